@@ -1,0 +1,1 @@
+"""Plan, protocol, features, training and execution of cells; the command line."""

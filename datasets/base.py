@@ -1,0 +1,154 @@
+"""The contract every data set meets: samples in a fixed order, a fingerprint, and one way to read an image.
+
+To add a data set, subclass `Dataset`, fill in the class attributes, and write `scan` (list the samples) and
+`load` (read one). Register the class under the entry point group ``osad_bench.datasets``.
+"""
+
+from __future__ import annotations
+
+import abc
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import ClassVar, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+Partition = Literal["train", "test"]
+
+
+class DatasetError(ValueError):
+    """A data set is missing, incomplete or unreadable; the message names the file and the remedy."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Sample:
+    """One image as the benchmark sees it.
+
+    Attributes
+    ----------
+    id
+        Stable name: the image's POSIX path relative to the data set's root, with ``#left,top,right,bottom`` appended
+        where one file holds several samples.
+    label
+        0 normal, 1 anomaly.
+    kind
+        Anomaly class; None for a normal sample.
+    partition
+        ``"train"`` or ``"test"`` where the data set itself fixes it, else None.
+    """
+
+    id: str
+    label: int
+    kind: str | None = None
+    partition: Partition | None = None
+
+    def __post_init__(self) -> None:
+        if self.label not in (0, 1):
+            raise DatasetError(f"sample {self.id!r} has label {self.label!r}; expected 0 (normal) or 1 (anomaly)")
+        if (self.label == 0) != (self.kind is None):
+            raise DatasetError(f"sample {self.id!r}: an anomaly needs a kind, and a normal sample has none")
+
+
+class Dataset(abc.ABC):
+    """Images of one task, read in place from their original download.
+
+    Parameters
+    ----------
+    root
+        Folder of the original download; None for a data set that needs none (a registry package, generated images).
+    variant
+        What follows the name in ``name/variant`` or ``name:variant`` (an MVTec AD class, a folder's path), else None.
+
+    Raises
+    ------
+    DatasetError
+        The folder is missing or does not have the expected layout.
+    """
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    domain: ClassVar[str] = ""
+    licence: ClassVar[str] = ""
+    homepage: ClassVar[str] = ""
+
+    def __init__(self, root: Path | None = None, variant: str | None = None) -> None:
+        self.root = root
+        self.variant = variant
+
+    @property
+    def full_name(self) -> str:
+        """Name as written on the command line and in tables, such as ``mvtec/carpet``."""
+        return self.name if self.variant is None else f"{self.name}/{self.variant}"
+
+    @abc.abstractmethod
+    def scan(self) -> Iterable[Sample]:
+        """List every sample, in any order."""
+
+    @abc.abstractmethod
+    def load(self, sample: Sample) -> npt.NDArray[np.uint8]:
+        """Decode one sample to RGB, shape (H, W, 3), values 0 to 255."""
+
+    @abc.abstractmethod
+    def digest(self, sample: Sample) -> str:
+        """Hexadecimal sha256 of the bytes the sample is read from."""
+
+    @cached_property
+    def samples(self) -> tuple[Sample, ...]:
+        """All samples, sorted by id."""
+        samples = tuple(sorted(self.scan(), key=lambda sample: sample.id))
+        if not samples:
+            raise DatasetError(f"data set {self.full_name!r} is empty" + (f": no images in {self.root}" if self.root else ""))
+        for first, second in zip(samples, samples[1:]):
+            if first.id == second.id:
+                raise DatasetError(f"data set {self.full_name!r} lists {first.id!r} twice")
+        return samples
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Sha256 over ids, labels, kinds, partitions and file digests: what splits and caches depend on."""
+        sha = hashlib.sha256()
+        for sample in self.samples:
+            row = (sample.id, str(sample.label), sample.kind or "", sample.partition or "", self.digest(sample))
+            sha.update("\0".join(row).encode() + b"\n")
+        return sha.hexdigest()
+
+    @cached_property
+    def by_id(self) -> dict[str, Sample]:
+        """The samples by their id."""
+        return {sample.id: sample for sample in self.samples}
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Anomaly classes, sorted."""
+        return tuple(sorted({sample.kind for sample in self.samples if sample.kind is not None}))
+
+    def read(self, sample: Sample) -> npt.NDArray[np.uint8]:
+        """Read one sample as RGB.
+
+        Returns
+        -------
+        array of shape (H, W, 3), uint8
+
+        Raises
+        ------
+        DatasetError
+            The file is missing or cannot be decoded; the message names it.
+        """
+        try:
+            image = self.load(sample)
+        except DatasetError:
+            raise
+        except Exception as error:
+            where = f" in {self.root}" if self.root else ""
+            raise DatasetError(
+                f"cannot read image {sample.id!r} of data set {self.full_name!r}{where}: {error}. "
+                f"Restore the file from the original download, or remove it (osad-bench datasets verify "
+                f"{self.full_name} lists every such file)."
+            ) from error
+        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+            raise DatasetError(f"{self.full_name}: {sample.id!r} was read as {image.dtype} {image.shape}, not uint8 (H, W, 3)")
+        return image

@@ -1,0 +1,183 @@
+"""The contract every method meets, written so that this docstring is the tutorial.
+
+A method is a class with a `Config` and two functions::
+
+    class MyMethod(Method):
+        \"\"\"One line of purpose (paper, year).\"\"\"
+
+        name, title, version = "mymethod", "MyMethod", 1
+
+        class Config(MethodConfig):
+            strength: float = Field(1.0, gt=0, description="what it does (paper, Eq. 3)")
+
+        def fit(self, train: TrainingSet, context: Context) -> None: ...
+        def score(self, pyramid: Pyramid) -> Tensor: ...          # (B,), higher = more anomalous
+
+Methods see *feature pyramids*, never files: a list, one entry a scale, of tensors (B, C, H, W). Whether the features
+come from a frozen backbone's cache or from one that is being fine-tuned is the benchmark's business.
+
+Most methods are heads trained by gradient descent and subclass `osad_bench.methods.gradient.GradientMethod`,
+which supplies the loop and asks only for `build`, `loss` and `score`.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Protocol
+
+import torch
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor, nn
+
+NORMAL, SEEN, PSEUDO = 0, 1, 2
+"""Targets of a batch: normal, seen (labelled) anomaly, pseudo-anomaly."""
+
+Pyramid = list[Tensor]
+"""One tensor (B, C, H, W) a scale, finest image first."""
+
+
+class MethodConfig(BaseModel):
+    """Base of a method's validated hyper-parameters; defaults are the published ones, each description names its source."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Schedule(BaseModel):
+    """How a method is trained by gradient descent."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    optimizer: str = "adam"
+    lr: float = 2e-4
+    weight_decay: float = 1e-5
+    epochs: int = 50
+    steps: int = 20
+    decay_every: int | None = 10
+    decay: float = 0.1
+    clip: float | None = 1.0
+    batch: int = 48
+
+
+@dataclass(frozen=True)
+class Mix:
+    """Shares of a training batch; they sum to 1."""
+
+    normal: float = 0.5
+    seen: float = 0.5
+    pseudo: float = 0.0
+
+
+@dataclass
+class Batch:
+    """A training batch: `pyramid` of B images and `target` (B,), int64, of NORMAL, SEEN or PSEUDO."""
+
+    pyramid: Pyramid
+    target: Tensor
+
+
+class TrainingSet(Protocol):
+    """What a method may see of the training part of a split."""
+
+    shapes: list[tuple[int, int, int]]
+    """(C, H, W) of each scale."""
+    n_normal: int
+    n_seen: int
+
+    def batch(self, size: int, mix: Mix, pseudo: Sequence[str]) -> Batch:
+        """Draw a random training batch, augmented as the preset says, with gradients to `parameters`.
+
+        `pseudo` names the pseudo-anomaly generators to draw from, each equally likely.
+        """
+
+    def normals(self, index: Sequence[int] | None = None) -> Pyramid:
+        """Clean features (no augmentation, no gradient) of the training normals, or of those at `index`."""
+
+    def seen(self) -> Pyramid:
+        """Clean features (no augmentation, no gradient) of the known anomalies."""
+
+    def parameters(self) -> list[nn.Parameter]:
+        """What is trained below the pyramid: the backbone when it is fine-tuned, the adapter when there is one."""
+
+    def train(self, mode: bool = True) -> None:
+        """Put what lies below the pyramid into training or evaluation mode."""
+
+
+def _silent(epoch: int, epochs: int, values: dict[str, float]) -> None:
+    """Report nothing."""
+
+
+@dataclass
+class Context:
+    """Everything else a method may use while it is fitted.
+
+    Attributes
+    ----------
+    generator
+        The only source of randomness a method may use for its own draws (CPU generator, seeded from the cell's key).
+        `torch.manual_seed` is set from it before `fit`, so that layers initialise reproducibly.
+    device
+        Where tensors live.
+    schedule
+        The schedule to train by: the preset's, laid over the method's published one.
+    progress
+        Call ``progress(epoch, epochs, {"loss": value, ...})`` after each epoch: it feeds the progress bar and the
+        training curve of the record.
+    after_epoch
+        Called by the shared loop after each epoch with the epoch's index (the oracle diagnostic hooks in here).
+    """
+
+    generator: torch.Generator
+    device: torch.device
+    schedule: Schedule
+    progress: Callable[[int, int, dict[str, float]], None] = _silent
+    after_epoch: Callable[[int], None] | None = None
+    extras: dict[str, Any] = field(default_factory=dict)
+
+
+class Method(abc.ABC):
+    """An open-set supervised anomaly detection method.
+
+    Parameters
+    ----------
+    config
+        Validated hyper-parameters; None for the published defaults.
+    """
+
+    name: ClassVar[str]
+    """As typed on the command line."""
+    title: ClassVar[str]
+    """As printed in tables."""
+    version: ClassVar[int] = 1
+    """Raise it when a change alters scores: records of older versions are then computed anew."""
+    citation: ClassVar[str] = ""
+    kind: ClassVar[str] = "published"
+    """`published`, `floor` (a reference that trains nothing) or `ours`."""
+    schedule: ClassVar[Schedule | None] = None
+    """The published schedule; None for a method that is not trained by gradient descent."""
+    pseudo_anomalies: ClassVar[tuple[str, ...]] = ()
+    """Names of the pseudo-anomaly generators the method draws from."""
+
+    Config: ClassVar[type[MethodConfig]] = MethodConfig
+
+    def __init__(self, config: MethodConfig | None = None) -> None:
+        self.config: Any = config if config is not None else self.Config()
+
+    @abc.abstractmethod
+    def fit(self, train: TrainingSet, context: Context) -> None:
+        """Learn from the training part."""
+
+    @abc.abstractmethod
+    def score(self, pyramid: Pyramid) -> Tensor:
+        """Anomaly scores.
+
+        Parameters
+        ----------
+        pyramid
+            Features of B images; no gradient is asked for.
+
+        Returns
+        -------
+        tensor of shape (B,), finite, higher = more anomalous
+        """
