@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import abc
 import hashlib
+import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -74,15 +75,53 @@ class Dataset(abc.ABC):
     domain: ClassVar[str] = ""
     licence: ClassVar[str] = ""
     homepage: ClassVar[str] = ""
+    """Where the publisher offers it."""
+    folders: ClassVar[tuple[str, ...]] = ()
+    """Names under which the download is looked for below the data root, in any case; empty if it needs no download."""
+    layout: ClassVar[str] = ""
+    """What the folder of the download must hold, as a user reads it."""
+    variants: ClassVar[tuple[str, ...]] = ()
+    """What may follow the name in ``name/variant``, where that is a fixed list."""
+    needs_variant: ClassVar[bool] = False
+    """Whether the name alone stands for all of its variants (``mvtec``), each of them a task."""
 
     def __init__(self, root: Path | None = None, variant: str | None = None) -> None:
         self.root = root
         self.variant = variant
 
+    @classmethod
+    def locate(cls, data_root: Path) -> Path:
+        """Folder of the download below `data_root`: the first of `folders` that is there, in any case.
+
+        Raises
+        ------
+        DatasetError
+            There is none; the message says where the publisher offers it and what the folder must hold.
+        """
+        wanted = [folder.lower() for folder in cls.folders]
+        try:
+            present = {path.name.lower(): path for path in sorted(data_root.iterdir()) if path.is_dir()}
+        except OSError:
+            present = {}
+        for folder in wanted:
+            if folder in present:
+                return present[folder]
+        raise DatasetError(
+            f"data set {cls.name!r} is not in {data_root}: no folder {' or '.join(cls.folders)} there. Get it from "
+            f"{cls.homepage or 'its publisher'} and unpack it"
+            + (f" so that the folder holds {cls.layout}" if cls.layout else "")
+            + ", or name another place with --data-root or OSAD_BENCH_DATA."
+        )
+
     @property
     def full_name(self) -> str:
         """Name as written on the command line and in tables, such as ``mvtec/carpet``."""
         return self.name if self.variant is None else f"{self.name}/{self.variant}"
+
+    @property
+    def spec(self) -> str:
+        """What opens this data set again on this machine; for a folder of the user's it holds the absolute path."""
+        return self.full_name
 
     @abc.abstractmethod
     def scan(self) -> Iterable[Sample]:
@@ -101,8 +140,10 @@ class Dataset(abc.ABC):
         """All samples, sorted by id."""
         samples = tuple(sorted(self.scan(), key=lambda sample: sample.id))
         if not samples:
-            raise DatasetError(f"data set {self.full_name!r} is empty" + (f": no images in {self.root}" if self.root else ""))
-        for first, second in zip(samples, samples[1:]):
+            raise DatasetError(
+                f"data set {self.full_name!r} is empty" + (f": no images in {self.root}" if self.root else "")
+            )
+        for first, second in itertools.pairwise(samples):
             if first.id == second.id:
                 raise DatasetError(f"data set {self.full_name!r} lists {first.id!r} twice")
         return samples
@@ -150,5 +191,7 @@ class Dataset(abc.ABC):
                 f"{self.full_name} lists every such file)."
             ) from error
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-            raise DatasetError(f"{self.full_name}: {sample.id!r} was read as {image.dtype} {image.shape}, not uint8 (H, W, 3)")
+            raise DatasetError(
+                f"{self.full_name}: {sample.id!r} was read as {image.dtype} {image.shape}, not uint8 (H, W, 3)"
+            )
         return image

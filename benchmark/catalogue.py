@@ -1,0 +1,69 @@
+"""From a data set's name, as typed, to the data set: ``elpv``, ``mvtec/carpet``, ``folder:PATH``, ``csv:FILE``."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from osad_bench.benchmark.registry import datasets
+
+if TYPE_CHECKING:
+    from osad_bench.datasets.base import Dataset
+
+DATA_ROOT = "OSAD_BENCH_DATA"
+"""Environment variable with the folder that holds the downloads."""
+
+
+def default_data_root() -> Path:
+    """Folder of the downloads where none is given: ``$OSAD_BENCH_DATA``, else the user's data folder."""
+    if given := os.environ.get(DATA_ROOT):
+        return Path(given).expanduser()
+    import platformdirs
+
+    return platformdirs.user_data_path("osad-bench", appauthor=False) / "data"
+
+
+def parse_name(name: str) -> tuple[str, str | None]:
+    """Registered name and variant of a data set's name as typed.
+
+    ``elpv`` has no variant, ``mvtec/carpet`` the variant ``carpet``, ``folder:/my/images`` the variant ``/my/images``.
+    """
+    colon, slash = name.find(":"), name.find("/")
+    cut = colon if colon >= 0 and (slash < 0 or colon < slash) else slash
+    if cut < 0:
+        return name, None
+    return name[:cut], name[cut + 1 :] or None
+
+
+def expand(name: str) -> list[str]:
+    """Names of the single tasks behind a name: ``mvtec`` gives its fifteen classes, any other name itself."""
+    plain, variant = parse_name(name)
+    cls = datasets.get(plain)
+    if variant is None and cls.needs_variant:
+        return [f"{plain}/{one}" for one in cls.variants] or [name]
+    return [name]
+
+
+def open_dataset(name: str, data_root: Path | None = None) -> Dataset:
+    """Open a data set by its name.
+
+    Parameters
+    ----------
+    name
+        As on the command line: ``elpv``, ``mvtec/carpet``, ``folder:PATH``, ``csv:FILE``.
+    data_root
+        Folder that holds the downloads; None for `default_data_root`.
+
+    Raises
+    ------
+    UnknownNameError
+        No data set has that name.
+    DatasetError
+        Its download is missing or is not laid out as its publisher ships it; the message says what to do.
+    """
+    plain, variant = parse_name(name)
+    cls = datasets.get(plain)
+    root = cls.locate(data_root if data_root is not None else default_data_root()) if cls.folders else None
+    dataset: Dataset = cls(root=root, variant=variant)
+    return dataset

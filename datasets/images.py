@@ -1,0 +1,96 @@
+"""From the bytes of an image file to uint8 RGB, whatever mode the file has."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, UnidentifiedImageError
+
+from osad_bench.datasets.base import DatasetError
+
+SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+"""File name endings taken for images, compared without regard to case."""
+
+MAX_PIXELS = 2**27
+"""Largest image that is decoded (134 megapixels, 400 MB as RGB): far above any data set here, far below a bomb."""
+
+Box = tuple[int, int, int, int]
+"""Left, top, right, bottom, in pixels; right and bottom lie outside."""
+
+
+def is_image(path: Path) -> bool:
+    """Whether the name is an image's: a known ending, and not a hidden file such as macOS's ``._000.png``."""
+    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+
+
+def open_image(path: Path) -> Image.Image:
+    """Open an image file and read its header, not its pixels.
+
+    Raises
+    ------
+    DatasetError
+        The file is missing, empty, no image, or larger than `MAX_PIXELS`; the message names it.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit follows
+            image = Image.open(path)
+    except FileNotFoundError:
+        raise DatasetError(f"image {path} is missing: restore it from the original download") from None
+    except Image.DecompressionBombError as error:
+        raise DatasetError(f"image {path} is refused as a decompression bomb: {error}") from None
+    except UnidentifiedImageError:
+        what = "is empty (0 bytes)" if path.stat().st_size == 0 else "is not an image in a known format"
+        raise DatasetError(f"image {path} {what}: restore it from the original download, or remove it") from None
+    if image.width * image.height > MAX_PIXELS:
+        image.close()
+        raise DatasetError(
+            f"image {path} is refused as a decompression bomb: its header says {image.width} x {image.height} pixels, "
+            f"the limit is {MAX_PIXELS}"
+        )
+    return image
+
+
+def read_rgb(path: Path, box: Box | None = None) -> npt.NDArray[np.uint8]:
+    """Decode an image, or a box of it, to RGB.
+
+    Palettes, CMYK and grey become RGB; transparency is dropped, as every published loader does; 16-bit grey keeps its
+    full range, 0 to 65535 becoming 0 to 255 (Pillow's own conversion would clip it at 255). EXIF rotation is not
+    applied: pixels are read as stored.
+
+    Returns
+    -------
+    array of shape (H, W, 3), uint8
+
+    Raises
+    ------
+    DatasetError
+        The file is missing, broken or too large, or the box does not lie within it; the message names it.
+    """
+    with open_image(path) as image:
+        try:
+            image.load()
+        except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error and others
+            raise DatasetError(
+                f"image {path} is broken ({error}): restore it from the original download, or remove it"
+            ) from error
+        part: Image.Image = image
+        if box is not None:
+            left, top, right, bottom = box
+            if not (0 <= left < right <= image.width and 0 <= top < bottom <= image.height):
+                raise DatasetError(
+                    f"image {path} is {image.width} x {image.height}: the box {box} does not lie within it"
+                )
+            part = image.crop(box)
+        if part.mode.startswith("I"):  # I;16 and its byte orders, and I, as which Pillow opens some 16-bit files
+            wide = np.asarray(part).astype(np.int64)
+            grey = np.clip((wide * 255 + 32767) // 65535, 0, 255).astype(np.uint8)
+            return np.ascontiguousarray(np.repeat(grey[:, :, None], 3, axis=2))
+        if part.mode == "F":
+            raise DatasetError(
+                f"image {path} holds floating-point values, whose range is not known: save it with 8 or 16 bits"
+            )
+        return np.array(part.convert("RGB"), dtype=np.uint8)
