@@ -131,8 +131,10 @@ class Store:
 
     def frame(self) -> pd.DataFrame:
         """One row a cell; see `row` for the columns."""
-        frame = pd.DataFrame([row(record) for record in self], columns=list(COLUMNS))
-        return frame.astype({"shots": "int64", "seed": "int64"}) if len(frame) else frame
+        frame: pd.DataFrame = pd.DataFrame([row(record) for record in self], columns=list(COLUMNS))
+        if len(frame):
+            frame = frame.astype({"shots": "int64", "seed": "int64"})
+        return frame
 
 
 COLUMNS = (

@@ -1,0 +1,144 @@
+"""From records to means: what may be averaged, what may share a table, and what is missing.
+
+Three steps, each a function from frame to frame: `comparable` (one label for each thing that must not be mixed),
+`per_seed` (the hard setting's mean over known kinds), `summary` (mean and standard deviation over seeds).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any, Literal, cast
+
+import numpy as np
+import pandas as pd
+
+Metric = Literal["auroc", "average_precision", "fpr95"]
+LOWER_IS_BETTER = frozenset({"fpr95"})
+
+ROW = ["board", "dataset", "setting", "shots"]
+"""What identifies a row of a table."""
+
+
+def digest(value: Any) -> str:
+    """Eight hexadecimal digits that name a configuration."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:8]
+
+
+def _tell_apart(labels: pd.Series, details: pd.Series) -> pd.Series:
+    """Append ``(detail)`` to those labels that occur with more than one detail."""
+    several = details.groupby(labels).transform("nunique") > 1
+    result: pd.Series = labels.where(~several, labels + " (" + details + ")")
+    return result
+
+
+def comparable(frame: pd.DataFrame) -> pd.DataFrame:
+    """Test-part records, with labels that keep apart what must not be averaged.
+
+    Parameters
+    ----------
+    frame
+        As `osad_bench.results.load` returns it.
+
+    Returns
+    -------
+    DataFrame
+        The rows with ``part == "test"``, where ``board`` is added (preset and protocol options: one board never shares
+        a table with another), ``dataset`` tells versions of the data apart, ``method`` holds method and variant and
+        tells versions and configurations apart, and ``known_kind`` is never missing.
+    """
+    tests: pd.DataFrame = frame[frame["part"] == "test"].copy()
+    if tests.empty:
+        tests["board"] = pd.Series(dtype=str)
+        return tests
+    preset = _tell_apart(tests["preset"], tests["preset_config"].map(digest))
+    reserve = tests["reserve"].map(lambda count: f", reserve {count}" if count else "")
+    dedup = tests["dedup"].map(lambda used: ", without duplicates" if used else "")
+    tests["board"] = preset + reserve + dedup
+    tests["dataset"] = _tell_apart(tests["dataset"], tests["fingerprint"].str.slice(0, 8))
+    named = tests["method"] + tests["variant"].map(lambda variant: f" {variant}" if variant else "")
+    named = _tell_apart(named, "v" + tests["version"].astype(str))
+    tests["method"] = _tell_apart(named, tests["config"].map(digest))
+    tests["known_kind"] = tests["known_kind"].fillna("")
+    return tests
+
+
+def per_seed(frame: pd.DataFrame, metric: Metric = "auroc") -> pd.DataFrame:
+    """One value a method, row and seed; in the hard setting the mean over the known kinds.
+
+    Returns
+    -------
+    DataFrame
+        Columns ``board, dataset, setting, shots, method, seed, value, kinds, expected_kinds, failed``. ``value`` is NaN
+        where a kind that any method or seed has is missing or failed: means over different kinds are not comparable.
+    """
+    tests = comparable(frame)
+    tests["_ok"] = (tests["status"] == "ok") & tests[metric].notna()
+    tests["_failed"] = tests["status"] == "failed"
+    expected = tests.groupby(ROW)["known_kind"].nunique().rename("expected_kinds").reset_index()
+    grouped = tests.groupby([*ROW, "method", "seed"])
+    result: pd.DataFrame = grouped.agg(
+        value=(metric, "mean"), kinds=("_ok", "sum"), failed=("_failed", "sum")
+    ).reset_index()
+    result = result.merge(expected, on=ROW)
+    result.loc[result["kinds"] < result["expected_kinds"], "value"] = np.nan
+    return result
+
+
+def summary(frame: pd.DataFrame, metric: Metric = "auroc") -> pd.DataFrame:
+    """Mean and standard deviation over seeds of every method on every row.
+
+    Parameters
+    ----------
+    frame
+        As `osad_bench.results.load` returns it. Validation records and diagnostics are never used.
+    metric
+        Column to average.
+
+    Returns
+    -------
+    DataFrame
+        One line a cell of a table: ``board, dataset, setting, shots, method, mean, std`` (ddof = 1; NaN for one seed),
+        ``n`` (seeds averaged), ``expected`` (seeds that any method of this row has), ``kinds`` (known kinds averaged;
+        1 in the general setting), ``failed`` (failed records), ``complete``, and ``rank`` (1 = best, among complete
+        lines of the same row, compared as printed: ties share a rank; NaN for the incomplete).
+    """
+    seeds = per_seed(frame, metric)
+    expected = seeds.groupby(ROW)["seed"].nunique().rename("expected").reset_index()
+    grouped = seeds.groupby([*ROW, "method"])
+    result: pd.DataFrame = grouped.agg(
+        mean=("value", "mean"),
+        std=("value", "std"),
+        n=("value", "count"),
+        kinds=("expected_kinds", "max"),
+        failed=("failed", "sum"),
+    ).reset_index()
+    result = result.merge(expected, on=ROW)
+    result["complete"] = result["n"] == result["expected"]
+    comparable_means = result["mean"].round(3).where(result["complete"])
+    result["rank"] = comparable_means.groupby([result[column] for column in ROW]).rank(
+        method="min", ascending=metric in LOWER_IS_BETTER
+    )
+    return result
+
+
+def left_out(frame: pd.DataFrame) -> list[str]:
+    """Sentences on what a table made of `frame` does not contain."""
+    sentences = []
+    validation = int((frame["part"] != "test").sum())
+    if validation:
+        sentences.append(f"{validation} records of validation parts are left out.")
+    failed = frame[(frame["status"] == "failed") & (frame["part"] == "test")]
+    if len(failed):
+        first = cast("dict[str, Any]", failed.iloc[0].to_dict())
+        sentences.append(
+            f"{len(failed)} cells failed (first: {first['method']} on {first['dataset']}, seed {first['seed']}: "
+            f"{first['error']})."
+        )
+    crossing = frame[(frame["crossing_duplicates"] > 0) & (frame["part"] == "test")]
+    for name, part in crossing.groupby("dataset"):
+        sentences.append(
+            f"{name}: up to {int(part['crossing_duplicates'].max())} test images have an identical copy in training "
+            "(rerun with --dedup to measure what that is worth)."
+        )
+    return sentences
