@@ -1,0 +1,44 @@
+"""Test metrics from stored scores; anomalies are the positive class."""
+
+from __future__ import annotations
+
+import numpy as np
+from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
+
+from osad_bench.results.record import Metrics, TestScores
+
+
+def compute(test: TestScores) -> Metrics:
+    """All metrics of one test part.
+
+    Parameters
+    ----------
+    test
+        Scores of at least one normal and one anomaly.
+
+    Raises
+    ------
+    ValueError
+        A score is not finite, or only one class is present.
+    """
+    bad = int(np.count_nonzero(~np.isfinite(test.scores)))
+    if bad:
+        first = test.ids[~np.isfinite(test.scores)][0]
+        raise ValueError(
+            f"{bad} of {len(test.scores)} test scores are not finite (first: {first}); the method diverged"
+        )
+    if len(np.unique(test.labels)) < 2:
+        raise ValueError("the test part holds one class only, so no AUC exists")
+    false_positive, true_positive, _ = roc_curve(test.labels, test.scores, drop_intermediate=False)
+    normal = test.labels == 0
+    per_kind = {
+        str(kind): float(roc_auc_score(test.labels[part], test.scores[part]))
+        for kind in np.unique(test.kinds[~normal])
+        for part in [normal | (test.kinds == kind)]
+    }
+    return Metrics(
+        auroc=float(roc_auc_score(test.labels, test.scores)),
+        average_precision=float(average_precision_score(test.labels, test.scores)),
+        fpr95=float(false_positive[np.searchsorted(true_positive, 0.95, side="left")]),
+        per_kind=per_kind,
+    )
