@@ -9,7 +9,7 @@ from __future__ import annotations
 import abc
 import hashlib
 import itertools
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +19,9 @@ import numpy as np
 import numpy.typing as npt
 
 Partition = Literal["train", "test"]
+
+Progress = Callable[[str, int, int], None]
+"""Called as ``progress(what, done, total)`` while many files are read, such as ``("hashing files", 120, 2223)``."""
 
 
 class DatasetError(ValueError):
@@ -54,6 +57,11 @@ class Sample:
             raise DatasetError(f"sample {self.id!r}: an anomaly needs a kind, and a normal sample has none")
 
 
+def digest_of_pixels(image: npt.NDArray[np.uint8]) -> str:
+    """Hexadecimal sha256 of an image's shape and pixels."""
+    return hashlib.sha256(repr(image.shape).encode() + np.ascontiguousarray(image).tobytes()).hexdigest()
+
+
 class Dataset(abc.ABC):
     """Images of one task, read in place from their original download.
 
@@ -84,6 +92,11 @@ class Dataset(abc.ABC):
     """What may follow the name in ``name/variant``, where that is a fixed list."""
     needs_variant: ClassVar[bool] = False
     """Whether the name alone stands for all of its variants (``mvtec``), each of them a task."""
+    reader: ClassVar[int] = 1
+    """Raise it when a change to `load` gives other pixels for the same file: caches and splits of before are void."""
+
+    progress: Progress | None = None
+    """Told how far the first visit is, which must read every file; later visits are quick."""
 
     def __init__(self, root: Path | None = None, variant: str | None = None) -> None:
         self.root = root
@@ -152,10 +165,23 @@ class Dataset(abc.ABC):
     def fingerprint(self) -> str:
         """Sha256 over ids, labels, kinds, partitions and file digests: what splits and caches depend on."""
         sha = hashlib.sha256()
+        digests = self.digests
         for sample in self.samples:
-            row = (sample.id, str(sample.label), sample.kind or "", sample.partition or "", self.digest(sample))
+            row = (sample.id, str(sample.label), sample.kind or "", sample.partition or "", digests[sample.id])
             sha.update("\0".join(row).encode() + b"\n")
+        if self.reader != 1:
+            sha.update(f"reader {self.reader}".encode())
         return sha.hexdigest()
+
+    @cached_property
+    def digests(self) -> dict[str, str]:
+        """`digest` of every sample, by id."""
+        return {sample.id: self.digest(sample) for sample in self.samples}
+
+    @cached_property
+    def pixel_digests(self) -> dict[str, str]:
+        """Sha256 of every sample's decoded size and pixels, by id."""
+        return {sample.id: digest_of_pixels(self.read(sample)) for sample in self.samples}
 
     @cached_property
     def by_id(self) -> dict[str, Sample]:

@@ -5,15 +5,18 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import numpy.typing as npt
+import PIL
 
-from osad_bench.datasets.base import Dataset, DatasetError, Sample
-from osad_bench.datasets.images import Box, is_image, read_rgb
+from osad_bench.datasets.base import Dataset, DatasetError, Sample, digest_of_pixels
+from osad_bench.datasets.images import SUFFIXES, Box, read_rgb
+from osad_bench.datasets.remembered import remembered
 
 FOLLOW_LINKS = "OSAD_BENCH_FOLLOW_LINKS"
 """Environment variable: 1 lets links and CSV paths lead out of the data set's folder."""
@@ -30,8 +33,26 @@ def split_id(sample_id: str) -> tuple[str, Box | None]:
     return sample_id[: match.start()], (left, top, right, bottom)
 
 
+def sha256_of_file(path: Path) -> str:
+    """Hexadecimal sha256 of a file's bytes."""
+    sha = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            sha.update(block)
+    return sha.hexdigest()
+
+
 class FileDataset(Dataset):
-    """Samples that are files below `base`; a subclass says which (`scan`) and where the download lies (`find_base`)."""
+    """Samples that are files below `base`; a subclass says which (`scan`) and where the download lies (`find_base`).
+
+    Ids follow the publisher's layout, whatever a copy's folders are nested in and however its endings are spelled, so
+    that a split is the same on every machine; `place` records where the file really lies.
+    """
+
+    def __init__(self, root: Path | None = None, variant: str | None = None) -> None:
+        super().__init__(root, variant)
+        self._places: dict[str, str] = {}
+        self._inside: dict[str, bool] = {}
 
     def find_base(self) -> Path:
         """Folder to which sample ids are relative.
@@ -50,6 +71,15 @@ class FileDataset(Dataset):
         """Folder to which sample ids are relative, symbolic links resolved."""
         return self.find_base().resolve()
 
+    def place(self, published: str, path: Path) -> str:
+        """Id of the file at `path`, which the publisher calls `published`: that name with its ending in lower case."""
+        name = PurePosixPath(published)
+        name = name.with_suffix(name.suffix.lower())
+        lies = path.relative_to(self.base).as_posix()
+        if name.as_posix() != lies:
+            self._places[name.as_posix()] = lies
+        return name.as_posix()
+
     def path(self, sample: Sample) -> Path:
         """File that holds the sample.
 
@@ -58,36 +88,105 @@ class FileDataset(Dataset):
         DatasetError
             The path leads out of the data set's folder (unless ``OSAD_BENCH_FOLLOW_LINKS=1``).
         """
-        return self.contained(split_id(sample.id)[0])
+        self.samples  # noqa: B018  # the scan finds the places
+        name = split_id(sample.id)[0]
+        return self.contained(self._places.get(name, name))
 
     def contained(self, relative: str) -> Path:
         """Path below `base`, checked not to lead out of it by ``..``, an absolute path or a link."""
         path = self.base / relative
-        if os.environ.get(FOLLOW_LINKS) != "1" and not path.resolve().is_relative_to(self.base):
+        if os.environ.get(FOLLOW_LINKS) == "1":
+            return path
+        folder, _, name = relative.rpartition("/")
+        if folder not in self._inside:  # resolving is slow, and many files share a folder
+            self._inside[folder] = (self.base / folder).resolve().is_relative_to(self.base)
+        plain = self._inside[folder] and name != ".." and not path.is_symlink()
+        if not plain and not path.resolve().is_relative_to(self.base):
             raise DatasetError(
                 f"data set {self.full_name!r}: {relative!r} leads to {path.resolve()}, out of {self.base}. "
                 f"Copy the file there, or set {FOLLOW_LINKS}=1 if you trust where it leads."
             )
         return path
 
-    def images(self, folder: str) -> Iterator[str]:
-        """Ids of the image files directly in `folder` (relative to `base`); anything else there is passed over."""
-        for path in (self.base / folder).iterdir():
-            if is_image(path) and not path.is_dir():
-                yield path.relative_to(self.base).as_posix()
+    def images(self, folder: Path, suffixes: Iterable[str] = SUFFIXES) -> Iterator[Path]:
+        """Image files directly in a folder, sorted by name; hidden files, other files and subfolders are passed over."""
+        with os.scandir(folder) as entries:
+            names = sorted(
+                entry.name
+                for entry in entries
+                if not entry.name.startswith(".")
+                and os.path.splitext(entry.name)[1].lower() in suffixes  # noqa: PTH122  # called for each of 50,000
+                and not entry.is_dir()
+            )
+        for name in names:
+            yield folder / name
 
     def load(self, sample: Sample) -> npt.NDArray[np.uint8]:
         """Decode the file, or the sample's box of it."""
-        return read_rgb(self.path(sample), split_id(sample.id)[1])
+        return self.decode(self.path(sample), split_id(sample.id)[1])
+
+    def decode(self, path: Path, box: Box | None) -> npt.NDArray[np.uint8]:
+        """Read a file, or a box of it, as RGB."""
+        return read_rgb(path, box)
 
     def digest(self, sample: Sample) -> str:
         """Sha256 of the file."""
         path = self.path(sample)
         try:
-            with path.open("rb") as file:
-                sha = hashlib.sha256()
-                while block := file.read(1 << 20):
-                    sha.update(block)
-                return sha.hexdigest()
+            return sha256_of_file(path)
         except OSError as error:
-            raise DatasetError(f"data set {self.full_name!r}: cannot read {path}: {error.strerror}") from error
+            raise self.unreadable(error) from error
+
+    def unreadable(self, error: OSError) -> DatasetError:
+        """Error for a file that the system does not give us."""
+        return DatasetError(
+            f"data set {self.full_name!r}: cannot read {error.filename or self.base}: {error.strerror}. "
+            "Restore the file from the original download."
+        )
+
+    def remember(
+        self, what: str, purpose: str, paths: Iterable[Path], compute: Callable[[Path], str]
+    ) -> dict[Path, str]:
+        """Value of `compute` for each file, remembered between visits; `what` is shown as progress."""
+        progress = self.progress
+        try:
+            return remembered(
+                purpose, paths, compute, None if progress is None else lambda done, total: progress(what, done, total)
+            )
+        except OSError as error:
+            raise self.unreadable(error) from error
+
+    @cached_property
+    def digests(self) -> dict[str, str]:
+        """Sha256 of every sample's file, by id; remembered between visits."""
+        paths = {sample.id: self.path(sample) for sample in self.samples}
+        found = self.remember("hashing files", "sha256", dict.fromkeys(paths.values()), sha256_of_file)
+        return {name: found[path] for name, path in paths.items()}
+
+    @cached_property
+    def pixel_digests(self) -> dict[str, str]:
+        """Sha256 of every sample's decoded pixels, by id; remembered between visits."""
+        boxes: defaultdict[Path, list[tuple[str, Box | None]]] = defaultdict(list)
+        for sample in self.samples:
+            boxes[self.path(sample)].append((sample.id, split_id(sample.id)[1]))
+        # One file is decoded once for all of its boxes; the boxes are part of the purpose.
+        by_boxes: defaultdict[str, list[Path]] = defaultdict(list)
+        for path, parts in boxes.items():
+            by_boxes[";".join(str(box) for _, box in parts)].append(path)
+        digests: dict[str, str] = {}
+        for shape, paths in by_boxes.items():
+            purpose = (
+                f"pixels {PIL.__version__} {type(self).__module__}.{type(self).__qualname__} {self.reader} {shape}"
+            )
+            found = self.remember("comparing images", purpose, paths, lambda path: self._pixels_of(path, boxes[path]))
+            for path, text in found.items():
+                digests.update(zip((name for name, _ in boxes[path]), text.split()))
+        return digests
+
+    def _pixels_of(self, path: Path, parts: list[tuple[str, Box | None]]) -> str:
+        """Pixel digests of the boxes of one file, separated by blanks."""
+        if len(parts) == 1:
+            return digest_of_pixels(self.decode(path, parts[0][1]))
+        whole = self.decode(path, None)
+        cuts = [whole if box is None else whole[box[1] : box[3], box[0] : box[2]] for _, box in parts]
+        return " ".join(digest_of_pixels(cut) for cut in cuts)

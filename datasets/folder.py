@@ -25,8 +25,8 @@ def scan_mvtec_layout(dataset: FileDataset) -> Iterator[Sample]:
         if not (base / part / "good").is_dir():
             raise DatasetError(f"data set {dataset.full_name!r}: {base} has no folder {part}/good; expected {LAYOUT}")
         count = 0
-        for path in dataset.images(f"{part}/good"):
-            yield Sample(path, 0, partition=part)
+        for path in dataset.images(base / part / "good"):
+            yield Sample(path.relative_to(base).as_posix(), 0, partition=part)
             count += 1
         if count == 0:
             raise DatasetError(
@@ -34,8 +34,8 @@ def scan_mvtec_layout(dataset: FileDataset) -> Iterator[Sample]:
             )
     anomalies = 0
     for folder in sorted(path for path in (base / "test").iterdir() if path.is_dir() and path.name != "good"):
-        for path in dataset.images(f"test/{folder.name}"):
-            yield Sample(path, 1, folder.name, "test")
+        for path in dataset.images(folder):
+            yield Sample(path.relative_to(base).as_posix(), 1, folder.name, "test")
             anomalies += 1
     if anomalies == 0:
         raise DatasetError(f"data set {dataset.full_name!r}: no anomaly below {base / 'test'}; expected {LAYOUT}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -14,16 +13,11 @@ from osad_bench.datasets.base import DatasetError
 SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 """File name endings taken for images, compared without regard to case."""
 
-MAX_PIXELS = 2**27
-"""Largest image that is decoded (134 megapixels, 400 MB as RGB): far above any data set here, far below a bomb."""
+MAX_PIXELS = 2**26
+"""Largest image that is decoded (67 megapixels, 200 MB as RGB): far above any data set here, far below a bomb."""
 
 Box = tuple[int, int, int, int]
 """Left, top, right, bottom, in pixels; right and bottom lie outside."""
-
-
-def is_image(path: Path) -> bool:
-    """Whether the name is an image's: a known ending, and not a hidden file such as macOS's ``._000.png``."""
-    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
 
 
 def open_image(path: Path) -> Image.Image:
@@ -35,12 +29,10 @@ def open_image(path: Path) -> Image.Image:
         The file is missing, empty, no image, or larger than `MAX_PIXELS`; the message names it.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit follows
-            image = Image.open(path)
+        image = Image.open(path)
     except FileNotFoundError:
         raise DatasetError(f"image {path} is missing: restore it from the original download") from None
-    except Image.DecompressionBombError as error:
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise DatasetError(f"image {path} is refused as a decompression bomb: {error}") from None
     except UnidentifiedImageError:
         what = "is empty (0 bytes)" if path.stat().st_size == 0 else "is not an image in a known format"
@@ -94,3 +86,23 @@ def read_rgb(path: Path, box: Box | None = None) -> npt.NDArray[np.uint8]:
                 f"image {path} holds floating-point values, whose range is not known: save it with 8 or 16 bits"
             )
         return np.array(part.convert("RGB"), dtype=np.uint8)
+
+
+def read_mask(path: Path) -> npt.NDArray[np.bool_]:
+    """Decode a mask: True wherever any channel's raw value is not 0 (a palette's index counts, not its colour).
+
+    Returns
+    -------
+    array of shape (H, W), bool
+
+    Raises
+    ------
+    DatasetError
+        The file is missing, broken or too large; the message names it.
+    """
+    with open_image(path) as image:
+        try:
+            raw = np.asarray(image if image.mode not in {"RGBA", "LA", "PA", "CMYK"} else image.convert("RGB"))
+        except Exception as error:  # as in read_rgb
+            raise DatasetError(f"mask {path} is broken ({error}): restore it from the original download") from error
+    return np.asarray(raw.any(axis=2) if raw.ndim == 3 else raw != 0)
