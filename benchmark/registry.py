@@ -44,7 +44,10 @@ class Registry(Generic[T]):
             if known is not None and known.value != point.value:
                 # The built-in wins, so that installing a plug-in never changes what an existing name means.
                 keep, drop = (known, point) if known.value.startswith("osad_bench.") else (point, known)
-                warnings.warn(f"{self.noun} {point.name!r} is registered twice: {keep.value} is used, {drop.value} is not", stacklevel=2)
+                warnings.warn(
+                    f"{self.noun} {point.name!r} is registered twice: {keep.value} is used, {drop.value} is not",
+                    stacklevel=2,
+                )
                 point = keep
             points[point.name] = point
         return dict(sorted(points.items()))

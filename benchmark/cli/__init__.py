@@ -56,7 +56,10 @@ def main() -> None:
             print(f"error: {error}", file=sys.stderr)
             sys.exit(2)
         if isinstance(error, OSError) and error.errno in {28, 122}:  # ENOSPC, EDQUOT
-            print(f"error: no space left on the disk ({error.filename}). Finished records are safe: free some space and run the same command again.", file=sys.stderr)
+            print(
+                f"error: no space left on the disk ({error.filename}). Finished records are safe: free some space and run the same command again.",
+                file=sys.stderr,
+            )
             sys.exit(1)
         raise
     sys.exit(code if isinstance(code, int) else 0)

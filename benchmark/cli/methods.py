@@ -1,0 +1,66 @@
+"""`osad-bench methods list|show`: what can be run, and what each method is."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    help="List the methods, or show one with its settings, citation and departures.", no_args_is_help=True
+)
+
+
+@app.command("list")
+def list_(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+    """Print the registered methods, a line each. Imports none of them."""
+    from osad_bench.benchmark.registry import methods
+
+    rows = [{"name": name, "from": methods.origin(name), "summary": methods.summary(name)} for name in methods.names()]
+    if as_json:
+        print(json.dumps(rows, indent=1))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("name", "from", "what it is", box=None)
+    for row in rows:
+        table.add_row(*row.values())
+    Console().print(table)
+
+
+@app.command("show")
+def show(name: Annotated[str, typer.Argument(help="A registered method.")]) -> None:
+    """Print a method's description, citation, schedule and settings with their sources."""
+    import inspect
+
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    from osad_bench.benchmark.registry import methods
+
+    method = methods.get(name)
+    console = Console()
+    console.print(f"[bold]{method.title}[/bold]  ({name}, version {method.version}, {method.kind})", highlight=False)
+    if method.citation:
+        console.print(escape(method.citation), highlight=False)
+    module = inspect.getmodule(method)
+    for text in (inspect.getdoc(module) if module else "", inspect.cleandoc(method.__doc__ or "")):
+        if text:
+            console.print("\n" + escape(text), highlight=False)
+    if method.schedule is not None:
+        schedule = ", ".join(f"{key} {value}" for key, value in method.schedule.model_dump().items())
+        console.print(f"\n[bold]published schedule[/bold]: {escape(schedule)}", highlight=False)
+    if method.pseudo_anomalies:
+        console.print(f"[bold]pseudo-anomalies[/bold]: {', '.join(method.pseudo_anomalies)}", highlight=False)
+    fields = method.Config.model_fields
+    if fields:
+        table = Table(
+            "setting", "default", "meaning and source", title=f"--set {name}.SETTING=VALUE", title_justify="left"
+        )
+        for key, field in fields.items():
+            table.add_row(key, str(field.default), escape(field.description or ""))
+        console.print(table)
+    console.print("Departures from paper and public code: docs/deviations.md", highlight=False)

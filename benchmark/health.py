@@ -1,0 +1,150 @@
+"""The examination behind `osad-bench doctor`."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import sys
+import warnings
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+
+GIB = 2**30
+
+
+class _Report:
+    """Lines on stdout: a fact, a note, or a trap with its remedy."""
+
+    def __init__(self) -> None:
+        self.console, self.traps = Console(), 0
+
+    def fact(self, name: str, text: str) -> None:
+        self.console.print(f"[green]ok[/green]    {name}: {escape(text)}", highlight=False, soft_wrap=True)
+
+    def note(self, name: str, text: str) -> None:
+        self.console.print(f"[yellow]note[/yellow]  {name}: {escape(text)}", highlight=False, soft_wrap=True)
+
+    def trap(self, name: str, text: str) -> None:
+        self.traps += 1
+        self.console.print(f"[red]TRAP[/red]  {name}: {escape(text)}", highlight=False, soft_wrap=True)
+
+
+def _torch(report: _Report) -> bool:
+    """Examine torch and torchvision; False when they cannot be used together."""
+    try:
+        import torch
+    except (ImportError, OSError) as error:
+        report.trap(
+            "torch", f"cannot be imported ({error}); reinstall both: pip install --force-reinstall torch torchvision"
+        )
+        return False
+    try:
+        import torchvision  # noqa: F401
+    except (ImportError, RuntimeError, OSError) as error:
+        build = torch.__version__
+        report.trap(
+            "torchvision",
+            f"cannot be imported beside torch {build} ({str(error).splitlines()[0]}). The two come from different builds, "
+            "usually a CPU-only torch beside the registry's torchvision. Remedy: pip uninstall -y torch torchvision, then install "
+            "both in one command from one place: pip install torch torchvision",
+        )
+        return False
+    if torch.cuda.is_available():
+        report.fact("device", f"{torch.cuda.get_device_name()} (CUDA {torch.version.cuda})")
+    else:
+        from osad_bench.benchmark.provenance import cpu_name
+
+        report.fact(
+            "device",
+            f"cpu: {cpu_name()}, {os.cpu_count()} cores, torch uses {torch.get_num_threads()} threads; no GPU is needed for preset quick",
+        )
+    return True
+
+
+def _weights(report: _Report) -> None:
+    """Examine the weights of the two presets' backbones, without fetching any."""
+    import torch
+
+    from osad_bench.benchmark.backbones import efficientnet_lite0, resnet18
+    from osad_bench.benchmark.errors import InputError
+
+    try:
+        report.fact("weights", f"efficientnet_lite0 (preset quick), sha256 {efficientnet_lite0().weights[:12]}")
+    except InputError as error:
+        report.trap("weights", str(error))
+    cached = Path(torch.hub.get_dir()) / "checkpoints" / "resnet18-f37072fd.pth"
+    if not cached.exists():
+        report.note(
+            "weights",
+            "resnet18 (preset paper) is not in torch's cache: it is fetched at its first use, or given with --weights FILE",
+        )
+        return
+    try:
+        report.fact("weights", f"resnet18 (preset paper), sha256 {resnet18().weights[:12]}")
+    except InputError as error:
+        report.trap("weights", str(error))
+
+
+def _data(report: _Report, data_root: Path | None) -> None:
+    from osad_bench.benchmark.catalogue import open_dataset
+    from osad_bench.datasets.base import DatasetError
+
+    try:
+        samples = open_dataset("elpv", data_root).samples
+        report.fact(
+            "data", f"elpv: {sum(s.label == 0 for s in samples)} normals, {sum(s.label for s in samples)} anomalies"
+        )
+    except DatasetError as error:
+        report.note("data", str(error))
+    report.note(
+        "data",
+        "osad-bench datasets list shows every data set, where it was looked for and what its folder must look like",
+    )
+
+
+def _plugins(report: _Report) -> None:
+    """Import every registered thing; name those that fail."""
+    from osad_bench.benchmark.registry import UnknownNameError, backbones, datasets, methods, pseudo_anomalies
+
+    for registry in (methods, datasets, backbones, pseudo_anomalies):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            names = registry.names()
+        for warning in caught:
+            report.note(registry.noun, str(warning.message))
+        good = []
+        for name in names:
+            try:
+                registry.get(name)
+                good.append(name)
+            except UnknownNameError as error:
+                report.trap(registry.noun, str(error))
+        if good:
+            report.fact(registry.noun + "s", ", ".join(good))
+
+
+def examine(data_root: Path | None, cache: Path | None) -> int:
+    """Print the examination; returns the exit code (1 when a trap was found)."""
+    from osad_bench.benchmark.paths import default_cache
+    from osad_bench.benchmark.provenance import commit, package_versions
+
+    report = _Report()
+    report.fact("python", f"{platform.python_version()} on {platform.platform()}")
+    if sys.prefix == sys.base_prefix:
+        report.note("python", "not a virtual environment; python -m venv .venv keeps this installation apart")
+    report.fact("packages", ", ".join(f"{name} {version}" for name, version in package_versions().items()))
+    report.fact("source", f"commit {commit() or 'unknown (installed from a package)'}")
+    if _torch(report):
+        _weights(report)
+        _data(report, data_root)
+        _plugins(report)
+    folder = cache or default_cache()
+    existing = next(parent for parent in [folder, *folder.parents] if parent.exists())
+    free = shutil.disk_usage(existing).free / GIB
+    (report.fact if free > 2 else report.trap)(
+        "cache", f"{folder}, {free:.0f} GiB free" + ("" if free > 2 else "; features of one data set can need 1 GiB")
+    )
+    return 1 if report.traps else 0

@@ -1,0 +1,101 @@
+"""Presets: image size, backbone, features and schedule, shared by all methods of a table."""
+
+from __future__ import annotations
+
+import sys
+from functools import reduce
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from osad_bench.benchmark.errors import InputError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+
+class Preset(BaseModel):
+    """Everything a table's cells share besides the data and the protocol. A TOML file holds the same names."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    backbone: str = Field(description="a registered backbone, or any timm model name")
+    frozen: bool = Field(description="true: features computed once and cached; false: fine-tuned end to end")
+    image_size: int = Field(ge=32, le=4096, description="images are resized to this many pixels squared")
+    scales: tuple[float, ...] = Field(
+        (1.0, 0.5), min_length=1, description="image scales of the feature pyramid (nearest neighbour below 1)"
+    )
+    stages: tuple[int, ...] = Field(
+        (-1,), min_length=1, description="backbone stages of the pyramid, -1 the last (stride 32)"
+    )
+    normalise: Literal["none", "standardise", "whiten"] = Field(
+        "none", description="of cached features, by the training normals"
+    )
+    adapter: Literal["none", "linear", "residual"] = Field(
+        "none", description="trainable layer over cached features, in place of fine-tuning"
+    )
+    adapter_width: int = Field(128, ge=1, description="channels inside or after the adapter")
+    augment: Literal["none", "rotate"] = Field(
+        "none", description="rotate: every training image by up to 180 degrees (fine-tuning only)"
+    )
+    pseudo_draws: int = Field(
+        2, ge=1, description="cached pseudo-anomalies of each generator a training normal (frozen only)"
+    )
+    schedule: dict[str, Any] = Field(default_factory=dict, description="laid over each method's published schedule")
+
+
+BUILT_IN = ("quick", "paper")
+
+
+def load_preset(name: str, changes: dict[str, Any] | None = None) -> tuple[str, Preset]:
+    """Read a preset and lay changes over it.
+
+    Parameters
+    ----------
+    name
+        `quick`, `paper`, or the path of a TOML file.
+    changes
+        Dotted names and values, such as ``{"image_size": 64, "schedule.epochs": 1}``.
+
+    Returns
+    -------
+    label, preset
+        The label is the preset's name, with the changes appended.
+
+    Raises
+    ------
+    InputError
+        No such preset, not TOML, or an unknown or invalid setting.
+    """
+    if name in BUILT_IN:
+        text = files("osad_bench.benchmark").joinpath("presets", f"{name}.toml").read_text("utf-8")
+        label = name
+    else:
+        path = Path(name)
+        if path.suffix != ".toml" or not path.is_file():
+            raise InputError(f"unknown preset {name!r}; use {' or '.join(BUILT_IN)}, or the path of a TOML file")
+        text, label = path.read_text("utf-8"), path.stem
+    try:
+        values = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"preset {name} is not valid TOML: {error}") from None
+    changes = changes or {}
+    for key, value in changes.items():
+        *path_to, last = key.split(".")
+        reduce(lambda table, part: table.setdefault(part, {}), path_to, values)[last] = value
+    try:
+        preset = Preset(**values)
+    except ValidationError as error:
+        raise InputError(f"preset {name}: {first_problem(error)}; settings: {', '.join(Preset.model_fields)}") from None
+    return "+".join([label, *(f"{key}={value}" for key, value in changes.items())]), preset
+
+
+def first_problem(error: ValidationError) -> str:
+    """One line of what pydantic found wrong first."""
+    problem = error.errors()[0]
+    where = ".".join(map(str, problem["loc"])) or "the whole"
+    return f"{where}: {problem['msg']} (given: {problem['input']!r})"

@@ -1,0 +1,75 @@
+"""Where a number came from: project, packages, machine."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+from functools import lru_cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from osad_bench.results.record import Provenance
+
+PACKAGES = ("torch", "torchvision", "timm", "numpy", "scikit-learn", "scipy", "pandas", "pillow", "elpv-dataset")
+
+
+def package_versions() -> dict[str, str]:
+    """Versions of the packages that scores may depend on."""
+    found = {}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+@lru_cache(maxsize=1)
+def commit() -> str | None:
+    """Commit of the checkout this code runs from (``+`` appended when it has changes), None outside one."""
+    here = Path(__file__).resolve().parent
+    try:
+        git = ["git", "-C", str(here)]
+        top = subprocess.run([*git, "rev-parse", "--show-toplevel"], capture_output=True, text=True, timeout=10)
+        if top.returncode or not (Path(top.stdout.strip()) / "benchmark" / "provenance.py").exists():
+            return None
+        head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10).stdout.strip()
+        dirty = subprocess.run(
+            [*git, "status", "--porcelain", "-uno"], capture_output=True, text=True, timeout=10
+        ).stdout
+        return head + ("+" if dirty.strip() else "") or None
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+
+
+def cpu_name() -> str:
+    """The processor's model name, as far as the system tells."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def provenance(device: str, weights: dict[str, str], deterministic: bool) -> Provenance:
+    """Provenance of a cell computed now, in this process."""
+    import torch
+
+    name = torch.cuda.get_device_name(device) if device.startswith("cuda") else cpu_name()
+    return Provenance(
+        project_version=version("osad-bench"),
+        commit=commit(),
+        python=platform.python_version(),
+        packages=package_versions(),
+        platform=platform.platform(),
+        device=f"{device} ({name})",
+        threads=torch.get_num_threads(),
+        deterministic=deterministic,
+        weights=weights,
+        command=" ".join(Path(part).name if i == 0 else part for i, part in enumerate(sys.argv)),
+        cores=os.cpu_count(),
+    )
