@@ -1,0 +1,40 @@
+"""Mahalanobis: distance of pooled features to the training normals. A floor: it never sees an anomaly.
+
+The features of the pyramid's first scale are averaged over positions; a Gaussian is fitted to the training normals'
+with Ledoit and Wolf's shrunk covariance; the score is the squared Mahalanobis distance.
+
+Source: Rippel, Mertens and Merhof, "Modeling the distribution of normal data in pre-trained deep features for anomaly
+detection", ICPR 2020 (one of its feature levels); Ledoit and Wolf, J. Multivariate Analysis 88, 2004.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from sklearn.covariance import LedoitWolf
+from torch import Tensor
+
+from osad_bench.methods.base import Context, Method, Pyramid, TrainingSet
+
+
+def pooled(pyramid: Pyramid) -> Tensor:
+    """First scale (B, C, H, W) averaged over positions: (B, C), float64 on the CPU."""
+    return pyramid[0].double().mean(dim=(2, 3)).cpu()
+
+
+class Mahalanobis(Method):
+    """Squared Mahalanobis distance to the training normals, pooled features."""
+
+    name = "mahalanobis"
+    title = "Mahalanobis"
+    citation = "Rippel et al., Modeling the distribution of normal data in pre-trained deep features, ICPR 2020"
+    kind: ClassVar[str] = "floor"
+
+    def fit(self, train: TrainingSet, context: Context) -> None:
+        """Mean and shrunk covariance of the training normals."""
+        self.gaussian = LedoitWolf().fit(pooled(train.normals()).numpy())
+
+    def score(self, pyramid: Pyramid) -> Tensor:
+        """Squared distances, shape (B,)."""
+        return torch.from_numpy(self.gaussian.mahalanobis(pooled(pyramid).numpy()))
