@@ -147,13 +147,15 @@ def split(dataset: Dataset, protocol: Protocol, duplicates: Sequence[Sequence[st
         test_anomaly = _shuffled([s.id for s in anomalies if s.kind != protocol.known_kind], str(protocol.seed))
     if len(known) < protocol.shots or not test_anomaly:
         of_kind = f" of kind {protocol.known_kind!r}" if protocol.known_kind else ""
+        # In the general setting at least one anomaly has to be left to test.
         most = len(order) - (protocol.setting == "general")
-        raise InputError(
-            f"{reserved} of the {len(order)} anomalies{of_kind} in {name} would be held for training, which leaves none to test; "
-            + (f"use --shots {most} or fewer" if most > 0 else "the data set needs more anomalies")
-            if protocol.setting == "general" or len(order) >= protocol.shots
-            else f"{name} has {len(order)} anomalies{of_kind}, fewer than the {protocol.shots} shots asked for; use --shots {len(order)} or fewer"
+        remedy = f"use --shots {most} or fewer" if most > 0 else "the data set needs more anomalies"
+        problem = (
+            f"{len(order)} anomalies{of_kind}, fewer than the {protocol.shots} shots asked for"
+            if len(order) < protocol.shots
+            else f"{len(order)} anomalies, of which {reserved} are held for training: none to test is left"
         )
+        raise InputError(f"{name} has {problem}; {remedy}")
     if protocol.part == "validation":
         # Cut from the training part alone: a quarter of the normals, half of the known anomalies.
         mixed = _shuffled(train_normal, f"validation/{protocol.seed}")

@@ -27,11 +27,6 @@ from osad_bench.methods.base import NORMAL, PSEUDO, SEEN, Batch, Mix, Pyramid
 EVAL_BATCH = 64
 
 
-def pseudo_views(generators: Sequence[str], preset: Preset) -> list[View]:
-    """The cached views a frozen preset needs for these generators."""
-    return [View(name, draw) for name in generators for draw in range(preset.pseudo_draws)] if preset.frozen else []
-
-
 def _counts(size: int, mix: Mix) -> tuple[int, int, int]:
     """Images of a batch: normal, seen, pseudo."""
     seen, pseudo = round(size * mix.seen), round(size * mix.pseudo)
@@ -48,10 +43,9 @@ class Normaliser(nn.Module):
     mean: Tensor
     matrix: Tensor
 
-    def __init__(self, features: Sequence[Tensor], mode: str) -> None:
+    def __init__(self, features: Tensor, mode: str) -> None:
         super().__init__()
-        n, channels = features[0].shape[0], features[0].shape[1]
-        rows = features[0].float().permute(0, 2, 3, 1).reshape(-1, channels)
+        rows = features.float().permute(0, 2, 3, 1).reshape(-1, features.shape[1])
         self.mode = mode
         if mode == "standardise":
             std, mean = torch.std_mean(rows, dim=0, correction=0)
@@ -64,7 +58,6 @@ class Normaliser(nn.Module):
             values, vectors = np.linalg.eigh(covariance)
             root = (vectors / np.sqrt(values)) @ vectors.T
             mean, matrix = torch.from_numpy(few.mean(0)).float(), torch.from_numpy(root).float()
-        del n
         self.register_buffer("mean", mean)
         self.register_buffer("matrix", matrix)
 
@@ -169,16 +162,15 @@ class CachedFeatures(_Parts):
         self.clean = cache.rows(dataset, preset, backbone, everything, View(), device, progress)
         self.pseudo = {
             name: [
-                cache.rows(dataset, preset, backbone, split.train_normal, view, device, progress)
-                for view in pseudo_views([name], preset)
+                cache.rows(dataset, preset, backbone, split.train_normal, View(name, draw), device, progress)
+                for draw in range(preset.pseudo_draws)
             ]
             for name in generators
         }
-        self.normalisers, self.adapter = nn.ModuleList(), None
+        self.normalisers, self.adapters = nn.ModuleList(), nn.ModuleDict()
         if preset.normalise != "none":
             normals = [torch.from_numpy(scale[self.normal_rows]) for scale in self.clean]
-            self.normalisers = nn.ModuleList(Normaliser([scale], preset.normalise) for scale in normals).to(device)
-        self.adapters: nn.ModuleDict = nn.ModuleDict()
+            self.normalisers = nn.ModuleList(Normaliser(scale, preset.normalise) for scale in normals).to(device)
         if preset.adapter != "none":
             for channels in {int(scale.shape[1]) for scale in self.clean}:
                 self.adapters[str(channels)] = Adapter(channels, preset.adapter, preset.adapter_width).to(device)
@@ -278,10 +270,3 @@ class FineTuned(_Parts):
     def train(self, mode: bool = True) -> None:
         """Training or evaluation mode of the backbone."""
         self.trunk.train(mode)
-
-
-def training_set(preset: Preset, *args: Any, **kwargs: Any) -> CachedFeatures | FineTuned:
-    """The training set that the preset asks for."""
-    kind = CachedFeatures if preset.frozen else FineTuned
-    dataset, split, *rest = args
-    return kind(dataset, split, preset, *rest, **kwargs)
