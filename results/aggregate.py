@@ -85,6 +85,30 @@ def per_seed(frame: pd.DataFrame, metric: Metric = "auroc") -> pd.DataFrame:
     return result
 
 
+def _group_means(seeds: pd.DataFrame) -> pd.DataFrame:
+    """Rows of `per_seed` for data sets made of classes (``mvtec/carpet``): the mean over the classes, seed by seed."""
+    classes = seeds[seeds["dataset"].str.contains("/")].copy()
+    if classes.empty:
+        seeds["classes"] = 0
+        return seeds
+    classes["class"] = classes["dataset"]
+    classes["dataset"] = classes["dataset"].str.split("/").str[0]
+    expected = classes.groupby(ROW)["class"].nunique().rename("classes").reset_index()
+    grouped = classes.groupby([*ROW, "method", "seed"])
+    means = grouped.agg(
+        value=("value", "mean"),
+        present=("value", "count"),
+        kinds=("kinds", "sum"),
+        expected_kinds=("expected_kinds", "sum"),
+        failed=("failed", "sum"),
+    ).reset_index()
+    means = means.merge(expected, on=ROW)
+    means.loc[means["present"] < means["classes"], "value"] = np.nan
+    several = means[means["classes"] > 1].drop(columns="present")
+    result: pd.DataFrame = pd.concat([seeds.assign(classes=0), several], ignore_index=True)
+    return result
+
+
 def summary(frame: pd.DataFrame, metric: Metric = "auroc") -> pd.DataFrame:
     """Mean and standard deviation over seeds of every method on every row.
 
@@ -100,10 +124,11 @@ def summary(frame: pd.DataFrame, metric: Metric = "auroc") -> pd.DataFrame:
     DataFrame
         One line a cell of a table: ``board, dataset, setting, shots, method, mean, std`` (ddof = 1; NaN for one seed),
         ``n`` (seeds averaged), ``expected`` (seeds that any method of this row has), ``kinds`` (known kinds averaged;
-        1 in the general setting), ``failed`` (failed records), ``complete``, and ``rank`` (1 = best, among complete
+        1 in the general setting), ``classes`` (0, or how many classes such as ``mvtec/carpet`` are averaged in an
+        additional line for ``mvtec``), ``failed`` (failed records), ``complete``, and ``rank`` (1 = best, among complete
         lines of the same row, compared as printed: ties share a rank; NaN for the incomplete).
     """
-    seeds = per_seed(frame, metric)
+    seeds = _group_means(per_seed(frame, metric))
     expected = seeds.groupby(ROW)["seed"].nunique().rename("expected").reset_index()
     grouped = seeds.groupby([*ROW, "method"])
     result: pd.DataFrame = grouped.agg(
@@ -111,6 +136,7 @@ def summary(frame: pd.DataFrame, metric: Metric = "auroc") -> pd.DataFrame:
         std=("value", "std"),
         n=("value", "count"),
         kinds=("expected_kinds", "max"),
+        classes=("classes", "max"),
         failed=("failed", "sum"),
     ).reset_index()
     result = result.merge(expected, on=ROW)

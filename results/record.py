@@ -22,13 +22,19 @@ class Protocol(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    setting: Literal["general", "hard"] = Field("general", description="general: known anomalies of every kind; hard: of one kind only")
+    setting: Literal["general", "hard"] = Field(
+        "general", description="general: known anomalies of every kind; hard: of one kind only"
+    )
     shots: int = Field(10, ge=1, description="M, the number of labelled anomalies in training")
     known_kind: str | None = Field(None, description="the kind the known anomalies are drawn from (hard setting only)")
     seed: int = Field(0, ge=0, description="chooses which anomalies are known")
-    reserve: int = Field(0, ge=0, description="leave at least this many anomalies out of the test part, so that shots share it")
+    reserve: int = Field(
+        0, ge=0, description="leave at least this many anomalies out of the test part, so that shots share it"
+    )
     dedup: bool = Field(False, description="keep one of each group of identical images")
-    part: Literal["test", "validation"] = Field("test", description="validation: score a part cut from the training data instead")
+    part: Literal["test", "validation"] = Field(
+        "test", description="validation: score a part cut from the training data instead"
+    )
 
     @model_validator(mode="after")
     def _kind_only_when_hard(self) -> Protocol:
@@ -66,8 +72,12 @@ class Metrics(BaseModel):
 
     auroc: float = Field(ge=0, le=1)
     average_precision: float = Field(ge=0, le=1)
-    fpr95: float = Field(ge=0, le=1, description="false positive rate at the threshold that finds 95 % of the anomalies")
-    per_kind: dict[str, float] = Field(default_factory=dict, description="AUROC of each test kind against all test normals")
+    fpr95: float = Field(
+        ge=0, le=1, description="false positive rate at the threshold that finds 95 % of the anomalies"
+    )
+    per_kind: dict[str, float] = Field(
+        default_factory=dict, description="AUROC of each test kind against all test normals"
+    )
 
 
 class SplitSummary(BaseModel):
@@ -171,7 +181,9 @@ class Record(BaseModel):
     @model_validator(mode="after")
     def _consistent(self) -> Record:
         if self.key != self.cell.key:
-            raise ValueError(f"key {self.key[:12]} does not belong to the cell ({self.cell.key[:12]}): the record was edited")
+            raise ValueError(
+                f"key {self.key[:12]} does not belong to the cell ({self.cell.key[:12]}): the record was edited"
+            )
         if (self.status == "ok") != (self.metrics is not None) or (self.status == "failed") != (self.error is not None):
             raise ValueError("an ok record has metrics, a failed one an error")
         return self

@@ -55,7 +55,7 @@ def test_a_method_with_fewer_seeds_than_another_shows_its_n_and_is_not_ranked(re
     assert np.isnan(lines.loc["dpdl", "rank"])
     assert lines.loc["dra", "rank"] == 1
     (table,) = tables(frame)
-    assert table.blocks[0].rows[0][1][table.methods.index("dpdl")].text().endswith("(n=3/5)")
+    assert table.blocks[0].rows[0][1][table.columns.index("dpdl")].text().endswith("(n=3/5)")
 
 
 def test_a_failed_record_counts_as_expected_and_is_named(records):
@@ -80,7 +80,7 @@ def test_presets_and_protocol_options_never_share_a_table(records, other):
     records.add("dra")
     records.add("dpdl", **other)
     shown = tables(records.frame())
-    assert sorted(table.methods for table in shown) == [("dpdl",), ("dra",)]
+    assert sorted(table.columns for table in shown) == [("dpdl",), ("dra",)]
     assert shown[0].title != shown[1].title
 
 
@@ -89,7 +89,7 @@ def test_versions_and_configurations_of_a_method_are_separate_columns(records, o
     records.add("dra")
     records.add("dra", **other)
     (table,) = tables(records.frame())
-    assert len(table.methods) == 2
+    assert len(table.columns) == 2
 
 
 def test_two_versions_of_the_data_are_separate_rows(records):
