@@ -18,6 +18,8 @@ from typing import ClassVar, Literal
 import numpy as np
 import numpy.typing as npt
 
+from osad_bench.datasets.links import FOLLOW_LINKS, links_allowed
+
 Partition = Literal["train", "test"]
 
 Progress = Callable[[str, int, int], None]
@@ -55,6 +57,44 @@ class Sample:
             raise DatasetError(f"sample {self.id!r} has label {self.label!r}; expected 0 (normal) or 1 (anomaly)")
         if (self.label == 0) != (self.kind is None):
             raise DatasetError(f"sample {self.id!r}: an anomaly needs a kind, and a normal sample has none")
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something wrong with a download.
+
+    Attributes
+    ----------
+    severity
+        ``"fatal"``: the samples cannot be listed; ``"error"``: something is missing or broken; ``"note"``: worth knowing.
+    file
+        Path relative to the data set's folder.
+    message
+        What is wrong and what to do.
+    """
+
+    severity: Literal["fatal", "error", "note"]
+    file: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """What the publisher, or the paper that fixed the protocol, counts.
+
+    Attributes
+    ----------
+    counts
+        By part: ``samples``, ``normal``, ``anomaly``, ``train normal``, ``test normal``, ``kinds``, or ``kind NAME``.
+    source
+        Where that is said.
+    approximate
+        Parts whose count depends on how the paper's converter read the masks: another count is worth a note, no error.
+    """
+
+    counts: dict[str, int]
+    source: str
+    approximate: tuple[str, ...] = ()
 
 
 def digest_of_pixels(image: npt.NDArray[np.uint8]) -> str:
@@ -95,6 +135,11 @@ class Dataset(abc.ABC):
     reader: ClassVar[int] = 1
     """Raise it when a change to `load` gives other pixels for the same file: caches and splits of before are void."""
 
+    published: Published | None = None
+    """Published counts, for ``datasets list`` and ``datasets verify``."""
+    hard_kinds: tuple[str, ...] = ()
+    """The known kinds whose mean is the data set's row in the papers' hard tables; empty where all kinds count."""
+
     progress: Progress | None = None
     """Told how far the first visit is, which must read every file; later visits are quick."""
 
@@ -103,13 +148,16 @@ class Dataset(abc.ABC):
         self.variant = variant
 
     @classmethod
-    def locate(cls, data_root: Path) -> Path:
+    def locate(cls, data_root: Path) -> Path | None:
         """Folder of the download below `data_root`: the first of `folders` that is there, in any case.
+
+        None where the data set comes from elsewhere, such as an installed package.
 
         Raises
         ------
         DatasetError
-            There is none; the message says where the publisher offers it and what the folder must hold.
+            There is none, and the message says where the publisher offers it and what the folder must hold; or it is a
+            link that leads out of the data root.
         """
         wanted = [folder.lower() for folder in cls.folders]
         try:
@@ -118,12 +166,24 @@ class Dataset(abc.ABC):
             present = {}
         for folder in wanted:
             if folder in present:
-                return present[folder]
+                found = present[folder]
+                if not links_allowed() and not found.resolve().is_relative_to(data_root.resolve()):
+                    raise DatasetError(
+                        f"data set {cls.name!r}: {found} is a link to {found.resolve()}, out of the data root. Give that "
+                        f"folder's parent with --data-root, or set {FOLLOW_LINKS}=1 if you trust where links lead."
+                    )
+                return found
         raise DatasetError(
-            f"data set {cls.name!r} is not in {data_root}: no folder {' or '.join(cls.folders)} there. Get it from "
-            f"{cls.homepage or 'its publisher'} and unpack it"
-            + (f" so that the folder holds {cls.layout}" if cls.layout else "")
-            + ", or name another place with --data-root or OSAD_BENCH_DATA."
+            f"data set {cls.name!r} is not in {data_root}: no folder {' or '.join(cls.folders)} there. {cls.how_to_get()}, "
+            "or name another place with --data-root or OSAD_BENCH_DATA."
+        )
+
+    @classmethod
+    def how_to_get(cls) -> str:
+        """Where the publisher offers the download, what to unpack it into and what that folder must then hold."""
+        return (
+            f"Get it from {cls.homepage or 'its publisher'} and unpack it into a folder {cls.folders[0] if cls.folders else ''} there"
+            + (f", which then holds {cls.layout}" if cls.layout else "")
         )
 
     @property
@@ -179,9 +239,46 @@ class Dataset(abc.ABC):
         return {sample.id: self.digest(sample) for sample in self.samples}
 
     @cached_property
+    def decoded(self) -> tuple[dict[str, str], dict[str, str]]:
+        """Sha256 of each sample's decoded size and pixels, and what is wrong with the unreadable ones; both by id."""
+        digests, broken = {}, {}
+        for sample in self.samples:
+            try:
+                digests[sample.id] = digest_of_pixels(self.read(sample))
+            except DatasetError as error:
+                broken[sample.id] = str(error)
+        return digests, broken
+
+    @property
     def pixel_digests(self) -> dict[str, str]:
-        """Sha256 of every sample's decoded size and pixels, by id."""
-        return {sample.id: digest_of_pixels(self.read(sample)) for sample in self.samples}
+        """Sha256 of every sample's decoded size and pixels, by id.
+
+        Raises
+        ------
+        DatasetError
+            An image cannot be read; the message names it.
+        """
+        digests, broken = self.decoded
+        if broken:
+            more = f" ({len(broken) - 1} more: osad-bench datasets verify {self.spec})" if len(broken) > 1 else ""
+            raise DatasetError(next(iter(broken.values())) + more)
+        return digests
+
+    def problems(self) -> Iterable[Problem]:
+        """What is wrong with the download, found without decoding its images."""
+        return ()
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Samples by part, with the keys of `Published`."""
+        counts = {"samples": len(self.samples), "normal": 0, "anomaly": 0, "kinds": len(self.kinds)}
+        for sample in self.samples:
+            parts = ["anomaly", f"kind {sample.kind}"] if sample.label else ["normal"]
+            if sample.label == 0 and sample.partition is not None:
+                parts.append(f"{sample.partition} normal")
+            for part in parts:
+                counts[part] = counts.get(part, 0) + 1
+        return counts
 
     @cached_property
     def by_id(self) -> dict[str, Sample]:

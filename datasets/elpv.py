@@ -13,8 +13,17 @@ import importlib.util
 from collections.abc import Iterator
 from pathlib import Path
 
-from osad_bench.datasets.base import DatasetError, Sample
+from osad_bench.datasets.base import DatasetError, Problem, Published, Sample
 from osad_bench.datasets.files import FileDataset
+
+
+def _installed() -> Path | None:
+    """Data folder of the registry package, which is found without being imported."""
+    spec = importlib.util.find_spec("elpv_dataset")
+    for location in (spec.submodule_search_locations or []) if spec else []:
+        if (Path(location) / "data" / "labels.csv").is_file():
+            return Path(location) / "data"
+    return None
 
 
 class ELPV(FileDataset):
@@ -25,6 +34,23 @@ class ELPV(FileDataset):
     domain = "solar cells, electroluminescence"
     licence = "CC BY-NC-SA 4.0"
     homepage = "https://github.com/zae-bayern/elpv-dataset"
+    folders = ("elpv", "elpv-dataset", "elpv-dataset-master")
+    layout = "a clone of that repository, or labels.csv and images"
+    published = Published(
+        {"normal": 1508, "anomaly": 715, "kind mono": 313, "kind poly": 402},
+        "labels.csv of the publisher (probability 0: 588 mono + 920 poly; probability 1: 313 + 402)",
+    )
+    hard_kinds = ("mono", "poly")
+
+    @classmethod
+    def locate(cls, data_root: Path) -> Path | None:
+        """None where the registry package is installed, which is the data set itself; else a clone in the data root."""
+        if _installed() is not None:
+            return None
+        try:
+            return super().locate(data_root)
+        except DatasetError as error:
+            raise DatasetError(f"{error} Simpler: pip install 'osad-bench[elpv]'.") from None
 
     def find_base(self) -> Path:
         """Folder of ``labels.csv`` and ``images/``: in the given download, else in the installed package."""
@@ -33,24 +59,30 @@ class ELPV(FileDataset):
                 if (self.root / below / "labels.csv").is_file():
                     return self.root / below
             raise DatasetError(f"data set 'elpv': no labels.csv in {self.root}; expected a clone of {self.homepage}")
-        spec = importlib.util.find_spec("elpv_dataset")
-        for location in (spec.submodule_search_locations or []) if spec else []:
-            if (Path(location) / "data" / "labels.csv").is_file():
-                return Path(location) / "data"
+        installed = _installed()
+        if installed is not None:
+            return installed
         raise DatasetError("data set 'elpv' is not installed: pip install 'osad-bench[elpv]'")
 
-    def scan(self) -> Iterator[Sample]:
+    def survey(self) -> Iterator[Sample | Problem]:
         """Read ``labels.csv``: path, probability and type of cell, separated by white space."""
-        table = self.base / "labels.csv"
-        for number, line in enumerate(table.read_text("utf-8").splitlines(), start=1):
+        table = self.contained("labels.csv")
+        folder = self.base / "images"
+        present = {f"images/{path.name}" for path in self.images(folder)} if folder.is_dir() else set()
+        for number, line in enumerate(table.read_text("utf-8", errors="replace").splitlines(), start=1):
             if not line.strip():
                 continue
             try:
                 path, text, kind = line.split()
                 probability = float(text)
             except ValueError:
-                raise DatasetError(f"{table}, line {number}: expected 'path probability type', got {line!r}") from None
-            if probability == 0:
+                yield Problem("fatal", "labels.csv", f"line {number}: expected 'path probability type', got {line!r}")
+                continue
+            if path not in present:
+                yield Problem(
+                    "fatal", path, "labels.csv names it, and it is missing: restore it from the original download"
+                )
+            elif probability == 0:
                 yield Sample(path, 0)
             elif probability == 1:
                 yield Sample(path, 1, kind)

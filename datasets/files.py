@@ -14,12 +14,10 @@ import numpy as np
 import numpy.typing as npt
 import PIL
 
-from osad_bench.datasets.base import Dataset, DatasetError, Sample, digest_of_pixels
+from osad_bench.datasets.base import Dataset, DatasetError, Problem, Sample, digest_of_pixels
 from osad_bench.datasets.images import SUFFIXES, Box, read_rgb
+from osad_bench.datasets.links import FOLLOW_LINKS, links_allowed
 from osad_bench.datasets.remembered import remembered
-
-FOLLOW_LINKS = "OSAD_BENCH_FOLLOW_LINKS"
-"""Environment variable: 1 lets links and CSV paths lead out of the data set's folder."""
 
 _BOX = re.compile(r"#(\d+),(\d+),(\d+),(\d+)$")
 
@@ -43,7 +41,7 @@ def sha256_of_file(path: Path) -> str:
 
 
 class FileDataset(Dataset):
-    """Samples that are files below `base`; a subclass says which (`scan`) and where the download lies (`find_base`).
+    """Samples that are files below `base`; a subclass says which (`survey`) and where the download lies (`find_base`).
 
     Ids follow the publisher's layout, whatever a copy's folders are nested in and however its endings are spelled, so
     that a split is the same on every machine; `place` records where the file really lies.
@@ -68,8 +66,69 @@ class FileDataset(Dataset):
 
     @cached_property
     def base(self) -> Path:
-        """Folder to which sample ids are relative, symbolic links resolved."""
-        return self.find_base().resolve()
+        """Folder to which sample ids are relative, symbolic links resolved.
+
+        Raises
+        ------
+        DatasetError
+            It is missing, or a link within the root leads out of it (unless ``OSAD_BENCH_FOLLOW_LINKS=1``).
+        """
+        try:
+            base = self.find_base().resolve()
+        except OSError as error:
+            raise self.unreadable(error) from error
+        if self.root is not None and not links_allowed() and not base.is_relative_to(self.root.resolve()):
+            raise DatasetError(
+                f"data set {self.full_name!r}: a link in {self.root} leads to {base}, out of it. "
+                f"Copy the images there, or set {FOLLOW_LINKS}=1 if you trust where it leads."
+            )
+        return base
+
+    def survey(self) -> Iterator[Sample | Problem]:
+        """Go through the folder once: yield the samples, and whatever is wrong on the way."""
+        raise NotImplementedError(f"{type(self).__name__} needs survey() or its own scan()")
+
+    @cached_property
+    def _surveyed(self) -> tuple[tuple[Sample, ...], tuple[Problem, ...]]:
+        try:
+            found = tuple(self.survey())
+        except OSError as error:
+            raise self.unreadable(error) from error
+        samples = tuple(item for item in found if isinstance(item, Sample))
+        return samples, tuple(item for item in found if isinstance(item, Problem))
+
+    def scan(self) -> Iterable[Sample]:
+        """List every sample.
+
+        Raises
+        ------
+        DatasetError
+            Some of them cannot be told; the message names the first and how to see all.
+        """
+        samples, problems = self._surveyed
+        fatal = [problem for problem in problems if problem.severity == "fatal"]
+        if fatal:
+            more = f" ({len(fatal) - 1} more: osad-bench datasets verify {self.spec})" if len(fatal) > 1 else ""
+            raise DatasetError(f"data set {self.full_name!r}, {fatal[0].file}: {fatal[0].message}{more}")
+        return samples
+
+    @property
+    def survey_problems(self) -> tuple[Problem, ...]:
+        """What the survey found wrong, fatal or not."""
+        return self._surveyed[1]
+
+    def problems(self) -> Iterable[Problem]:
+        """What the survey found, then what `check` finds."""
+        yield from self.survey_problems
+        yield from self.check()
+
+    def check(self) -> Iterable[Problem]:
+        """Checks of more than the survey needs, such as whether masks match their images; for ``datasets verify``."""
+        return ()
+
+    def relative(self, path: Path) -> str:
+        """POSIX path relative to `base`."""
+        return path.relative_to(self.base).as_posix()
 
     def place(self, published: str, path: Path) -> str:
         """Id of the file at `path`, which the publisher calls `published`: that name with its ending in lower case."""
@@ -95,7 +154,7 @@ class FileDataset(Dataset):
     def contained(self, relative: str) -> Path:
         """Path below `base`, checked not to lead out of it by ``..``, an absolute path or a link."""
         path = self.base / relative
-        if os.environ.get(FOLLOW_LINKS) == "1":
+        if links_allowed():
             return path
         folder, _, name = relative.rpartition("/")
         if folder not in self._inside:  # resolving is slow, and many files share a folder
@@ -164,24 +223,41 @@ class FileDataset(Dataset):
         return {name: found[path] for name, path in paths.items()}
 
     @cached_property
-    def pixel_digests(self) -> dict[str, str]:
-        """Sha256 of every sample's decoded pixels, by id; remembered between visits."""
+    def decoded(self) -> tuple[dict[str, str], dict[str, str]]:
+        """Sha256 of each sample's decoded pixels, remembered between visits, and what is wrong with unreadable ones."""
         boxes: defaultdict[Path, list[tuple[str, Box | None]]] = defaultdict(list)
+        digests: dict[str, str] = {}
+        broken: dict[str, str] = {}
         for sample in self.samples:
-            boxes[self.path(sample)].append((sample.id, split_id(sample.id)[1]))
+            try:
+                path = self.path(sample)
+                path.stat()
+            except DatasetError as error:
+                broken[sample.id] = str(error)
+            except OSError as error:
+                broken[sample.id] = str(self.unreadable(error))
+            else:
+                boxes[path].append((sample.id, split_id(sample.id)[1]))
         # One file is decoded once for all of its boxes; the boxes are part of the purpose.
         by_boxes: defaultdict[str, list[Path]] = defaultdict(list)
         for path, parts in boxes.items():
             by_boxes[";".join(str(box) for _, box in parts)].append(path)
-        digests: dict[str, str] = {}
+
+        def compute(path: Path) -> str:
+            try:
+                return self._pixels_of(path, boxes[path])
+            except DatasetError as error:
+                broken.update(dict.fromkeys((name for name, _ in boxes[path]), str(error)))
+                return ""
+
         for shape, paths in by_boxes.items():
             purpose = (
                 f"pixels {PIL.__version__} {type(self).__module__}.{type(self).__qualname__} {self.reader} {shape}"
             )
-            found = self.remember("comparing images", purpose, paths, lambda path: self._pixels_of(path, boxes[path]))
+            found = self.remember("comparing images", purpose, paths, compute)
             for path, text in found.items():
                 digests.update(zip((name for name, _ in boxes[path]), text.split()))
-        return digests
+        return dict(sorted(digests.items())), dict(sorted(broken.items()))
 
     def _pixels_of(self, path: Path, parts: list[tuple[str, Box | None]]) -> str:
         """Pixel digests of the boxes of one file, separated by blanks."""

@@ -5,40 +5,42 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from osad_bench.datasets.base import DatasetError, Partition, Sample
+from osad_bench.datasets.base import DatasetError, Partition, Problem, Sample
 from osad_bench.datasets.files import FileDataset
+from osad_bench.datasets.layout import child, folders
 
 LAYOUT = "train/good, test/good and test/<kind> for each kind of anomaly, each holding images"
 
 
-def scan_mvtec_layout(dataset: FileDataset) -> Iterator[Sample]:
-    """List the samples of a folder in MVTec AD's layout; the partition is the folder's.
-
-    Raises
-    ------
-    DatasetError
-        A folder of normals is missing or holds no image, or there is no anomaly.
-    """
-    base = dataset.base
+def survey_mvtec_layout(dataset: FileDataset) -> Iterator[Sample | Problem]:
+    """List the samples of a folder in MVTec AD's layout; the partition is the folder's."""
     parts: tuple[Partition, ...] = ("train", "test")
+    base = dataset.base
     for part in parts:
-        if not (base / part / "good").is_dir():
-            raise DatasetError(f"data set {dataset.full_name!r}: {base} has no folder {part}/good; expected {LAYOUT}")
+        folder = child(base, part)
+        good = child(folder, "good") if folder is not None else None
+        if good is None or not good.is_dir():
+            yield Problem("fatal", f"{part}/good", f"there is no such folder in {base}; expected {LAYOUT}")
+            continue
         count = 0
-        for path in dataset.images(base / part / "good"):
-            yield Sample(path.relative_to(base).as_posix(), 0, partition=part)
+        for path in dataset.images(good):
+            yield Sample(dataset.place(f"{part}/good/{path.name}", path), 0, partition=part)
             count += 1
         if count == 0:
-            raise DatasetError(
-                f"data set {dataset.full_name!r}: {base / part / 'good'} holds no image; expected {LAYOUT}"
-            )
+            yield Problem("fatal", f"{part}/good", f"there is no image in {good}; expected {LAYOUT}")
+    tests = child(base, "test")
     anomalies = 0
-    for folder in sorted(path for path in (base / "test").iterdir() if path.is_dir() and path.name != "good"):
+    for folder in folders(tests) if tests is not None else ():
+        if folder.name.lower() == "good":
+            continue
+        before = anomalies
         for path in dataset.images(folder):
-            yield Sample(path.relative_to(base).as_posix(), 1, folder.name, "test")
+            yield Sample(dataset.place(f"test/{folder.name}/{path.name}", path), 1, folder.name, "test")
             anomalies += 1
+        if anomalies == before:
+            yield Problem("note", f"test/{folder.name}", "is empty: it counts as no kind")
     if anomalies == 0:
-        raise DatasetError(f"data set {dataset.full_name!r}: no anomaly below {base / 'test'}; expected {LAYOUT}")
+        yield Problem("fatal", "test", f"there is no image of an anomaly in {base / 'test'}; expected {LAYOUT}")
 
 
 class Folder(FileDataset):
@@ -69,6 +71,10 @@ class Folder(FileDataset):
             )
         return base
 
-    def scan(self) -> Iterator[Sample]:
+    def place(self, published: str, path: Path) -> str:  # noqa: ARG002  # the user's own names, as they are
+        """Id of the file at `path`: where it lies."""
+        return self.relative(path)
+
+    def survey(self) -> Iterator[Sample | Problem]:
         """List the samples."""
-        return scan_mvtec_layout(self)
+        return survey_mvtec_layout(self)

@@ -106,3 +106,40 @@ def read_mask(path: Path) -> npt.NDArray[np.bool_]:
         except Exception as error:  # as in read_rgb
             raise DatasetError(f"mask {path} is broken ({error}): restore it from the original download") from error
     return np.asarray(raw.any(axis=2) if raw.ndim == 3 else raw != 0)
+
+
+def read_bands(path: Path) -> npt.NDArray[np.uint8]:
+    """Read the first three bands of a NumPy array file as RGB; values 0 to 255 lose their fraction, others are clipped.
+
+    Returns
+    -------
+    array of shape (H, W, 3), uint8
+
+    Raises
+    ------
+    DatasetError
+        The file is missing, broken, too large, holds Python objects, or is not of shape (H, W, 3 or more).
+    """
+    try:
+        # Mapped, so that a header that promises terabytes costs nothing; pickled objects would run a stranger's code.
+        stored = np.load(path, mmap_mode="r", allow_pickle=False)
+    except FileNotFoundError:
+        raise DatasetError(f"image {path} is missing: restore it from the original download") from None
+    except Exception as error:  # NumPy raises ValueError, EOFError, OSError, SyntaxError and others
+        what = "is empty (0 bytes)" if path.stat().st_size == 0 else f"is broken ({error})"
+        raise DatasetError(f"image {path} {what}: restore it from the original download, or remove it") from error
+    shape: tuple[int, ...] = getattr(stored, "shape", ())
+    if len(shape) != 3 or shape[2] < 3 or not np.issubdtype(stored.dtype, np.number) or 0 in shape:
+        raise DatasetError(
+            f"image {path} holds {getattr(stored, 'dtype', 'no array')} {shape}; expected (H, W, 3 or more)"
+        )
+    if shape[0] * shape[1] > MAX_PIXELS:
+        raise DatasetError(
+            f"image {path} is refused as a decompression bomb: {shape[1]} x {shape[0]} pixels, the limit is {MAX_PIXELS}"
+        )
+    bands = np.asarray(stored[:, :, :3])
+    if np.iscomplexobj(bands) or not np.isfinite(bands).all():
+        raise DatasetError(
+            f"image {path} holds values that are no finite numbers: restore it from the original download"
+        )
+    return np.ascontiguousarray(np.clip(bands, 0, 255).astype(np.uint8))

@@ -70,7 +70,11 @@ def _keep(
     if connection is None or not values:
         return
     settled = time.time_ns() - int(SETTLED_AFTER * 1e9)
-    rows = [(purpose, str(path), *stats[path], value) for path, value in values.items() if stats[path][1] < settled]
+    rows = [
+        (purpose, str(path), *stats[path], value)
+        for path, value in values.items()
+        if value and stats[path][1] < settled
+    ]
     with contextlib.suppress(sqlite3.Error), connection:
         connection.executemany("insert or replace into remembered values (?, ?, ?, ?, ?)", rows)
 
@@ -90,7 +94,7 @@ def remembered(
     paths
         The files; each is looked at once.
     compute
-        From a file to a text; called from several threads.
+        From a file to a text; called from several threads. An empty text is not remembered.
     progress
         Called as ``progress(done, total)`` over the files that must be computed.
 

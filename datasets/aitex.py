@@ -1,0 +1,151 @@
+"""AITEX: woven fabric, each photograph cut into patches along its width (Silvestre-Blanes et al., 2019).
+
+J. Silvestre-Blanes, T. Albero-Albero, I. Miralles, R. Perez-Llorens, J. Moreno: A public fabric database for defect
+detection methods and results. AUTEX Research Journal 19, 2019. As in the OSAD papers each photograph of 4096 x 256 pixels
+is cut into 16 patches of 256 x 256. All patches of ``NODefect_images`` are normal; a patch of ``Defect_images`` is an anomaly
+where its part of the mask is not empty, and is dropped otherwise. A name such as ``0044_019_04.png`` holds the number, the
+code of the defect and the code of the fabric.
+
+What the original archives hold besides: two photographs have two masks (``_mask1``, ``_mask2``), which are joined; one has
+none and one has an empty one, and give no samples; one is 3796 pixels wide, and its last patch is narrower.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+from osad_bench.datasets.base import DatasetError, Problem, Published, Sample
+from osad_bench.datasets.files import FileDataset
+from osad_bench.datasets.images import Box
+from osad_bench.datasets.layout import find, folders, holds, subfolder
+from osad_bench.datasets.masks import boxes_of, check_masks, marked_boxes
+
+SIDE = 256
+"""Width of a patch in pixels; its height is the photograph's, also 256."""
+
+KINDS = {
+    "002": "Broken_end",
+    "006": "Broken_yarn",
+    "010": "Broken_pick",
+    "016": "Weft_curling",
+    "019": "Fuzzyball",
+    "022": "Cut_selvage",
+    "023": "Crease",
+    "025": "Warp_ball",
+    "027": "Knots",
+    "029": "Contamination",
+    "030": "Nep",
+    "036": "Weft_crack",
+}
+"""Defect codes in the file names."""
+
+WITHOUT_MASK = "0100_025_08"
+"""The publisher offers no mask for this photograph."""
+
+_NAME = re.compile(r"(\d+)_(\d{3})_(\d+)")
+
+
+def patches(width: int, height: int) -> list[Box]:
+    """Boxes of 256 pixels along the width, left to right; the last is narrower where the width is no multiple."""
+    return [(left, 0, min(left + SIDE, width), height) for left in range(0, width, SIDE)]
+
+
+class AITEX(FileDataset):
+    """141 photographs without and 106 with a defect, in patches; 12 kinds by defect code."""
+
+    name = "aitex"
+    title = "AITEX"
+    domain = "woven fabric"
+    licence = "not stated by the publisher; free for research"
+    homepage = "https://www.aitex.es/afid/"
+    folders = ("aitex", "afid", "aitex-fabric-image-database", "aitex_fabric_image_database")
+    layout = "Defect_images, Mask_images and NODefect_images"
+    published = Published(
+        {"normal": 2256, "anomaly": 183, "kinds": 12},
+        "16 patches of each of 141 photographs; Ding et al., CVPR 2022, Tables 5 and 7 (183 anomalies, 12 kinds)",
+        approximate=("anomaly", "kinds"),
+    )
+    hard_kinds = ("Broken_end", "Broken_pick", "Cut_selvage", "Fuzzyball", "Nep", "Weft_crack")
+
+    def find_base(self) -> Path:
+        """Folder of the three folders."""
+        root = super().find_base()
+        base = find(root, holds("Defect_images", "Mask_images", "NODefect_images"), 2)
+        if base is None:
+            raise DatasetError(f"data set 'aitex': no folder with all three parts in {root}; expected {self.layout}")
+        return base
+
+    def _images_of(self, name: str) -> list[Path]:
+        """Images of one of the three folders, which some archives nest in another of the same name."""
+        folder = subfolder(self.base, name)
+        return list(self.images(folder)) if folder is not None else []
+
+    def _normals(self) -> Iterator[tuple[str, Path]]:
+        """Photographs without a defect, in a folder for each fabric, with the publisher's name."""
+        folder = subfolder(self.base, "NODefect_images")
+        if folder is not None:
+            for path in self.images(folder):
+                yield f"NODefect_images/{path.name}", path
+            for fabric in folders(folder):
+                for path in self.images(fabric):
+                    yield f"NODefect_images/{fabric.name}/{path.name}", path
+
+    def _masks(self) -> dict[str, list[Path]]:
+        """Masks of each photograph by its name without ending."""
+        found: defaultdict[str, list[Path]] = defaultdict(list)
+        for path in self._images_of("Mask_images"):
+            stem, mark, _ = path.stem.lower().partition("_mask")
+            if mark:
+                found[stem].append(path)
+        return found
+
+    def survey(self) -> Iterator[Sample | Problem]:
+        """Cut every photograph into patches; those of defective ones are looked up in the masks."""
+        normals = list(self._normals())
+        if not normals:
+            yield Problem("fatal", "NODefect_images", "holds no image: restore it from the original download")
+        cuts = boxes_of(self, [path for _, path in normals], "patches", patches)
+        for name, path in normals:
+            if path not in cuts:
+                yield Problem("fatal", self.relative(path), "is broken: restore it from the original download")
+            for box in cuts.get(path, ()):
+                yield Sample(self.place(name, path) + "#" + ",".join(map(str, box)), 0)
+        yield from self._anomalies()
+
+    def _anomalies(self) -> Iterator[Sample | Problem]:
+        masks = self._masks()
+        defects = self._images_of("Defect_images")
+        if not defects:
+            yield Problem("fatal", "Defect_images", "holds no image: restore it from the original download")
+        marked = marked_boxes(self, [path for paths in masks.values() for path in paths], "patches", patches)
+        for path in defects:
+            name = self.place(f"Defect_images/{path.name}", path)
+            match = _NAME.fullmatch(path.stem)
+            kind = KINDS.get(match.group(2)) if match else None
+            mine = masks.get(path.stem.lower(), [])
+            broken = [mask for mask in mine if mask not in marked]
+            if kind is None:
+                yield Problem(
+                    "note", name, "its name holds no known defect code, such as 019 in 0044_019_04.png: not used"
+                )
+            elif not mine and path.stem == WITHOUT_MASK:
+                yield Problem("note", name, "has no mask in the original download either: not used")
+            elif not mine:
+                yield Problem("fatal", name, f"its mask {path.stem}_mask.png is missing: restore it from the download")
+            elif broken:
+                yield Problem("fatal", self.relative(broken[0]), "is broken: restore it from the original download")
+            else:
+                boxes = sorted({box for mask in mine for box, defective in marked[mask].items() if defective})
+                for box in boxes:
+                    yield Sample(name + "#" + ",".join(map(str, box)), 1, kind)
+
+    def check(self) -> Iterator[Problem]:
+        """Every mask is of its photograph's size and marks something."""
+        masks = self._masks()
+        pairs = [
+            (path, mask, "") for path in self._images_of("Defect_images") for mask in masks.get(path.stem.lower(), [])
+        ]
+        return check_masks(self, pairs)

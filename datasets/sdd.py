@@ -1,0 +1,83 @@
+"""SDD, the KolektorSDD: cracks on electrical commutators, each photograph cut into three strips (Tabernik et al., 2020).
+
+D. Tabernik, S. Sela, J. Skvarc, D. Skocaj: Segmentation-based deep-learning approach for surface-defect detection.
+Journal of Intelligent Manufacturing 31, 2020. As in the OSAD papers every photograph is cut into three strips of equal
+height, and a strip is an anomaly where its part of the mask is not empty. The photographs of ``kos01`` and ``kos26``, and
+of ``kos27`` and ``kos34``, repeat each other.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from osad_bench.datasets.base import DatasetError, Problem, Published, Sample
+from osad_bench.datasets.files import FileDataset
+from osad_bench.datasets.images import Box
+from osad_bench.datasets.layout import find, folders
+from osad_bench.datasets.masks import check_masks, marked_boxes
+
+_ITEM = re.compile(r"kos\d+", re.IGNORECASE)
+
+
+def strips(width: int, height: int) -> list[Box]:
+    """Three boxes of equal height, top to bottom."""
+    edges = [0, height // 3, height * 2 // 3, height]
+    return [(0, top, width, bottom) for top, bottom in itertools.pairwise(edges)]
+
+
+class SDD(FileDataset):
+    """399 photographs of 50 items, three strips each; one kind, ``defect``."""
+
+    name = "sdd"
+    title = "SDD"
+    domain = "electrical commutators"
+    licence = "CC BY-NC-SA 4.0"
+    homepage = "https://www.vicos.si/resources/kolektorsdd/"
+    folders = ("sdd", "kolektorsdd", "ksdd")
+    layout = "kos01 to kos50, each with Part0.jpg, Part0_label.bmp and so on"
+    # Table 5 counts 594 training normals, which does not fit 286 test normals at 3 to 1; three strips of each of 399
+    # photographs less 54 make 1,143, whose quarter is the 286.
+    published = Published(
+        {"samples": 1197, "normal": 1143, "anomaly": 54},
+        "3 strips of each of 399 photographs; Ding et al., CVPR 2022, Table 5 (54 anomalies)",
+        approximate=("normal", "anomaly"),
+    )
+
+    def find_base(self) -> Path:
+        """Folder of the items ``kos01``, ``kos02``, ..."""
+        root = super().find_base()
+        base = find(root, lambda folder: any(_ITEM.fullmatch(below.name) for below in folders(folder)), 2)
+        if base is None:
+            raise DatasetError(f"data set 'sdd': no folder kos01 in {root}; expected {self.layout}")
+        return base
+
+    def _photographs(self) -> Iterator[tuple[Path, Path | None]]:
+        """Each photograph with its mask, None where that is missing."""
+        for item in folders(self.base):
+            if _ITEM.fullmatch(item.name):
+                masks = {path.name.lower(): path for path in self.images(item, {".bmp"})}
+                for path in self.images(item, {".jpg", ".jpeg"}):
+                    yield path, masks.get(f"{path.stem.lower()}_label.bmp")
+
+    def survey(self) -> Iterator[Sample | Problem]:
+        """Cut every photograph into strips and look each up in its mask."""
+        photographs = list(self._photographs())
+        marked = marked_boxes(self, [mask for _, mask in photographs if mask is not None], "thirds", strips)
+        for path, mask in photographs:
+            name = self.place(f"{path.parent.name.lower()}/{path.name}", path)
+            if mask is None:
+                yield Problem("fatal", name, f"its mask {path.stem}_label.bmp is missing: restore it from the download")
+            elif mask not in marked:
+                yield Problem("fatal", self.relative(mask), "is broken: restore it from the original download")
+            else:
+                for box, defective in marked[mask].items():
+                    sample_id = name + "#" + ",".join(map(str, box))
+                    yield Sample(sample_id, int(defective), "defect" if defective else None)
+
+    def check(self) -> Iterator[Problem]:
+        """Every mask is of its photograph's size; empty ones are right here."""
+        pairs = [(path, mask, "") for path, mask in self._photographs() if mask is not None]
+        return (problem for problem in check_masks(self, pairs) if problem.severity != "note")
