@@ -180,7 +180,7 @@ def timm_backbone(name: str, weights: Path | None = None) -> Backbone:
         state = _load_file(weights)
         known = set(module.state_dict())
         _fill(module, {key: value for key, value in state.items() if key in known}, weights)
-    config = module.pretrained_cfg if hasattr(module, "pretrained_cfg") else {}
+    config: dict[str, Any] = getattr(module, "pretrained_cfg", None) or {}
     sha = hashlib.sha256()
     for key, value in sorted(module.state_dict().items()):
         sha.update(key.encode() + value.contiguous().numpy().tobytes())

@@ -113,7 +113,7 @@ def for_inference(backbone: nn.Module) -> nn.Module:
             )
         except RuntimeError:
             same = False
-    return (folded if same else plain).to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+    return (folded if same else plain).to(memory_format=torch.channels_last)
 
 
 class PyramidExtractor(nn.Module):

@@ -72,7 +72,7 @@ def load_preset(name: str, changes: dict[str, Any] | None = None) -> tuple[str, 
         No such preset, not TOML, or an unknown or invalid setting.
     """
     if name in BUILT_IN:
-        text = files("osad_bench.benchmark").joinpath("presets", f"{name}.toml").read_text("utf-8")
+        text = (files("osad_bench.benchmark") / "presets" / f"{name}.toml").read_text("utf-8")
         label = name
     else:
         path = Path(name)

@@ -232,7 +232,7 @@ def _dask(
         from distributed import Client, as_completed
     except ImportError:
         raise InputError("--backend dask needs dask.distributed: pip install 'osad-bench[dask]'") from None
-    client = Client(scheduler) if scheduler else Client(n_workers=jobs, threads_per_worker=1)
+    client: Any = Client(scheduler) if scheduler else Client(n_workers=jobs, threads_per_worker=1)
     with client:
         futures = {
             client.submit(_in_worker, cell, machine, None, key=cell.cell.key, pure=False): cell for cell in cells
@@ -272,7 +272,8 @@ def carry_out(
     OSError
         The store cannot be written; what is stored stays whole.
     """
-    reporter, timings, records = reporter or Reporter(), Timings(machine), []
+    reporter, timings = reporter or Reporter(), Timings(machine)
+    records: list[Record] = []
     if not cells:
         return records
     fill_cache(cells, machine, reporter)

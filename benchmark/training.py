@@ -87,7 +87,8 @@ class Adapter(nn.Module):
         """(B, C, H, W) -> (B, C', H, W)."""
         if self.kind == "linear":
             return torch.relu(self.out(x))
-        return x + self.out(torch.relu(self.inner(x)))
+        change: Tensor = self.out(torch.relu(self.inner(x)))
+        return x + change
 
 
 class _Parts:
@@ -253,7 +254,7 @@ class FineTuned(_Parts):
             seed = int(torch.randint(2**62, (1,), generator=self.generator))
             random = np.random.default_rng(seed)
             images[2] = np.stack(
-                [self.generators[pseudo[random.integers(len(pseudo))]](image, random)[0] for image in images[2]]
+                [self.generators[pseudo[int(random.integers(len(pseudo)))]](image, random)[0] for image in images[2]]
             )
         batch = as_tensor(np.concatenate([part for part in images if len(part)]))
         if self.augment == "rotate":

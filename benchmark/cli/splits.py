@@ -59,7 +59,7 @@ def splits(
                     for seed in range(seeds):
                         protocol = Protocol(
                             setting=one, shots=m, known_kind=kind, seed=seed, reserve=reserve, dedup=dedup
-                        )  # type: ignore[arg-type]
+                        )
                         parts = [
                             dataset.full_name.replace("/", "-"),
                             one,
