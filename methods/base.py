@@ -158,6 +158,9 @@ class Method(abc.ABC):
     """The published schedule; None for a method that is not trained by gradient descent."""
     pseudo_anomalies: ClassVar[tuple[str, ...]] = ()
     """Names of the pseudo-anomaly generators the method draws from."""
+    ablations: ClassVar[dict[str, dict[str, object]]] = {}
+    """What `osad-bench ablate` takes away: the name a table prints (``without M_r``) to the settings of `Config` that
+    it changes (``{"residual": False}``). The complete method is always run beside them."""
 
     Config: ClassVar[type[MethodConfig]] = MethodConfig
 
