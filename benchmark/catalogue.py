@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from osad_bench.benchmark.first_visit import FirstVisit
 from osad_bench.benchmark.registry import datasets
 
 if TYPE_CHECKING:
@@ -66,4 +67,5 @@ def open_dataset(name: str, data_root: Path | None = None) -> Dataset:
     cls = datasets.get(plain)
     root = cls.locate(data_root if data_root is not None else default_data_root()) if cls.folders else None
     dataset: Dataset = cls(root=root, variant=variant)
+    dataset.progress = FirstVisit(name)
     return dataset

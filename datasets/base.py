@@ -130,6 +130,8 @@ class Dataset(abc.ABC):
     """What the folder of the download must hold, as a user reads it."""
     variants: ClassVar[tuple[str, ...]] = ()
     """What may follow the name in ``name/variant``, where that is a fixed list."""
+    usage: ClassVar[str] = ""
+    """How the name is written where it stands for nothing alone, such as ``folder:PATH``."""
     needs_variant: ClassVar[bool] = False
     """Whether the name alone stands for all of its variants (``mvtec``), each of them a task."""
     reader: ClassVar[int] = 1
@@ -174,16 +176,16 @@ class Dataset(abc.ABC):
                     )
                 return found
         raise DatasetError(
-            f"data set {cls.name!r} is not in {data_root}: no folder {' or '.join(cls.folders)} there. {cls.how_to_get()}, "
-            "or name another place with --data-root or OSAD_BENCH_DATA."
+            f"data set {cls.name!r} is missing: {data_root} has no folder {cls.folders[0]}"
+            + (f" (nor {', '.join(cls.folders[1:])})" if len(cls.folders) > 1 else "")
+            + f". {cls.how_to_get()}. Or name another place with --data-root or OSAD_BENCH_DATA."
         )
 
     @classmethod
     def how_to_get(cls) -> str:
         """Where the publisher offers the download, what to unpack it into and what that folder must then hold."""
-        return (
-            f"Get it from {cls.homepage or 'its publisher'} and unpack it into a folder {cls.folders[0] if cls.folders else ''} there"
-            + (f", which then holds {cls.layout}" if cls.layout else "")
+        return f"Get it from {cls.homepage or 'its publisher'} and unpack it there as {cls.folders[0]}" + (
+            f", holding {cls.layout}" if cls.layout else ""
         )
 
     @property

@@ -49,6 +49,8 @@ class Folder(FileDataset):
     name = "folder"
     title = "Folder"
     domain = "your own images"
+    usage = "folder:PATH"
+    layout = LAYOUT
 
     @property
     def full_name(self) -> str:

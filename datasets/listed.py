@@ -26,6 +26,8 @@ class Listed(FileDataset):
     name = "csv"
     title = "CSV"
     domain = "your own images"
+    usage = "csv:FILE"
+    layout = f"the columns {COLUMNS}"
 
     @property
     def _file(self) -> Path:

@@ -2,15 +2,193 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
 import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from osad_bench.datasets.base import Dataset
+    from osad_bench.datasets.verify import Report
 
 app = typer.Typer(help="List, verify and preview data sets.", no_args_is_help=True)
 
+DataRoot = Annotated[
+    Path | None, typer.Option(envvar="OSAD_BENCH_DATA", help="Folder of the data sets' original downloads.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
+
+SHOWN = 20
+"""Problems and groups of duplicates that are printed; --json holds them all."""
+
+
+def _console(*, stderr: bool = False) -> Console:
+    """As wide as the terminal, or as a table needs where there is none."""
+    from rich.console import Console
+
+    console = Console(stderr=stderr)
+    return console if console.is_terminal else Console(stderr=stderr, width=220)
+
 
 @app.command("list")
-def list_() -> None:
-    """List every registered data set."""
-    from osad_bench.benchmark.registry import datasets
+def list_(
+    names: Annotated[list[str] | None, typer.Argument(help="Only these; mvtec gives its classes.")] = None,
+    data_root: DataRoot = None,
+    as_json: AsJson = False,
+) -> None:
+    """Print each data set: domain, numbers, kinds, licence, found or missing, and where to get what is missing."""
+    from dataclasses import asdict
 
-    for name in datasets.names():
-        typer.echo(f"{name}\t{datasets.summary(name)}")
+    from osad_bench.benchmark.catalogue import default_data_root
+    from osad_bench.benchmark.listing import rows
+
+    root = data_root if data_root is not None else default_data_root()
+    lines, own = rows(names or [], root)
+    if as_json:
+        print(json.dumps([asdict(line) for line in lines], indent=1))
+        return
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table("name", "domain", "images", "normal", "anomalous", "kinds", "licence", "", box=None, pad_edge=False)
+    for column in (2, 3, 4, 5):
+        table.columns[column].justify = "right"
+        table.columns[column].no_wrap = True
+    table.columns[0].no_wrap = table.columns[7].no_wrap = True
+    for line in lines:
+        numbers = ["" if n is None else str(n) for n in (line.images, line.normals, line.anomalies, line.kinds)]
+        style = None if line.state == "found" else "dim"
+        table.add_row(line.name, escape(line.domain), *numbers, escape(line.licence), line.state, style=style)
+    _console().print(table)
+    told = _console(stderr=True)
+    told.print(f"\ndata root: {root}  (--data-root or OSAD_BENCH_DATA); numbers of missing ones are the published ones")
+    for line in lines:
+        if line.hint:
+            told.print(f"[bold]{line.name}[/bold]: {escape(line.hint)}", highlight=False)
+    for usage in own:
+        told.print(f"your own images, {escape(usage)}", highlight=False)
+
+
+@app.command("verify")
+def verify(
+    names: Annotated[list[str], typer.Argument(help="Data sets: a name, mvtec/carpet, mvtec, folder:PATH, csv:FILE.")],
+    data_root: DataRoot = None,
+    as_json: AsJson = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Duplicate images also give exit code 1.")] = False,
+) -> int:
+    """Check a download: counts against the published ones, every image decodes, masks fit, duplicates.
+
+    Exit code: 0 sound, 1 something is missing, broken or miscounted (with --strict: or duplicated), 2 not there at all.
+    """
+    from osad_bench.benchmark.catalogue import expand, open_dataset
+    from osad_bench.datasets.verify import verify as check
+
+    reports = []
+    for name in dict.fromkeys(task for given in names for task in expand(given)):
+        dataset = open_dataset(name, data_root)
+        report = check(dataset)
+        crossing = _crossing(dataset, report)
+        reports.append({**report.as_dict(), "copies_in_default_test": crossing})
+        if not as_json:
+            _print_report(_console(), report, crossing)
+    if as_json:
+        print(json.dumps(reports, indent=1))
+    bad = [report for report in reports if not report["sound"] or (strict and report["duplicates"])]
+    return 1 if bad else 0
+
+
+def _crossing(dataset: Dataset, report: Report) -> int | None:
+    """Test images with a copy in training, in the split that `run` makes by default; None where it can make none."""
+    from osad_bench.benchmark.errors import InputError
+    from osad_bench.benchmark.protocol import crossing, split
+    from osad_bench.results.record import Protocol
+
+    if not report.duplicates:
+        return 0 if report.fingerprint else None
+    try:
+        protocol = Protocol(setting="general", shots=10, known_kind=None, seed=0, reserve=0, dedup=False, part="test")
+        return crossing(split(dataset, protocol), [group.ids for group in report.duplicates])
+    except InputError:
+        return None
+
+
+def _print_report(console: Console, report: Report, crossing: int | None) -> None:
+    from rich.markup import escape
+    from rich.table import Table
+
+    console.print(f"[bold]{escape(report.dataset)}[/bold]  {escape(report.root or '')}", highlight=False)
+    if report.counts:
+        table = Table("part", "found", "published", box=None, pad_edge=False)
+        for count in report.counts:
+            table.add_row(escape(count.part), str(count.found), "" if count.published is None else str(count.published))
+        console.print(table)
+    styles = {"fatal": "red", "error": "red", "note": "yellow"}
+    for problem in report.problems[:SHOWN]:
+        where = f"{problem.file}: " if problem.file else ""
+        console.print(
+            f"[{styles[problem.severity]}]{problem.severity}[/] {escape(where + problem.message)}", highlight=False
+        )
+    if len(report.problems) > SHOWN:
+        console.print(f"... and {len(report.problems) - SHOWN} more; --json lists all")
+    _print_duplicates(console, report, crossing)
+    errors = sum(problem.severity != "note" for problem in report.problems)
+    verdict = "[green]sound[/]" if report.sound else f"[red]not sound: {errors} errors[/]"
+    console.print(f"{verdict}  fingerprint {report.fingerprint or 'none'}", highlight=False)
+
+
+def _print_duplicates(console: Console, report: Report, crossing: int | None) -> None:
+    from rich.markup import escape
+
+    if not report.duplicates:
+        if report.fingerprint:
+            console.print("duplicates: none, every image decodes to pixels of its own")
+        return
+    across = [group for group in report.duplicates if len(group.parts) > 1]
+    same = sum(group.identical_files for group in report.duplicates)
+    console.print(
+        f"[yellow]duplicates[/]: {len(report.duplicates)} groups, {report.surplus} surplus copies; {same} groups are the "
+        f"same file byte for byte, {len(report.duplicates) - same} only decode to the same pixels; {len(across)} groups lie "
+        "in several parts",
+        highlight=False,
+    )
+    # Those that span parts first: there a label is wrong, or a test image was trained on.
+    for group in sorted(report.duplicates, key=lambda group: -len(group.parts))[:SHOWN]:
+        console.print(f"  {escape(' = '.join(group.ids))}  ({escape(', '.join(group.parts))})", highlight=False)
+    if len(report.duplicates) > SHOWN:
+        console.print(f"  ... and {len(report.duplicates) - SHOWN} more groups; --json lists all")
+    if crossing:
+        console.print(
+            f"  run's default split (general, M = 10, seed 0) has {crossing} test images with a copy in training: "
+            "run with --dedup keeps one of each",
+            highlight=False,
+        )
+
+
+@app.command("preview")
+def preview(
+    name: Annotated[str, typer.Argument(help="A data set: a name, mvtec/carpet, folder:PATH, csv:FILE.")],
+    out: Annotated[Path | None, typer.Option(help="PNG file to write; default NAME.png here.")] = None,
+    columns: Annotated[int, typer.Option(min=1, max=32, help="Images a row.")] = 8,
+    size: Annotated[int, typer.Option(min=16, max=512, help="Height and width of an image's place, in pixels.")] = 128,
+    seed: Annotated[int, typer.Option(help="Which images, and what the generators draw.")] = 0,
+    data_root: DataRoot = None,
+) -> None:
+    """Draw normals, anomalies of each kind and every pseudo-anomaly generator onto one PNG sheet."""
+    from osad_bench.benchmark.catalogue import expand, open_dataset
+    from osad_bench.benchmark.errors import InputError
+    from osad_bench.benchmark.preview import contact_sheet
+
+    tasks = expand(name)
+    if len(tasks) > 1:
+        raise InputError(f"{name} has {len(tasks)} tasks; preview one, such as {tasks[0]}")
+    dataset = open_dataset(name, data_root)
+    path = out if out is not None else Path(dataset.full_name.replace("/", "-") + ".png")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        contact_sheet(dataset, columns, size, seed).save(path, format="PNG")
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror}; give another place with --out") from None
+    print(path)
