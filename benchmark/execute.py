@@ -99,12 +99,23 @@ def schedule_of(method: Method, preset: Preset) -> Schedule:
     return Schedule(**((method.schedule or Schedule()).model_dump() | preset.schedule))
 
 
+def preset_of(cell: Cell) -> Preset:
+    """The preset that a cell was planned with."""
+    return Preset(**{key: value for key, value in cell.preset.items() if key != "weights"})
+
+
+def division_of(planned: PlannedCell, machine: Machine) -> Split:
+    """The cell's split."""
+    dataset, protocol = dataset_of(planned.source, machine.data_root), planned.cell.protocol
+    return split(dataset, protocol, duplicate_groups(dataset) if protocol.dedup else ())
+
+
 def open_training(
-    planned: PlannedCell, method: Method, division: Split, machine: Machine, progress: Any = None
+    planned: PlannedCell, method: Method, division: Split, machine: Machine
 ) -> CachedFeatures | FineTuned:
     """The training set of a cell; fills the cache where it lacks something."""
     cell = planned.cell
-    preset = Preset(**{key: value for key, value in cell.preset.items() if key != "weights"})
+    preset = preset_of(cell)
     backbone = load_backbone(preset.backbone, machine.weights)
     generator = torch.Generator().manual_seed(seed_of(cell.key, "batches"))
     torch.manual_seed(seed_of(cell.key, "adapter"))
@@ -118,15 +129,7 @@ def open_training(
         method.pseudo_anomalies,
         generator,
         torch.device(machine.device),
-        progress,
     )
-
-
-def prepare(planned: PlannedCell, machine: Machine, progress: Any) -> None:
-    """Fill the cache with everything the cell will read."""
-    cell, dataset = planned.cell, dataset_of(planned.source, machine.data_root)
-    groups = duplicate_groups(dataset) if cell.protocol.dedup else ()
-    open_training(planned, build_method(cell), split(dataset, cell.protocol, groups), machine, progress)
 
 
 def _peak_memory_mb() -> float:
@@ -212,8 +215,7 @@ def _run(planned: PlannedCell, machine: Machine, progress: EpochProgress | None)
     cell, dataset = planned.cell, dataset_of(planned.source, machine.data_root)
     if dataset.fingerprint != cell.fingerprint:
         raise RuntimeError(f"data set {cell.dataset} changed since the run was planned")
-    groups = duplicate_groups(dataset)
-    division = split(dataset, cell.protocol, groups)
+    division = division_of(planned, machine)
     method = build_method(cell)
 
     clock = time.perf_counter()
@@ -242,7 +244,7 @@ def _run(planned: PlannedCell, machine: Machine, progress: EpochProgress | None)
     context = Context(
         generator=torch.Generator().manual_seed(seed_of(cell.key, "method")),
         device=torch.device(machine.device),
-        schedule=schedule_of(method, Preset(**{k: v for k, v in cell.preset.items() if k != "weights"})),
+        schedule=schedule_of(method, preset_of(cell)),
         progress=report,
         after_epoch=oracle.after_epoch if machine.oracle else None,
     )
@@ -254,7 +256,7 @@ def _run(planned: PlannedCell, machine: Machine, progress: EpochProgress | None)
     timings.score = time.perf_counter() - clock
     summary = SplitSummary(
         digest=division.digest,
-        crossing_duplicates=crossing(division, groups),
+        crossing_duplicates=crossing(division, duplicate_groups(dataset)),
         known=division.train_anomaly,
         **{part: len(names) for part, names in division.parts().items()},
     )

@@ -15,12 +15,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
 from filelock import FileLock
 
+from osad_bench.benchmark.backbones import load_backbone
 from osad_bench.benchmark.errors import InputError
-from osad_bench.benchmark.execute import Machine, PlannedCell, execute, prepare
+from osad_bench.benchmark.execute import Machine, PlannedCell, dataset_of, division_of, execute, preset_of
+from osad_bench.benchmark.features import FeatureCache, View
+from osad_bench.benchmark.preset import Preset
 from osad_bench.benchmark.provenance import provenance
 from osad_bench.benchmark.registry import methods
+from osad_bench.benchmark.training import needed
 from osad_bench.results.record import Failure, Record, TestScores
 from osad_bench.results.store import Store, StoreError
 
@@ -123,19 +128,19 @@ def fill_cache(cells: Sequence[PlannedCell], machine: Machine, reporter: Reporte
     DatasetError
         An image cannot be read.
     """
-    seen = set()
+    wanted: dict[tuple[str, str], dict[View, set[str]]] = defaultdict(lambda: defaultdict(set))
     for cell in cells:
-        protocol = cell.cell.protocol
-        parts = (
-            cell.source,
-            str(cell.cell.preset),
-            protocol.dedup,
-            protocol.part,
-            methods.get(cell.cell.method).pseudo_anomalies,
-        )
-        if parts not in seen or protocol.setting == "hard" or protocol.part == "validation":
-            prepare(cell, machine, reporter.features)
-        seen.add(parts)
+        preset = preset_of(cell.cell)
+        generators = methods.get(cell.cell.method).pseudo_anomalies
+        for view, ids in needed(division_of(cell, machine), preset, generators).items():
+            wanted[cell.source, preset.model_dump_json()][view].update(ids)
+    for (source, settings), views in wanted.items():
+        dataset, preset = dataset_of(source, machine.data_root), Preset.model_validate_json(settings)
+        backbone = load_backbone(preset.backbone, machine.weights)
+        for view, names in views.items():
+            FeatureCache(machine.cache).rows(
+                dataset, preset, backbone, sorted(names), view, torch.device(machine.device), reporter.features
+            )
 
 
 def _died(cell: PlannedCell, machine: Machine, detail: str) -> Result:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from osad_bench.benchmark.backbones import Backbone
-from osad_bench.benchmark.features import FeatureCache, PyramidExtractor, View, as_tensor
+from osad_bench.benchmark.features import CLEAN, FeatureCache, PyramidExtractor, View, as_tensor
 from osad_bench.benchmark.preset import Preset
 from osad_bench.benchmark.protocol import Split
 from osad_bench.benchmark.registry import pseudo_anomalies
@@ -25,6 +25,14 @@ from osad_bench.datasets.base import Dataset
 from osad_bench.methods.base import NORMAL, PSEUDO, SEEN, Batch, Mix, Pyramid
 
 EVAL_BATCH = 64
+
+
+def needed(split: Split, preset: Preset, generators: Sequence[str]) -> dict[View, Sequence[str]]:
+    """Views that a cell with these pseudo-anomaly generators reads, with the ids of the rows it reads of each."""
+    views: dict[View, Sequence[str]] = {CLEAN: [name for ids in split.parts().values() for name in ids]}
+    if preset.frozen:
+        views |= {View(name, draw): split.train_normal for name in generators for draw in range(preset.pseudo_draws)}
+    return views
 
 
 def _counts(size: int, mix: Mix) -> tuple[int, int, int]:
@@ -156,18 +164,14 @@ class CachedFeatures(_Parts):
         generators: Sequence[str],
         generator: torch.Generator,
         device: torch.device,
-        progress: Any = None,
     ) -> None:
         super().__init__(dataset, split, generator, device)
-        everything = [*split.train_normal, *split.train_anomaly, *split.test_normal, *split.test_anomaly]
-        self.clean = cache.rows(dataset, preset, backbone, everything, View(), device, progress)
-        self.pseudo = {
-            name: [
-                cache.rows(dataset, preset, backbone, split.train_normal, View(name, draw), device, progress)
-                for draw in range(preset.pseudo_draws)
-            ]
-            for name in generators
+        views = {
+            view: cache.rows(dataset, preset, backbone, ids, view, device)
+            for view, ids in needed(split, preset, generators).items()
         }
+        self.clean = views[CLEAN]
+        self.pseudo = {name: [rows for view, rows in views.items() if view.generator == name] for name in generators}
         self.normalisers, self.adapters = nn.ModuleList(), nn.ModuleDict()
         if preset.normalise != "none":
             normals = [torch.from_numpy(scale[self.normal_rows]) for scale in self.clean]
@@ -224,11 +228,10 @@ class FineTuned(_Parts):
         generators: Sequence[str],
         generator: torch.Generator,
         device: torch.device,
-        progress: Any = None,
     ) -> None:
         super().__init__(dataset, split, generator, device)
-        everything = [*split.train_normal, *split.train_anomaly, *split.test_normal, *split.test_anomaly]
-        (self.images,) = cache.rows(dataset, preset, backbone, everything, View(), device, progress)
+        ((view, ids),) = needed(split, preset, generators).items()
+        (self.images,) = cache.rows(dataset, preset, backbone, ids, view, device)
         self.augment = preset.augment
         self.generators = {name: pseudo_anomalies.get(name) for name in generators}
         self.trunk = PyramidExtractor(copy.deepcopy(backbone.module), backbone.mean, backbone.std, preset).to(device)

@@ -22,8 +22,9 @@ def report(
     from osad_bench.benchmark.errors import InputError
     from osad_bench.results.aggregate import Metric
     from osad_bench.results.plots import seed_points
+    from osad_bench.results.render import to_csv, to_latex, to_markdown
     from osad_bench.results.store import load
-    from osad_bench.results.tables import METRIC_TITLES, print_summary, tables, to_csv, to_latex, to_markdown
+    from osad_bench.results.tables import METRIC_TITLES, print_summary, tables
 
     if metric not in METRIC_TITLES:
         raise InputError(f"--metric {metric}: expected one of {', '.join(METRIC_TITLES)}")
