@@ -4,12 +4,14 @@ Layout below the store's root::
 
     records/ab/abcdef….json    the record: cell, metrics, provenance (the commit point: written last)
     scores/ab/abcdef….npz      the test scores with ids, labels and kinds
+    ablations/METHOD.json      what a method's ablations are called, for tables and plots only
 
 Every file is written to a temporary name in the same folder, flushed to disk, and renamed.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import uuid
 from collections.abc import Iterator
@@ -134,7 +136,34 @@ class Store:
         frame: pd.DataFrame = pd.DataFrame([row(record) for record in self], columns=list(COLUMNS))
         if len(frame):
             frame = frame.astype({"shots": "int64", "seed": "int64"})
+            names = self.ablations()
+            frame["ablation"] = [names.get(pair, "") for pair in zip(frame["method"], frame["variant"])]
         return frame
+
+    def name_ablations(self, method: str, names: dict[str, str]) -> None:
+        """Remember what the variants of a method are called: name to variant (``prototypes=16``), added to those known."""
+        path = self.root / "ablations" / f"{method}.json"
+        known = {name: variant for (of, variant), name in self.ablations().items() if of == method}
+        text = json.dumps(known | names, indent=1).encode()
+        _write_atomically(path, lambda stream: stream.write(text))
+
+    def ablations(self) -> dict[tuple[str, str], str]:
+        """(method, variant) to the ablation's name.
+
+        Raises
+        ------
+        StoreError
+            A file of names is damaged.
+        """
+        result = {}
+        for path in sorted(self.root.glob("ablations/*.json")):
+            try:
+                result |= {
+                    (path.stem, str(variant)): str(name) for name, variant in json.loads(path.read_bytes()).items()
+                }
+            except (ValueError, AttributeError):
+                raise StoreError(f"damaged file {path}: delete it, and osad-bench ablate writes it anew") from None
+        return result
 
 
 COLUMNS = (
@@ -142,7 +171,7 @@ COLUMNS = (
     "reserve", "dedup", "auroc", "average_precision", "fpr95", "per_kind", "error", "split_digest", "train_normal",
     "train_anomaly", "test_normal", "test_anomaly", "crossing_duplicates", "fit_seconds", "score_seconds",
     "total_seconds", "peak_memory_mb", "device", "project_version", "commit", "fingerprint", "version", "config",
-    "preset_config", "diagnostics", "curve", "created",
+    "preset_config", "diagnostics", "curve", "created", "known", "ablation", "provenance",
 )  # fmt: skip
 
 
@@ -188,6 +217,9 @@ def row(record: Record) -> dict[str, Any]:
         "diagnostics": record.diagnostics,
         "curve": record.curve,
         "created": record.created,
+        "known": split.known if split else (),
+        "ablation": "",
+        "provenance": record.provenance,
     }
 
 

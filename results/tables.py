@@ -1,7 +1,7 @@
-"""Tables of means: one neutral form, rendered to the terminal, Markdown, LaTeX and CSV.
+"""Tables of means in one neutral form, which `osad_bench.results.render` turns into text.
 
-`tables` turns a frame of records into `Table` objects, one a board (see `aggregate.comparable`); a renderer turns those
-into text. Missing cells show as a dash, incomplete ones carry their number of seeds and are never marked as best.
+`tables` and `paper_table` turn a frame of records into `Table` objects, one a board (see `aggregate.comparable`).
+Missing cells show as a dash, incomplete ones carry their number of seeds and are never marked as best.
 """
 
 from __future__ import annotations
@@ -12,25 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from osad_bench.results.aggregate import ROW, Metric, left_out, summary
+from osad_bench.results.aggregate import Metric, left_out, summary
 
 if TYPE_CHECKING:
     from rich.console import Console
-
-__all__ = [
-    "Block",
-    "Entry",
-    "Table",
-    "paper_table",
-    "print_summary",
-    "print_tables",
-    "summary",
-    "tables",
-    "to_csv",
-    "to_latex",
-    "to_markdown",
-    "to_rich",
-]
 
 METRIC_TITLES: dict[str, str] = {
     "auroc": "AUROC",
@@ -80,6 +65,15 @@ class Table:
     blocks: tuple[Block, ...]
     notes: tuple[str, ...] = field(default=())
     corner: str = "data set"
+
+    def frame(self, *, percent: bool = False) -> pd.DataFrame:
+        """The cells as text: index (block, row), one column a column of the table."""
+        names = [(block.title, name) for block in self.blocks for name, _ in block.rows]
+        texts = [
+            [entry.text(percent=percent) for entry in entries] for block in self.blocks for _, entries in block.rows
+        ]
+        index = pd.MultiIndex.from_tuples(names, names=["block", self.corner]) if names else None
+        return pd.DataFrame(texts, index=index, columns=list(self.columns))
 
 
 METHOD_TITLES = {
@@ -198,7 +192,7 @@ def paper_table(frame: pd.DataFrame, number: int) -> list[Table]:
         alone = lines["dataset"].isin(DATASET_TITLES) & (lines["classes"] == 0)
         lines = lines[(lines["setting"] == "hard") & (alone | ~(inside | (lines["classes"] > 0)))]
     else:
-        return _ablations(lines[(lines["shots"] == 10) & lines["method"].str.match(r"dpdl(?:$| )")], frame)
+        return ablation_table(frame, "dpdl", "Table 3 of the DPDL paper, rerun")
     result = []
     for board, part in lines.groupby("board"):
         methods = _in_order(part["method"], METHOD_TITLES)
@@ -210,27 +204,45 @@ def paper_table(frame: pd.DataFrame, number: int) -> list[Table]:
     return result
 
 
-def _ablations(lines: pd.DataFrame, frame: pd.DataFrame) -> list[Table]:
-    """Table 3: variants as rows and data sets as columns; ranks down the columns."""
+def ablation_lines(frame: pd.DataFrame, method: str) -> pd.DataFrame:
+    """Lines of `summary` for a method's variants with M = 10, ``variant`` as a table prints it.
+
+    Where `osad-bench ablate` wrote the records, these are the named ablations (``without M_r``) and ``complete``;
+    else every variant there is, named by its changed settings.
+    """
+    mine = frame[(frame["method"] == method) & (frame["shots"] == 10)]
+    named = mine[mine["ablation"] != ""]
+    if len(named):
+        mine = mine[(mine["ablation"] != "") | (mine["variant"] == "")]
+    lines = summary(mine)
+    names = {f"{method} {row.variant}": row.ablation for row in named.itertuples()}
+    lines["variant"] = [
+        "complete" if label == method else names.get(label, label.removeprefix(f"{method} "))
+        for label in lines["method"]
+    ]
+    return lines
+
+
+def ablation_table(frame: pd.DataFrame, method: str, heading: str = "Ablations") -> list[Table]:
+    """Variants of a method as rows, the complete one last, and data sets as columns; ranks down the columns."""
+    lines = ablation_lines(frame, method)
     result = []
     for board, part in lines.groupby("board"):
         datasets = _in_order(part["dataset"], DATASET_TITLES)
-        variants = sorted(part["method"].unique(), key=lambda name: (name == "dpdl", name))
+        variants = sorted(part["variant"].unique(), key=lambda name: (name == "complete", name))
         blocks = []
         for setting, group in part.groupby("setting"):
-            cells = {(line["method"], line["dataset"]): _entry(line) for line in group.to_dict("records")}
+            cells = {(line["variant"], line["dataset"]): _entry(line) for line in group.to_dict("records")}
             rows = tuple(
-                (
-                    variant.removeprefix("dpdl ") if variant != "dpdl" else "complete",
-                    tuple(cells.get((variant, dataset), Entry(None)) for dataset in datasets),
-                )
+                (variant, tuple(cells.get((variant, dataset), Entry(None)) for dataset in datasets))
                 for variant in variants
                 if any((variant, dataset) in cells for dataset in datasets)
             )
             blocks.append(Block(_block_title(str(setting), 10), rows))
-        title = f"Table 3 of the DPDL paper, rerun: ablations of DPDL, AUROC (mean±std), preset {board}"
+        title = f"{heading}: {METHOD_TITLES.get(method, method)}, AUROC (mean±std), preset {board}"
         columns = tuple(DATASET_TITLES.get(dataset, dataset) for dataset in datasets)
-        result.append(Table(title, columns, tuple(blocks), (_seeds_note(part), *left_out(frame)), "variant"))
+        notes = (_seeds_note(part), *left_out(frame[frame["method"] == method]))
+        result.append(Table(title, columns, tuple(blocks), notes, "variant"))
     return result
 
 
@@ -244,144 +256,8 @@ def _seeds_note(lines: pd.DataFrame) -> str:
     return text
 
 
-def to_rich(table: Table, *, percent: bool = False, width: int = 120) -> Any:
-    """A rich renderable at most `width` characters wide: best bold, second best underlined.
-
-    Columns that do not fit follow in a further grid below.
-    """
-    from rich import box
-    from rich.console import Group
-    from rich.markup import escape
-    from rich.table import Table as RichTable
-    from rich.text import Text
-
-    styles = {1: "bold", 2: "underline"}
-    first = min(max((len(name) for block in table.blocks for name, _ in block.rows), default=8), max(16, width // 3))
-    parts: list[Any] = [Text(table.title, style="italic")]
-    for block in table.blocks:
-        texts = [[entry.text(percent=percent) for entry in entries] for _, entries in block.rows]
-        widths = [
-            max([len(column), *(len(row[place]) for row in texts)]) + 2 for place, column in enumerate(table.columns)
-        ]
-        start = 0
-        while start < len(widths):
-            stop = start + 1
-            while stop < len(widths) and first + 2 + sum(widths[start : stop + 1]) <= width:
-                stop += 1
-            grid = RichTable(title=escape(block.title), title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1))
-            grid.add_column(escape(table.corner), max_width=first, overflow="fold")
-            for column in table.columns[start:stop]:
-                grid.add_column(escape(column), justify="right", overflow="fold")
-            for (name, entries), row in zip(block.rows, texts):
-                shown = [
-                    Text(text, style=styles.get(entry.rank or 0, ""))
-                    for entry, text in zip(entries[start:stop], row[start:stop])
-                ]
-                grid.add_row(Text(name), *shown)
-            parts.append(grid)
-            start = stop
-    parts += [Text(note, style="dim") for note in table.notes]
-    return Group(*parts)
-
-
 def print_summary(frame: pd.DataFrame, console: Console, *, metric: Metric = "auroc", percent: bool = False) -> None:
     """Print every table of `frame` to a rich console."""
+    from osad_bench.results.render import print_tables
+
     print_tables(tables(frame, metric), console, percent=percent)
-
-
-def print_tables(shown: Iterable[Table], console: Console, *, percent: bool = False) -> None:
-    """Print tables to a rich console; where it is no terminal, as wide as they need to be."""
-    shown = list(shown)
-    width = console.width if console.is_terminal else 200
-    for table in shown:
-        console.print(to_rich(table, percent=percent, width=width), width=width)
-    if not shown:
-        console.print("No test records yet: nothing to show.")
-
-
-def escape_markdown(text: str) -> str:
-    """Text that a Markdown table shows as it is."""
-    for character in "\\`*_|<>[]~":
-        text = text.replace(character, f"\\{character}")
-    return text.replace("\n", " ")
-
-
-def to_markdown(shown: Iterable[Table], *, percent: bool = False) -> str:
-    """GitHub-flavoured Markdown: best bold, second best underlined."""
-    parts = []
-    for table in shown:
-        parts.append(f"### {escape_markdown(table.title)}\n")
-        for block in table.blocks:
-            parts.append(f"**{escape_markdown(block.title)}**\n")
-            parts.append(
-                f"| {escape_markdown(table.corner)} | " + " | ".join(map(escape_markdown, table.columns)) + " |"
-            )
-            parts.append("|---|" + "---:|" * len(table.columns))
-            for name, entries in block.rows:
-                cells = []
-                for entry in entries:
-                    text = entry.text(percent=percent)
-                    cells.append({1: f"**{text}**", 2: f"<u>{text}</u>"}.get(entry.rank or 0, text))
-                parts.append(f"| {escape_markdown(name)} | " + " | ".join(cells) + " |")
-            parts.append("")
-        parts += [f"{escape_markdown(note)}\n" for note in table.notes]
-    return "\n".join(parts)
-
-
-_LATEX = {
-    "\\": r"\textbackslash{}",
-    "&": r"\&",
-    "%": r"\%",
-    "$": r"\$",
-    "#": r"\#",
-    "_": r"\_",
-    "{": r"\{",
-    "}": r"\}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "|": r"\textbar{}",
-    "±": r"$\pm$",
-    "–": "--",
-}
-
-
-def escape_latex(text: str) -> str:
-    """Text that LaTeX prints as it is."""
-    return "".join(_LATEX.get(character, character) for character in text)
-
-
-def to_latex(shown: Iterable[Table], *, percent: bool = False) -> str:
-    r"""Booktabs tables, best in red and second best in blue as the paper prints them.
-
-    The preamble needs ``\usepackage{booktabs,xcolor}``.
-    """
-    parts = ["% needs \\usepackage{booktabs,xcolor}"]
-    for table in shown:
-        width = len(table.columns) + 1
-        parts += [
-            r"\begin{table}",
-            r"\centering",
-            rf"\caption{{{escape_latex(table.title)}. {escape_latex(' '.join(table.notes))}}}",
-            rf"\begin{{tabular}}{{l{'c' * len(table.columns)}}}",
-            r"\toprule",
-            f"{escape_latex(table.corner)} & " + " & ".join(map(escape_latex, table.columns)) + r" \\",
-        ]
-        for block in table.blocks:
-            parts += [r"\midrule", rf"\multicolumn{{{width}}}{{c}}{{{escape_latex(block.title)}}} \\", r"\midrule"]
-            for name, entries in block.rows:
-                cells = []
-                for entry in entries:
-                    text = escape_latex(entry.text(percent=percent))
-                    colour = {1: "red", 2: "blue"}.get(entry.rank or 0)
-                    cells.append(rf"\textcolor{{{colour}}}{{{text}}}" if colour else text)
-                parts.append(f"{escape_latex(name)} & " + " & ".join(cells) + r" \\")
-        parts += [r"\bottomrule", r"\end{tabular}", r"\end{table}", ""]
-    return "\n".join(parts)
-
-
-def to_csv(frame: pd.DataFrame, metric: Metric = "auroc") -> str:
-    """The summary in long form, one line a cell, full precision."""
-    columns = [*ROW, "method", "mean", "std", "n", "expected", "kinds", "classes", "failed", "complete", "rank"]
-    return str(summary(frame, metric).to_csv(index=False, columns=columns, lineterminator="\n"))

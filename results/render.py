@@ -1,0 +1,235 @@
+"""Tables as text: terminal, Markdown, LaTeX, HTML and CSV."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable
+from html import escape as escape_html
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from osad_bench.results.aggregate import ROW, Metric, summary
+from osad_bench.results.tables import Table
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+def to_rich(table: Table, *, percent: bool = False, width: int = 120) -> Any:
+    """A rich renderable at most `width` characters wide: best bold, second best underlined.
+
+    Columns that do not fit follow in a further grid below.
+    """
+    from rich import box
+    from rich.console import Group
+    from rich.markup import escape
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
+    styles = {1: "bold", 2: "underline"}
+    first = min(max((len(name) for block in table.blocks for name, _ in block.rows), default=8), max(16, width // 3))
+    parts: list[Any] = [Text(table.title, style="italic")]
+    for block in table.blocks:
+        texts = [[entry.text(percent=percent) for entry in entries] for _, entries in block.rows]
+        widths = [
+            max([len(column), *(len(row[place]) for row in texts)]) + 2 for place, column in enumerate(table.columns)
+        ]
+        parts.append(Text(f"\n{block.title}"))
+        start = 0
+        while start < len(widths):
+            stop = start + 1
+            while stop < len(widths) and first + 2 + sum(widths[start : stop + 1]) <= width:
+                stop += 1
+            grid = RichTable(box=box.SIMPLE_HEAD, padding=(0, 1))
+            grid.add_column(escape(table.corner), max_width=first, overflow="fold")
+            for column in table.columns[start:stop]:
+                grid.add_column(escape(column), justify="right", overflow="fold")
+            for (name, entries), row in zip(block.rows, texts):
+                shown = [
+                    Text(text, style=styles.get(entry.rank or 0, ""))
+                    for entry, text in zip(entries[start:stop], row[start:stop])
+                ]
+                grid.add_row(Text(name), *shown)
+            parts.append(grid)
+            start = stop
+    parts += [Text(note, style="dim") for note in table.notes]
+    return Group(*parts)
+
+
+def print_tables(shown: Iterable[Table], console: Console, *, percent: bool = False) -> None:
+    """Print tables to a rich console; where that is no terminal (a file, a log), in lines of up to 200 characters."""
+    from rich.console import Console as RichConsole
+
+    if not console.is_terminal:
+        console = RichConsole(file=console.file, width=200, color_system=None)
+    shown = list(shown)
+    for table in shown:
+        console.print(to_rich(table, percent=percent, width=console.width))
+    if not shown:
+        console.print("No test records yet: nothing to show.")
+
+
+def escape_markdown(text: str) -> str:
+    """Text that a Markdown table shows as it is."""
+    for character in "\\`*_|<>[]~":
+        text = text.replace(character, f"\\{character}")
+    return text.replace("\n", " ")
+
+
+def to_markdown(shown: Iterable[Table], *, percent: bool = False) -> str:
+    """GitHub-flavoured Markdown: best bold, second best underlined."""
+    parts = []
+    for table in shown:
+        parts.append(f"### {escape_markdown(table.title)}\n")
+        for block in table.blocks:
+            parts.append(f"**{escape_markdown(block.title)}**\n")
+            parts.append(
+                f"| {escape_markdown(table.corner)} | " + " | ".join(map(escape_markdown, table.columns)) + " |"
+            )
+            parts.append("|---|" + "---:|" * len(table.columns))
+            for name, entries in block.rows:
+                cells = []
+                for entry in entries:
+                    text = entry.text(percent=percent)
+                    cells.append({1: f"**{text}**", 2: f"<u>{text}</u>"}.get(entry.rank or 0, text))
+                parts.append(f"| {escape_markdown(name)} | " + " | ".join(cells) + " |")
+            parts.append("")
+        parts += [f"{escape_markdown(note)}\n" for note in table.notes]
+    return "\n".join(parts)
+
+
+LATEX_PREAMBLE = r"\usepackage[T1]{fontenc}\usepackage{booktabs,longtable,color,graphicx}"
+
+# A table wider than the page is scaled down to it.
+_SHRINK = r"\ifdim\wd0>\textwidth\resizebox{\textwidth}{!}{\usebox0}\else\usebox0\fi"
+
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    "&": r"\&",
+    "%": r"\%",
+    "$": r"\$",
+    "#": r"\#",
+    "_": r"\_",
+    "{": r"\{",
+    "}": r"\}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    "±": r"$\pm$",
+    "–": "--",
+    "ε": r"$\epsilon$",
+    "κ": r"$\kappa$",
+    "λ": r"$\lambda$",
+}
+
+
+def escape_latex(text: str) -> str:
+    """Text that LaTeX prints as it is.
+
+    Latin letters with accents pass (LaTeX reads UTF-8); what its standard fonts lack becomes its Unicode number, so
+    that the file always compiles.
+    """
+    return "".join(_LATEX.get(character) or _latex_letter(character) for character in text)
+
+
+def _latex_letter(character: str) -> str:
+    if character.isascii():
+        return character if character.isprintable() else " "
+    base = unicodedata.normalize("NFD", character)[0]
+    return character if base.isascii() and base.isalpha() else rf"\texttt{{U+{ord(character):04X}}}"
+
+
+def to_latex(shown: Iterable[Table], *, percent: bool = False) -> str:
+    r"""Booktabs tables, best in red and second best in blue as the paper prints them.
+
+    The preamble needs `LATEX_PREAMBLE`.
+    """
+    parts = [f"% preamble: {LATEX_PREAMBLE}"]
+    for table in shown:
+        width = len(table.columns) + 1
+        parts += [
+            r"\begin{table}",
+            r"\centering",
+            rf"\caption{{{escape_latex(table.title)}. {escape_latex(' '.join(table.notes))}}}",
+            r"\footnotesize\setlength{\tabcolsep}{3pt}",
+            r"\sbox0{%",
+            rf"\begin{{tabular}}{{l{'c' * len(table.columns)}}}",
+            r"\toprule",
+            f"{escape_latex(table.corner)} & " + " & ".join(map(escape_latex, table.columns)) + r" \\",
+        ]
+        for block in table.blocks:
+            parts += [r"\midrule", rf"\multicolumn{{{width}}}{{c}}{{{escape_latex(block.title)}}} \\", r"\midrule"]
+            for name, entries in block.rows:
+                cells = []
+                for entry in entries:
+                    text = escape_latex(entry.text(percent=percent))
+                    colour = {1: "red", 2: "blue"}.get(entry.rank or 0)
+                    cells.append(rf"\textcolor{{{colour}}}{{{text}}}" if colour else text)
+                parts.append(f"{escape_latex(name)} & " + " & ".join(cells) + r" \\")
+        parts += [r"\bottomrule", r"\end{tabular}}", _SHRINK, r"\end{table}", ""]
+    return "\n".join(parts)
+
+
+def to_html(shown: Iterable[Table], *, percent: bool = False) -> str:
+    """HTML tables (a fragment, no styles): best in ``<b>``, second best in ``<u>``; all text escaped."""
+    parts = []
+    for table in shown:
+        parts.append(f"<table>\n<caption>{escape_html(table.title)}</caption>")
+        heads = "".join(f'<th scope="col">{escape_html(name)}</th>' for name in (table.corner, *table.columns))
+        parts.append(f"<thead><tr>{heads}</tr></thead>")
+        for block in table.blocks:
+            span = len(table.columns) + 1
+            parts.append(f'<tbody>\n<tr><th colspan="{span}" scope="rowgroup">{escape_html(block.title)}</th></tr>')
+            for name, entries in block.rows:
+                cells = []
+                for entry in entries:
+                    text = escape_html(entry.text(percent=percent))
+                    cells.append(f"<td>{ {1: f'<b>{text}</b>', 2: f'<u>{text}</u>'}.get(entry.rank or 0, text) }</td>")
+                parts.append(f'<tr><th scope="row">{escape_html(name)}</th>{"".join(cells)}</tr>')
+            parts.append("</tbody>")
+        parts.append("</table>")
+        parts += [f"<p>{escape_html(note)}</p>" for note in table.notes]
+    return "\n".join(parts) + "\n"
+
+
+def frame_to_markdown(frame: pd.DataFrame) -> str:
+    """Any frame of short texts and numbers as a Markdown table."""
+    heads = [escape_markdown(str(name)) for name in frame.columns]
+    lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
+    lines += ["| " + " | ".join(escape_markdown(str(value)) for value in row) + " |" for row in frame.to_numpy()]
+    return "\n".join(lines) + "\n"
+
+
+def frame_to_latex(frame: pd.DataFrame, caption: str) -> str:
+    """Any frame of short texts and numbers as a booktabs table that may break across pages."""
+    heads = " & ".join(escape_latex(str(name)) for name in frame.columns) + r" \\"
+    body = [" & ".join(escape_latex(str(value)) for value in row) + r" \\" for row in frame.to_numpy()]
+    return "\n".join(
+        [
+            r"{\footnotesize\setlength{\tabcolsep}{3pt}",
+            rf"\begin{{longtable}}{{{'l' * len(frame.columns)}}}",
+            rf"\caption{{{escape_latex(caption)}}}\\",
+            r"\toprule", heads, r"\midrule", r"\endhead", *body, r"\bottomrule", r"\end{longtable}}", "",
+        ]
+    )  # fmt: skip
+
+
+def frame_to_html(frame: pd.DataFrame, caption: str) -> str:
+    """Any frame of short texts and numbers as an HTML table."""
+    heads = "".join(f'<th scope="col">{escape_html(str(name))}</th>' for name in frame.columns)
+    body = ["<tr>" + "".join(f"<td>{escape_html(str(v))}</td>" for v in row) + "</tr>" for row in frame.to_numpy()]
+    return "\n".join(
+        [
+            f"<table>\n<caption>{escape_html(caption)}</caption>", f"<thead><tr>{heads}</tr></thead>", "<tbody>", *body,
+            "</tbody>\n</table>", "",
+        ]
+    )  # fmt: skip
+
+
+def to_csv(frame: pd.DataFrame, metric: Metric = "auroc") -> str:
+    """The summary in long form, one line a cell, full precision."""
+    columns = [*ROW, "method", "mean", "std", "n", "expected", "kinds", "classes", "failed", "complete", "rank"]
+    return str(summary(frame, metric).to_csv(index=False, columns=columns, lineterminator="\n"))
