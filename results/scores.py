@@ -1,0 +1,76 @@
+"""Test scores of many cells as one tidy frame, which is what statistics on images and several plots take."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from osad_bench.results.store import Store
+
+PARTS = ("normal", "seen", "unseen", "anomaly")
+"""Of a test image: normal, an anomaly of a kind known in training, of another kind, or of a kind nobody can tell."""
+
+
+def load_scores(root: Path | str, frame: pd.DataFrame) -> pd.DataFrame:
+    """Test scores of the finished cells of `frame`.
+
+    Parameters
+    ----------
+    root
+        Folder of the store that `frame` was read from.
+    frame
+        Rows of `osad_bench.results.load`; failed ones are passed over.
+
+    Returns
+    -------
+    DataFrame
+        One line an image and cell: ``key, image, label`` (0 normal, 1 anomaly), ``kind`` (empty for normals), ``score``
+        (higher = more anomalous) and ``part`` (see `PARTS`), in the order of the split.
+
+    Raises
+    ------
+    StoreError
+        Scores are missing or damaged.
+    """
+    store, parts = Store(root), []
+    ok = frame[frame["status"] == "ok"]
+    for key in ok["key"]:
+        test = store.scores(key)
+        parts.append(
+            pd.DataFrame(
+                {"key": key, "image": test.ids, "label": test.labels, "kind": test.kinds, "score": test.scores}
+            )
+        )
+    if not parts:
+        return pd.DataFrame(columns=["key", "image", "label", "kind", "score", "part"])
+    scores = pd.concat(parts, ignore_index=True)
+    scores["part"] = _parts(scores, ok)
+    return scores
+
+
+def _parts(scores: pd.DataFrame, frame: pd.DataFrame) -> np.ndarray:
+    """Which test anomalies are of a kind that was known in training.
+
+    Records name the known images; their kinds are read off the cells in whose test part those images lie.
+    """
+    result = np.where(scores["label"] == 0, "normal", "anomaly")
+    rows = frame.set_index("key")[["fingerprint", "setting", "known_kind", "known"]]
+    data = scores["key"].map(rows["fingerprint"])
+    kinds = {
+        name: dict(zip(part["image"], part["kind"]))
+        for name, part in scores[scores["label"] == 1].drop_duplicates(["image", "kind"]).groupby(data)
+    }
+    for key, place in scores.groupby("key", sort=False).indices.items():
+        line = rows.loc[key]
+        if line["setting"] == "hard":
+            known = {line["known_kind"]}
+        else:
+            known = {kinds.get(line["fingerprint"], {}).get(image) for image in line["known"]}
+        if not known or None in known:
+            continue
+        mine = scores["kind"].to_numpy()[place]
+        anomalous = result[place] == "anomaly"
+        result[place] = np.where(anomalous, np.where(np.isin(mine, list(known)), "seen", "unseen"), "normal")
+    return result

@@ -1,0 +1,178 @@
+"""Paired tests against independent computations and against draws whose truth is known."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import roc_auc_score
+from statsmodels.stats.multitest import multipletests
+
+from osad_bench.results.paired import delong, differences, holm, placements, stretch, weighted_aucs
+from osad_bench.results.scores import load_scores
+
+
+def delong_by_definition(labels, first, second):
+    """Eqs. 1 to 6 of DeLong, DeLong and Clarke-Pearson (1988) with their double sums written out."""
+
+    def psi(x, y):
+        return 1.0 if y < x else 0.5 if y == x else 0.0
+
+    positive = [i for i, label in enumerate(labels) if label]
+    negative = [i for i, label in enumerate(labels) if not label]
+    m, n = len(positive), len(negative)
+    v10, v01, theta = [], [], []
+    for scores in (first, second):
+        v10.append([sum(psi(scores[i], scores[j]) for j in negative) / n for i in positive])
+        v01.append([sum(psi(scores[i], scores[j]) for i in positive) / m for j in negative])
+        theta.append(sum(v10[-1]) / m)
+    s10 = [
+        [sum((a - theta[r]) * (b - theta[s]) for a, b in zip(v10[r], v10[s])) / (m - 1) for s in (0, 1)] for r in (0, 1)
+    ]
+    s01 = [
+        [sum((a - theta[r]) * (b - theta[s]) for a, b in zip(v01[r], v01[s])) / (n - 1) for s in (0, 1)] for r in (0, 1)
+    ]
+    s = [[s10[r][q] / m + s01[r][q] / n for q in (0, 1)] for r in (0, 1)]
+    return theta[0], theta[1], s[0][0] - 2 * s[0][1] + s[1][1]
+
+
+few = st.integers(0, 5)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(few, few), min_size=2, max_size=12), st.lists(st.tuples(few, few), min_size=2, max_size=12))
+def test_delong_equals_its_definition_with_ties(normals, anomalies):
+    labels = [0] * len(normals) + [1] * len(anomalies)
+    first, second = zip(*normals, *anomalies)
+    a, b, variance = delong_by_definition(labels, first, second)
+    test = delong(labels, first, second)
+    assert (test.first, test.second) == (pytest.approx(a), pytest.approx(b))
+    assert test.se**2 == pytest.approx(variance, abs=1e-12)
+
+
+def test_delong_of_a_known_case():
+    """Twelve images worked by hand: anomalies' placements 1, 3/4, 3/4, 1/2 against 1/2, 1, 1/4, 1/4 of four normals."""
+    labels = [0, 0, 0, 0, 1, 1, 1, 1]
+    first = [1, 2, 3, 4, 5, 3.5, 3.6, 2.5]
+    second = [1, 2, 3, 4, 2.5, 5, 1.5, 1.6]
+    above_a, _ = placements(labels, first)
+    above_b, _ = placements(labels, second)
+    assert above_a.tolist() == [1, 0.75, 0.75, 0.5]
+    assert above_b.tolist() == [0.5, 1, 0.25, 0.25]
+    assert delong(labels, first, second).difference == pytest.approx(0.25)
+
+
+def test_identical_scores_differ_by_nothing():
+    test = delong([0, 0, 1, 1], [1, 2, 3, 4], [1, 2, 3, 4])
+    assert (test.difference, test.z, test.p) == (0, 0, 1)
+
+
+def test_delong_refuses_a_single_anomaly():
+    with pytest.raises(ValueError, match="two normals and two anomalies, not 3 and 1"):
+        delong([0, 0, 0, 1], [1, 2, 3, 4], [1, 2, 3, 4])
+
+
+def test_delong_rejects_a_true_null_as_often_as_it_says():
+    generator = np.random.default_rng(0)
+    labels = np.r_[np.zeros(80), np.ones(50)]
+    rejected = 0
+    for _ in range(600):
+        shared = generator.standard_normal(130) + labels
+        first, second = (shared + generator.standard_normal(130) for _ in range(2))
+        rejected += delong(labels, first, second).p < 0.05
+    assert 0.03 < rejected / 600 < 0.075
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 10_000))
+def test_a_weighted_auc_is_the_auc_of_the_repeated_images(seed):
+    generator = np.random.default_rng(seed)
+    labels = np.r_[np.zeros(7, int), np.ones(5, int)]
+    scores = generator.integers(0, 6, 12).astype(float)
+    weights = generator.integers(0, 3, (4, 12)).astype(float)
+    for got, weight in zip(weighted_aucs(labels, scores, weights), weights.astype(int)):
+        repeated = np.repeat(labels, weight)
+        if len(set(repeated)) == 2:
+            assert got == pytest.approx(roc_auc_score(repeated, np.repeat(scores, weight)))
+        else:
+            assert math.isnan(got)
+
+
+def test_holm_equals_statsmodels():
+    p = [0.01, 0.04, 0.03, 0.005, 0.9]
+    assert holm(p) == pytest.approx(multipletests(p, method="holm")[1])
+
+
+def test_stretch_of_five_seeds_is_hesterbergs():
+    assert stretch(5) == pytest.approx(1.584, abs=0.002)
+    assert stretch(1000) == pytest.approx(1, abs=0.003)
+
+
+def _pairs(records, **changes):
+    frame = records.frame()
+    return differences(frame, load_scores(records.store.root, frame), draws=400, **changes)
+
+
+def test_one_split_is_tested_by_delong_too(records):
+    first = records.add("dra", separation=1.5)
+    second = records.add("dpdl", separation=3.0)
+    (line,) = _pairs(records).to_dict("records")
+    a, b = (records.store.scores(record.key) for record in (second, first))
+    expected = delong(a.labels, a.scores, b.scores)
+    assert (line["first"], line["second"]) == ("dpdl", "dra")
+    assert line["difference"] == pytest.approx(expected.difference)
+    assert line["delong_p"] == pytest.approx(expected.p)
+    assert (line["low"], line["high"]) == (
+        pytest.approx(expected.interval()[0], abs=0.02),
+        pytest.approx(expected.interval()[1], abs=0.02),
+    )
+
+
+def test_seeds_that_only_one_method_has_are_not_compared(records):
+    for seed in range(4):
+        records.add("dra", seed=seed)
+    for seed in (2, 3, 4):
+        records.add("dpdl", seed=seed)
+    (line,) = _pairs(records).to_dict("records")
+    assert line["seeds"] == 2
+
+
+def test_the_hard_setting_is_compared_by_its_mean_over_common_kinds(records):
+    aucs = {}
+    for seed in range(3):
+        for kind in ("mono", "poly"):
+            for method, separation in (("dra", 1.0), ("dpdl", 1.4)):
+                record = records.add(method, separation=separation, setting="hard", known_kind=kind, seed=seed)
+                aucs[method, seed, kind] = record.metrics.auroc
+    (line,) = _pairs(records).to_dict("records")
+    expected = np.mean([aucs["dpdl", s, k] - aucs["dra", s, k] for s in range(3) for k in ("mono", "poly")])
+    assert line["difference"] == pytest.approx(expected)
+    assert (line["seeds"], line["kinds"]) == (3, 2)
+
+
+def test_the_interval_covers_the_true_difference_when_images_and_seeds_both_vary():
+    """Two methods of equal true AUC; each seed of each shifts its own separation: the truth is a difference of 0."""
+    generator, covered, trials = np.random.default_rng(3), 0, 120
+    labels = np.r_[np.zeros(60, int), np.ones(40, int)]
+    for trial in range(trials):
+        difficulty = generator.standard_normal(100)
+        rows, parts = [], []
+        for method in ("a", "b"):
+            for seed in range(5):
+                strength = 1.5 + 0.3 * generator.standard_normal()
+                scores = strength * labels + difficulty + 0.5 * generator.standard_normal(100)
+                key = f"{method}{seed}"
+                rows.append({"key": key, "method": method, "seed": seed})
+                parts.append(pd.DataFrame({"key": key, "image": range(100), "label": labels, "score": scores}))
+        frame = pd.DataFrame(rows).assign(
+            status="ok", part="test", preset="quick", preset_config={}, reserve=0, dedup=False, dataset="d",
+            fingerprint="f", variant="", version=1, config="", known_kind="", setting="general", shots=10, created=0,
+        )  # fmt: skip
+        frame["preset_config"] = [{}] * len(frame)
+        (line,) = differences(frame, pd.concat(parts), draws=300, seed=trial).to_dict("records")
+        covered += line["low"] <= 0 <= line["high"]
+    assert covered / trials >= 0.92
