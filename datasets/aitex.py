@@ -21,7 +21,7 @@ from osad_bench.datasets.base import DatasetError, Problem, Published, Sample
 from osad_bench.datasets.files import FileDataset
 from osad_bench.datasets.images import Box
 from osad_bench.datasets.layout import find, folders, holds, subfolder
-from osad_bench.datasets.masks import boxes_of, check_masks, marked_boxes
+from osad_bench.datasets.masks import boxes_of, check_masks, marked_boxes, unreadable_mask
 
 SIDE = 256
 """Width of a patch in pixels; its height is the photograph's, also 256."""
@@ -136,7 +136,7 @@ class AITEX(FileDataset):
             elif not mine:
                 yield Problem("fatal", name, f"its mask {path.stem}_mask.png is missing: restore it from the download")
             elif broken:
-                yield Problem("fatal", self.relative(broken[0]), "is broken: restore it from the original download")
+                yield unreadable_mask(self, broken[0])
             else:
                 boxes = sorted({box for mask in mine for box, defective in marked[mask].items() if defective})
                 for box in boxes:

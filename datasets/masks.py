@@ -47,6 +47,16 @@ def marked_boxes(dataset: FileDataset, masks: Iterable[Path], purpose: str, cut:
     return found
 
 
+def unreadable_mask(dataset: FileDataset, mask: Path) -> Problem:
+    """Why `marked_boxes` has no answer for a mask."""
+    name = dataset.relative(mask)
+    try:
+        read_mask(dataset.contained(name))
+    except DatasetError as error:
+        return Problem("fatal", name, str(error))
+    return Problem("fatal", name, "could not be read a moment ago, and now can: run this again")
+
+
 def check_masks(dataset: FileDataset, pairs: Iterable[tuple[Path, Path | None, str]]) -> Iterator[Problem]:
     """Compare masks with their images.
 

@@ -17,7 +17,7 @@ from osad_bench.datasets.base import DatasetError, Problem, Published, Sample
 from osad_bench.datasets.files import FileDataset
 from osad_bench.datasets.images import Box
 from osad_bench.datasets.layout import find, folders
-from osad_bench.datasets.masks import check_masks, marked_boxes
+from osad_bench.datasets.masks import check_masks, marked_boxes, unreadable_mask
 
 _ITEM = re.compile(r"kos\d+", re.IGNORECASE)
 
@@ -71,7 +71,7 @@ class SDD(FileDataset):
             if mask is None:
                 yield Problem("fatal", name, f"its mask {path.stem}_label.bmp is missing: restore it from the download")
             elif mask not in marked:
-                yield Problem("fatal", self.relative(mask), "is broken: restore it from the original download")
+                yield unreadable_mask(self, mask)
             else:
                 for box, defective in marked[mask].items():
                     sample_id = name + "#" + ",".join(map(str, box))

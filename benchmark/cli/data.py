@@ -64,12 +64,16 @@ def list_(
         table.add_row(line.name, escape(line.domain), *numbers, escape(line.licence), line.state, style=style)
     _console().print(table)
     told = _console(stderr=True)
-    told.print(f"\ndata root: {root}  (--data-root or OSAD_BENCH_DATA); numbers of missing ones are the published ones")
+    told.print(
+        f"\ndata root: {root}  (--data-root or OSAD_BENCH_DATA); numbers of missing ones are the published ones",
+        highlight=False,
+        soft_wrap=True,
+    )
     for line in lines:
         if line.hint:
-            told.print(f"[bold]{line.name}[/bold]: {escape(line.hint)}", highlight=False)
+            told.print(f"[bold]{line.name}[/bold]: {escape(line.hint)}", highlight=False, soft_wrap=True)
     for usage in own:
-        told.print(f"your own images, {escape(usage)}", highlight=False)
+        told.print(f"your own images, {escape(usage)}", highlight=False, soft_wrap=True)
 
 
 @app.command("verify")
@@ -119,7 +123,9 @@ def _print_report(console: Console, report: Report, crossing: int | None) -> Non
     from rich.markup import escape
     from rich.table import Table
 
-    console.print(f"[bold]{escape(report.dataset)}[/bold]  {escape(report.root or '')}", highlight=False)
+    console.print(
+        f"[bold]{escape(report.dataset)}[/bold]  {escape(report.root or '')}", highlight=False, soft_wrap=True
+    )
     if report.counts:
         table = Table("part", "found", "published", box=None, pad_edge=False)
         for count in report.counts:
@@ -129,14 +135,16 @@ def _print_report(console: Console, report: Report, crossing: int | None) -> Non
     for problem in report.problems[:SHOWN]:
         where = f"{problem.file}: " if problem.file else ""
         console.print(
-            f"[{styles[problem.severity]}]{problem.severity}[/] {escape(where + problem.message)}", highlight=False
+            f"[{styles[problem.severity]}]{problem.severity}[/] {escape(where + problem.message)}",
+            highlight=False,
+            soft_wrap=True,
         )
     if len(report.problems) > SHOWN:
         console.print(f"... and {len(report.problems) - SHOWN} more; --json lists all")
     _print_duplicates(console, report, crossing)
     errors = sum(problem.severity != "note" for problem in report.problems)
     verdict = "[green]sound[/]" if report.sound else f"[red]not sound: {errors} errors[/]"
-    console.print(f"{verdict}  fingerprint {report.fingerprint or 'none'}", highlight=False)
+    console.print(f"{verdict}  fingerprint {report.fingerprint or 'none'}", highlight=False, soft_wrap=True)
 
 
 def _print_duplicates(console: Console, report: Report, crossing: int | None) -> None:
@@ -144,7 +152,7 @@ def _print_duplicates(console: Console, report: Report, crossing: int | None) ->
 
     if not report.duplicates:
         if report.fingerprint:
-            console.print("duplicates: none, every image decodes to pixels of its own")
+            console.print("duplicates: none, every image that decodes has pixels of its own")
         return
     across = [group for group in report.duplicates if len(group.parts) > 1]
     same = sum(group.identical_files for group in report.duplicates)
@@ -153,10 +161,13 @@ def _print_duplicates(console: Console, report: Report, crossing: int | None) ->
         f"same file byte for byte, {len(report.duplicates) - same} only decode to the same pixels; {len(across)} groups lie "
         "in several parts",
         highlight=False,
+        soft_wrap=True,
     )
     # Those that span parts first: there a label is wrong, or a test image was trained on.
     for group in sorted(report.duplicates, key=lambda group: -len(group.parts))[:SHOWN]:
-        console.print(f"  {escape(' = '.join(group.ids))}  ({escape(', '.join(group.parts))})", highlight=False)
+        console.print(
+            f"  {escape(' = '.join(group.ids))}  ({escape(', '.join(group.parts))})", highlight=False, soft_wrap=True
+        )
     if len(report.duplicates) > SHOWN:
         console.print(f"  ... and {len(report.duplicates) - SHOWN} more groups; --json lists all")
     if crossing:
@@ -164,6 +175,7 @@ def _print_duplicates(console: Console, report: Report, crossing: int | None) ->
             f"  run's default split (general, M = 10, seed 0) has {crossing} test images with a copy in training: "
             "run with --dedup keeps one of each",
             highlight=False,
+            soft_wrap=True,
         )
 
 
