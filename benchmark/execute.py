@@ -6,7 +6,8 @@ import hashlib
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from threadpoolctl import threadpool_limits
 
 from osad_bench.benchmark.backbones import Backbone, load_backbone
 from osad_bench.benchmark.catalogue import open_dataset
@@ -45,7 +47,7 @@ class Machine:
     device
         ``cpu``, ``cuda`` or ``cuda:N``.
     threads
-        CPU threads of this process; None leaves torch's choice.
+        CPU threads of a process that fine-tunes; None leaves torch's choice. Over cached features it is always one.
     oracle
         Also score the test part after every epoch, to measure what choosing the best test epoch would be worth.
     """
@@ -182,7 +184,8 @@ def execute(
     try:
         backbone: Backbone = load_backbone(planned.cell.preset["backbone"], machine.weights)
         weights = {backbone.name: backbone.weights}
-        parts, scores = _run(planned, machine, progress)
+        with _threads(planned, machine):
+            parts, scores = _run(planned, machine, progress)
         parts["timings"].total = time.perf_counter() - started
         record = Record(
             **labels,
@@ -201,10 +204,21 @@ def execute(
     return record, scores
 
 
+@contextmanager
+def _threads(planned: PlannedCell, machine: Machine) -> Iterator[None]:
+    """One thread over cached features, so that scores do not depend on the number of cores; fine-tuning takes more."""
+    before = torch.get_num_threads()
+    wanted = 1 if planned.cell.preset["frozen"] else machine.threads or before
+    try:
+        with threadpool_limits(wanted):
+            torch.set_num_threads(wanted)
+            yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def _make_deterministic(machine: Machine) -> bool:
     """Ask torch for reproducible algorithms; True when it will refuse any other."""
-    if machine.threads:
-        torch.set_num_threads(machine.threads)
     strict = machine.device == "cpu"
     torch.use_deterministic_algorithms(True, warn_only=not strict)
     torch.backends.cudnn.benchmark = False

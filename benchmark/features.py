@@ -15,8 +15,9 @@ import hashlib
 import itertools
 import json
 import os
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -263,13 +264,7 @@ def _fill(
             unmarked.clear()
 
         finished = 0
-        for part, images in _batches(dataset, preset, view, rows):
-            values: list[npt.NDArray[Any]] = [images]
-            if extractor is not None:
-                padded = np.concatenate([images, np.repeat(images[-1:], BATCH - len(images), axis=0)])
-                with torch.inference_mode():
-                    scales = extractor(as_tensor(padded).to(device))
-                values = [scale[: len(images)].half().cpu().numpy() for scale in scales]
+        for part, values in _computed(dataset, preset, view, rows, extractor, device):
             for stream, value in zip(streams, values):
                 for row, one in zip(part, value):
                     stream.seek(int(row) * one.nbytes)
@@ -282,19 +277,41 @@ def _fill(
                 progress(f"{dataset.full_name}: {view}", finished, len(rows))
 
 
-def _batches(
-    dataset: Dataset, preset: Preset, view: View, rows: npt.NDArray[np.int64]
-) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8]]]:
-    """Rows and their rendered images, read one batch ahead of the backbone."""
+def _computed(
+    dataset: Dataset,
+    preset: Preset,
+    view: View,
+    rows: npt.NDArray[np.int64],
+    extractor: PyramidExtractor | None,
+    device: torch.device,
+) -> Iterator[tuple[npt.NDArray[np.int64], list[npt.NDArray[Any]]]]:
+    """Rows and what is to be written of them, a batch at a time, in order.
 
-    def read(part: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
-        return np.stack([render(dataset, dataset.samples[row].id, preset.image_size, view) for row in part])
+    One batch a core at a time, each on one thread of torch: as fast as one batch on all cores (0.93 times, measured on
+    two), and the result does not depend on how many cores there are.
+    """
 
-    parts = [rows[start : start + BATCH] for start in range(0, len(rows), BATCH)]
-    with ThreadPoolExecutor(1) as pool:
-        ahead = pool.submit(read, parts[0])
-        for part, following in itertools.zip_longest(parts, parts[1:]):
-            images = ahead.result()
-            if following is not None:
-                ahead = pool.submit(read, following)
-            yield part, images
+    def compute(part: npt.NDArray[np.int64]) -> list[npt.NDArray[Any]]:
+        images = np.stack([render(dataset, dataset.samples[row].id, preset.image_size, view) for row in part])
+        if extractor is None:
+            return [images]
+        padded = np.concatenate([images, np.repeat(images[-1:], BATCH - len(images), axis=0)])
+        with torch.inference_mode():
+            scales = extractor(as_tensor(padded).to(device))
+        return [scale[: len(images)].half().cpu().numpy() for scale in scales]
+
+    workers = torch.get_num_threads()
+    ahead: deque[tuple[npt.NDArray[np.int64], Future[list[npt.NDArray[Any]]]]] = deque()
+    with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        try:
+            for start in range(0, len(rows), BATCH):
+                part = rows[start : start + BATCH]
+                ahead.append((part, pool.submit(compute, part)))
+                if len(ahead) > 2 * workers:
+                    part, values = ahead.popleft()
+                    yield part, values.result()
+            for part, values in ahead:
+                yield part, values.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+            torch.set_num_threads(workers)

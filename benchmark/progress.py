@@ -24,7 +24,15 @@ from osad_bench.benchmark.errors import InputError
 from osad_bench.benchmark.execute import Machine, PlannedCell
 from osad_bench.benchmark.paths import default_cache
 from osad_bench.benchmark.plan import Grid, plan
-from osad_bench.benchmark.runner import Reporter, Timings, Todo, carry_out, compare, summarise_failures
+from osad_bench.benchmark.runner import (
+    Reporter,
+    Timings,
+    Todo,
+    carry_out,
+    compare,
+    default_jobs,
+    summarise_failures,
+)
 from osad_bench.results.record import Record
 from osad_bench.results.store import Store
 from osad_bench.results.tables import print_summary
@@ -150,7 +158,7 @@ def run_with_progress(
     grid: Grid,
     *,
     out: Path,
-    jobs: int,
+    jobs: int | None,
     device: str,
     backend: str,
     scheduler: str | None,
@@ -169,6 +177,7 @@ def run_with_progress(
     with console.status("reading the data sets"):
         cells = plan(grid, machine)
         todo = compare(cells, store, retry_failed, oracle)
+    jobs = jobs or default_jobs(todo.open, machine)
     print_plan(console, cells, todo, Timings(machine).estimate(todo.open, jobs), out)
     if dry_run:
         for cell in cells:

@@ -89,6 +89,10 @@ def compare(cells: Sequence[PlannedCell], store: Store, retry_failed: bool = Fal
     return todo
 
 
+STARTING, MOST_JOBS = 20.0, 8
+"""Seconds of work below which one process does it sooner than several; processes at the most (each takes 1 GiB)."""
+
+
 class Timings:
     """Seconds a cell took here before, by method, data set, preset and device; for estimates only."""
 
@@ -118,6 +122,19 @@ class Timings:
             temporary = self.path.with_suffix(".tmp")
             temporary.write_text(json.dumps(self._read() | {self._name(cell): round(seconds, 3)}, indent=1))
             temporary.replace(self.path)
+
+
+def default_jobs(cells: Sequence[PlannedCell], machine: Machine) -> int:
+    """Cells at a time where nobody said: one a core over cached features, one where the backbone is trained.
+
+    One as well where the work is known to take less time than the processes take to start.
+    """
+    if machine.device != "cpu" or not all(cell.cell.preset["frozen"] for cell in cells):
+        return 1
+    seconds = Timings(machine).estimate(cells)
+    if seconds is not None and seconds < STARTING:
+        return 1
+    return max(1, min(len(cells), torch.get_num_threads(), MOST_JOBS))
 
 
 def fill_cache(cells: Sequence[PlannedCell], machine: Machine, reporter: Reporter) -> None:

@@ -64,7 +64,9 @@ def run(
     out: Annotated[Path, typer.Option(help="Folder of the records; cells already in it are kept.")] = Path(
         "osad-results"
     ),
-    jobs: Annotated[int, typer.Option(min=1, help="Cells at a time.")] = 1,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="Cells at a time; default: one a core over cached features, else one.")
+    ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:N or auto.")] = "auto",
     backend: Annotated[str, typer.Option(help="local, or dask.")] = "local",
     scheduler: Annotated[str | None, typer.Option(help="Address of a dask scheduler; none: processes here.")] = None,

@@ -118,3 +118,15 @@ def test_another_preset_has_features_of_its_own(tmp_path: Path, textures, lite0,
     other = rows(tmp_path, textures, lite0, names, preset=load_preset("quick", {"image_size": 64} | change)[1])
     assert [s.shape for s in one] != [s.shape for s in other]
     assert len(list(tmp_path.glob("features/*/meta.json"))) == 2
+
+
+def test_rows_do_not_depend_on_the_number_of_threads(tmp_path: Path, textures, lite0):
+    names = [sample.id for sample in textures.samples[:20]]
+    found = []
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        found.append(rows(tmp_path / str(threads), textures, lite0, names))
+        assert torch.get_num_threads() == threads, "the caller's setting is left as it was"
+    torch.set_num_threads(1)
+    for one, other in zip(*found):
+        np.testing.assert_array_equal(one[:20], other[:20])
