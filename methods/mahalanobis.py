@@ -31,7 +31,7 @@ class Mahalanobis(Method):
     citation = "Rippel et al., Modeling the distribution of normal data in pre-trained deep features, ICPR 2020"
     kind: ClassVar[str] = "floor"
 
-    def fit(self, train: TrainingSet, context: Context) -> None:
+    def fit(self, train: TrainingSet, context: Context) -> None:  # noqa: ARG002
         """Mean and shrunk covariance of the training normals."""
         self.gaussian = LedoitWolf().fit(pooled(train.normals()).numpy())
 

@@ -1,0 +1,74 @@
+"""Heads that turn a feature pyramid into image scores, shared by DevNet, DRA, AHL, FLOS, SAOE and DPDL."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from osad_bench.methods.base import Pyramid
+
+
+def top_mean(scores: Tensor, share: float) -> Tensor:
+    """Mean of the largest `share` of each row's values, at least one: (B, N) -> (B,).
+
+    Multiple-instance learning as in Pang et al. 2021, Eq. 2 (there 10 %).
+    """
+    k = max(int(scores.shape[1] * share), 1)
+    return scores.topk(k, dim=1).values.mean(dim=1)
+
+
+class PatchHead(nn.Module):
+    """A score a position by a 1x1 convolution; the image's is the mean of the top share of their magnitudes.
+
+    DevNet's anomaly score learner on images (Pang et al. 2021, Sec. 3.2), DRA's seen and pseudo-anomaly heads (Ding,
+    Pang and Shen, CVPR 2022, Sec. 3.3).
+    """
+
+    def __init__(self, channels: int, top: float = 0.1) -> None:
+        super().__init__()
+        self.score, self.top = nn.Conv2d(channels, 1, 1), top
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B,), not negative."""
+        return top_mean(self.score(x).flatten(1).abs(), self.top)
+
+
+class HolisticHead(nn.Module):
+    """How normal an image looks as a whole: average pool and two linear layers (DRA, Sec. 3.3, Eq. 6)."""
+
+    def __init__(self, channels: int, width: int = 256) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(channels, width), nn.ReLU(), nn.Linear(width, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B,), not negative, high for normal images."""
+        score: Tensor = self.layers(x.mean(dim=(2, 3)))
+        return score.flatten().abs()
+
+
+class ResidualHead(nn.Module):
+    """Score of a map's difference from normal references, after one convolution (DRA, Sec. 3.3, Eqs. 4 and 5)."""
+
+    def __init__(self, channels: int, top: float = 0.1) -> None:
+        super().__init__()
+        self.mix = nn.Sequential(nn.Conv2d(channels, channels, 3, padding=1), nn.BatchNorm2d(channels), nn.ReLU())
+        self.head = PatchHead(channels, top)
+
+    def forward(self, residual: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B,), not negative."""
+        score: Tensor = self.head(self.mix(residual))
+        return score
+
+
+class OverScales(nn.Module):
+    """One head for all scales with the same number of channels; an image's score is the mean over scales."""
+
+    def __init__(self, shapes: Sequence[tuple[int, int, int]], build: Callable[[int], nn.Module]) -> None:
+        super().__init__()
+        self.heads = nn.ModuleDict({str(channels): build(channels) for channels, *_ in shapes})
+
+    def forward(self, pyramid: Pyramid) -> Tensor:
+        """Maps (B, C, H, W) -> (B,)."""
+        return torch.stack([self.heads[str(x.shape[1])](x) for x in pyramid]).mean(0)
