@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import sys
 import time
 from contextlib import suppress
@@ -56,4 +57,5 @@ class FirstVisit:
         with suppress(LiveError):  # another bar is on the screen already
             bar = Progress(console=Console(stderr=True), transient=True)
             bar.start()
+            atexit.register(bar.stop)  # an interruption must not leave the cursor hidden
             self._bar, self._task = bar, bar.add_task(text, total=total)

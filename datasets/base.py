@@ -1,7 +1,9 @@
 """The contract every data set meets: samples in a fixed order, a fingerprint, and one way to read an image.
 
-To add a data set, subclass `Dataset`, fill in the class attributes, and write `scan` (list the samples) and
-`load` (read one). Register the class under the entry point group ``osad_bench.datasets``.
+To add a data set of image files, subclass `osad_bench.datasets.files.FileDataset`, fill in the class attributes, and
+write ``survey`` (list the samples). To add one that is no image files, subclass `Dataset` and write `scan` (list the
+samples), `load` (read one) and `digest`. Register the class under the entry point group ``osad_bench.datasets``, and test
+it with `osad_bench.datasets.checks.check_dataset`.
 """
 
 from __future__ import annotations
