@@ -8,14 +8,18 @@ import pandas as pd
 from osad_bench.results.aggregate import summary
 from osad_bench.results.published import published
 
+CLASSES = {"mvtec": 15}
+"""Data sets whose published number is a mean over classes, and over how many."""
+
 
 def compare_published(frame: pd.DataFrame) -> pd.DataFrame:
-    """Every published number of Tables 1 and 2 that `frame` has a counterpart of.
+    """Every published number of Tables 1, 2 and 3 that `frame` has a counterpart of.
 
     Parameters
     ----------
     frame
-        As `osad_bench.results.load` returns it. Only methods with their default settings are compared.
+        As `osad_bench.results.load` returns it. Methods with default settings are compared with Tables 1 and 2, DPDL
+        and its ablations (as `osad-bench ablate` names them) with those rows of Table 3 that are known.
 
     Returns
     -------
@@ -25,10 +29,16 @@ def compare_published(frame: pd.DataFrame) -> pd.DataFrame:
         whether the difference is larger than the spread. It says that two setups differ, not which is right: splits,
         preset and backbone differ from the paper's unless the board's name says otherwise.
     """
-    theirs = pd.concat([published(1), published(2)], ignore_index=True)
+    third = published(3)
+    known = third[~third["variant"].str.startswith("unknown")].copy()
+    known["method"] = ["dpdl" if name == "complete" else f"dpdl {name}" for name in known.pop("variant")]
+    theirs = pd.concat([published(1), published(2), known], ignore_index=True)
     theirs = theirs.rename(columns={"mean": "published", "std": "published_std"})
     ours = summary(frame).rename(columns={"mean": "ours"})
-    ours = ours[ours["n"] > 0]
+    named = frame[frame["ablation"] != ""]
+    names = {f"{row.method} {row.variant}": f"{row.method} {row.ablation}" for row in named.itertuples()}
+    ours["method"] = ours["method"].replace(names)
+    ours = ours[(ours["n"] > 0) & (ours["classes"] == ours["dataset"].map(CLASSES).fillna(0))]
     both: pd.DataFrame = ours.merge(theirs, on=["setting", "shots", "dataset", "method"])
     both["difference"] = both["ours"] - both["published"]
     both["spread"] = np.sqrt(both["std"].fillna(0) ** 2 + both["published_std"] ** 2)
@@ -41,27 +51,26 @@ def compare_published(frame: pd.DataFrame) -> pd.DataFrame:
     return result
 
 
+PRINTED = (
+    "preset", "table", "data set", "setting", "M", "method", "ours", "n", "published", "origin", "difference",
+    "beyond spread",
+)  # fmt: skip
+
+
 def compared_for_print(comparison: pd.DataFrame) -> pd.DataFrame:
-    """`compare_published`'s frame with numbers as the paper prints them, for Markdown, LaTeX and the terminal."""
+    """`compare_published`'s frame with numbers as the paper prints them."""
 
     def number(mean: float, std: float) -> str:
         return f"{mean:.3f}" if pd.isna(std) else f"{mean:.3f}±{std:.3f}"
 
     lines = [
-        {
-            "preset": line["board"],
-            "data set": line["dataset"],
-            "setting": line["setting"],
-            "M": line["shots"],
-            "method": line["method"],
-            "ours": number(line["ours"], line["std"]),
-            "n": line["n"] if line["complete"] else f"{line['n']} (incomplete)",
-            "published": number(line["published"], line["published_std"]),
-            "origin": line["origin"],
-            "difference": f"{line['difference']:+.3f}",
-            "beyond spread": "yes" if line["exceeds"] else "",
-        }
+        (
+            line["board"], line["table"], line["dataset"], line["setting"], line["shots"], line["method"],
+            number(line["ours"], line["std"]), line["n"] if line["complete"] else f"{line['n']} (incomplete)",
+            number(line["published"], line["published_std"]), line["origin"], f"{line['difference']:+.3f}",
+            "yes" if line["exceeds"] else "",
+        )
         for line in comparison.to_dict("records")
-    ]
-    result: pd.DataFrame = pd.DataFrame(lines)
+    ]  # fmt: skip
+    result: pd.DataFrame = pd.DataFrame(lines, columns=list(PRINTED))
     return result

@@ -188,7 +188,7 @@ def differences(
     """
     tests = comparable(frame)
     tests = tests[tests["status"] == "ok"]
-    by_key = dict(iter(scores.groupby("key", sort=False)))
+    by_key: dict[Any, pd.DataFrame] = dict(iter(scores.groupby("key", sort=False)))
     tests = tests[tests["key"].isin(list(by_key))]
     lines: list[dict[str, Any]] = []
     for row, part in tests.groupby(ROW):
@@ -204,7 +204,8 @@ def differences(
         for line, p in zip(found, holm([line["p"] for line in found])):
             lines.append(dict(zip(ROW, row)) | line | {"p": p, "differs": p < 1 - level})
     columns = [*ROW, "first", "second", "difference", "low", "high", "seeds", "kinds", "p", "differs", "delong_p"]
-    return pd.DataFrame(lines, columns=columns)
+    result: pd.DataFrame = pd.DataFrame(lines, columns=columns)
+    return result
 
 
 def _pair(
@@ -212,7 +213,7 @@ def _pair(
     second: str,
     keys: dict[tuple[str, int, str], str],
     drawn: dict[Any, tuple[float, Floats]],
-    by_key: dict[str, pd.DataFrame],
+    by_key: dict[Any, pd.DataFrame],
     level: float,
     seed: int,
 ) -> dict[str, Any]:
@@ -237,7 +238,7 @@ def _pair(
     test = np.nan
     if len(seeds) == len(kinds) == 1:
         cell = (seeds[0], kinds[0])
-        one, other = (by_key[keys[(name, *cell)]].set_index("image") for name in (first, second))
+        one, other = (by_key[keys[name, cell[0], cell[1]]].set_index("image") for name in (first, second))
         shared = one.index.intersection(other.index)
         test = delong(one.loc[shared, "label"], one.loc[shared, "score"], other.loc[shared, "score"]).p
     return {

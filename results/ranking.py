@@ -103,7 +103,8 @@ def wilcoxon_holm(matrix: pd.DataFrame) -> pd.DataFrame:
     for first, second in pairs:
         difference = (matrix[first] - matrix[second]).round(12)
         raw.append(1.0 if (difference == 0).all() else float(stats.wilcoxon(difference).pvalue))
-    return pd.DataFrame({"first": [a for a, _ in pairs], "second": [b for _, b in pairs], "p": holm(raw)})
+    result: pd.DataFrame = pd.DataFrame(pairs, columns=["first", "second"]).assign(p=holm(raw))
+    return result
 
 
 def bayes_signed_rank(
@@ -127,7 +128,7 @@ def compare_methods(matrix: pd.DataFrame, *, rope: float = ROPE) -> pd.DataFrame
         ``first, second, mean_difference, nemenyi_p, wilcoxon_p`` (Holm-corrected), ``p_first_better, p_equal,
         p_second_better`` (Bayesian signed-rank with a region of practical equivalence of +-`rope`).
     """
-    result = wilcoxon_holm(matrix).rename(columns={"p": "wilcoxon_p"})
+    result: pd.DataFrame = wilcoxon_holm(matrix).rename(columns={"p": "wilcoxon_p"})
     table = nemenyi(matrix) if matrix.shape[1] > 2 else None
     pairs = list(zip(result["first"], result["second"]))
     result["mean_difference"] = [float((matrix[a] - matrix[b]).mean()) for a, b in pairs]

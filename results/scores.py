@@ -44,8 +44,8 @@ def load_scores(root: Path | str, frame: pd.DataFrame) -> pd.DataFrame:
             )
         )
     if not parts:
-        return pd.DataFrame(columns=["key", "image", "label", "kind", "score", "part"])
-    scores = pd.concat(parts, ignore_index=True)
+        parts = [pd.DataFrame(columns=["key", "image", "label", "kind", "score"])]
+    scores: pd.DataFrame = pd.concat(parts, ignore_index=True)
     scores["part"] = _parts(scores, ok)
     return scores
 

@@ -155,7 +155,7 @@ class Store:
         StoreError
             A file of names is damaged.
         """
-        result = {}
+        result: dict[tuple[str, str], str] = {}
         for path in sorted(self.root.glob("ablations/*.json")):
             try:
                 result |= {

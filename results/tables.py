@@ -73,7 +73,8 @@ class Table:
             [entry.text(percent=percent) for entry in entries] for block in self.blocks for _, entries in block.rows
         ]
         index = pd.MultiIndex.from_tuples(names, names=["block", self.corner]) if names else None
-        return pd.DataFrame(texts, index=index, columns=list(self.columns))
+        frame: pd.DataFrame = pd.DataFrame(texts, index=index, columns=list(self.columns))
+        return frame
 
 
 METHOD_TITLES = {
@@ -208,7 +209,7 @@ def ablation_lines(frame: pd.DataFrame, method: str) -> pd.DataFrame:
     """Lines of `summary` for a method's variants with M = 10, ``variant`` as a table prints it.
 
     Where `osad-bench ablate` wrote the records, these are the named ablations (``without M_r``) and ``complete``;
-    else every variant there is, named by its changed settings.
+    else every variant there is, named by its changed settings. Data sets with one variant alone are left out.
     """
     mine = frame[(frame["method"] == method) & (frame["shots"] == 10)]
     named = mine[mine["ablation"] != ""]
@@ -220,7 +221,8 @@ def ablation_lines(frame: pd.DataFrame, method: str) -> pd.DataFrame:
         "complete" if label == method else names.get(label, label.removeprefix(f"{method} "))
         for label in lines["method"]
     ]
-    return lines
+    compared: pd.DataFrame = lines[lines.groupby(["board", "dataset", "setting"])["variant"].transform("size") > 1]
+    return compared
 
 
 def ablation_table(frame: pd.DataFrame, method: str, heading: str = "Ablations") -> list[Table]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pandas as pd
 
 from osad_bench.results.ranking import ROPE, average_ranks, compare_methods, critical_difference, friedman
@@ -19,7 +21,7 @@ def in_words(pairs: pd.DataFrame, matrices: dict[tuple[str, str, int], pd.DataFr
     return paragraphs
 
 
-def _row_in_words(row: tuple[str, str, str, int], part: pd.DataFrame) -> str:
+def _row_in_words(row: Any, part: pd.DataFrame) -> str:
     board, dataset, setting, shots = row
     sure, noise = part[part["differs"]], part[~part["differs"]]
     seeds = int(part["seeds"].min())
@@ -99,4 +101,5 @@ def differences_for_print(pairs: pd.DataFrame) -> pd.DataFrame:
         }
         for line in pairs.to_dict("records")
     ]
-    return pd.DataFrame(lines)
+    result: pd.DataFrame = pd.DataFrame(lines)
+    return result

@@ -1,0 +1,118 @@
+"""What the parts and settings of one method are worth: the DPDL paper's Figs. 2 and 3."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter, NullLocator
+
+from osad_bench.results.aggregate import summary
+from osad_bench.results.plots.style import SMALL, dataset_title, method_title, panels, styles
+from osad_bench.results.tables import DATASET_TITLES, ablation_lines
+
+_ORDER = {name: place for place, name in enumerate(DATASET_TITLES)}
+
+
+def ablation_bars(frame: pd.DataFrame, method: str = "dpdl") -> Figure:
+    """Bars of a method's ablations with M = 10 (Fig. 2): data sets side by side, a panel a setting; whiskers: one std."""
+    lines = ablation_lines(frame, method).dropna(subset=["mean"])
+    groups = list(lines.groupby(["board", "setting"]))
+    variants = sorted(lines["variant"].unique(), key=lambda name: (name == "complete", name))
+    style = styles(variants[::-1])
+    bars = int(lines.groupby(["board", "setting"])["dataset"].nunique().max()) if len(lines) else 1
+    figure, axes = panels(len(groups), max(3.4, 0.9 + bars * (0.3 + 0.17 * len(variants))), 2.6, across=1)
+    for one, ((board, setting), part) in zip(axes, groups):
+        datasets = sorted(part["dataset"].unique(), key=lambda name: (_ORDER.get(name, 99), name))
+        width = 0.82 / len(variants)
+        bottom = 0.5 if (part["mean"] - part["std"].fillna(0)).min() > 0.5 else 0.0
+        for place, variant in enumerate(variants):
+            values = part[part["variant"] == variant].set_index("dataset").reindex(datasets)
+            at = np.arange(len(datasets)) + (place - (len(variants) - 1) / 2) * width
+            look = style[variant]
+            one.bar(
+                at, values["mean"] - bottom, width * 0.92, bottom=bottom, yerr=values["std"].fillna(0), color=look.colour,
+                edgecolor="white", hatch=look.hatch, linewidth=0.4, label=variant, error_kw={"linewidth": 0.8, "capsize": 1.5},
+            )  # fmt: skip
+        one.set_xticks(range(len(datasets)), [dataset_title(name) for name in datasets])
+        one.set_ylim(bottom, min(1.02, float((part["mean"] + part["std"].fillna(0)).max()) + 0.03))
+        one.set_ylabel("AUROC" + (" (axis starts at chance)" if bottom else ""), fontsize=SMALL)
+        one.set_title(f"{method_title(method)}, {setting} setting, M = 10, preset {board}", fontsize=SMALL + 0.5)
+        one.grid(axis="x", visible=False)
+    if axes:
+        handles, names = axes[0].get_legend_handles_labels()
+        figure.legend(handles, names, loc="outside lower center", ncols=3, fontsize=SMALL, frameon=False)
+    return figure
+
+
+def swept(frame: pd.DataFrame, method: str) -> dict[str, pd.DataFrame]:
+    """Records of `method` that change one setting alone, with the default's: setting to its records, ``value`` added."""
+    mine = frame[(frame["method"] == method) & (frame["status"] == "ok") & (frame["part"] == "test")]
+    plain = mine[mine["variant"] == ""]
+    if plain.empty:
+        return {}
+    default: dict[str, Any] = plain.iloc[0]["config"]
+    changed = [[name for name in config if config[name] != default.get(name)] for config in mine["config"]]
+    result = {}
+    for name in sorted({names[0] for names in changed if len(names) == 1} & set(default)):
+        chosen = mine[[names in ([], [name]) for names in changed]].copy()
+        chosen["value"] = [config[name] for config in chosen["config"]]
+        numeric = [isinstance(value, (int, float)) and not isinstance(value, bool) for value in chosen["value"]]
+        if all(numeric) and len(set(chosen["value"])) > 1:
+            result[name] = chosen
+    return result
+
+
+def sensitivity(frame: pd.DataFrame, method: str = "dpdl") -> Figure:
+    """AUROC against each setting that was swept alone (Fig. 3): a line a data set, band: one std over seeds, star: default."""
+    curves = swept(frame, method)
+    panel = [
+        (name, key, part) for name, chosen in curves.items()
+        for key, part in _sweep_lines(chosen).groupby(["board", "setting", "shots"])
+        if part["value"].min() < part["value"].max()
+    ]  # fmt: skip
+    datasets = sorted({name for *_, part in panel for name in part["dataset"]}, key=lambda n: (_ORDER.get(n, 99), n))
+    style = styles(datasets)
+    figure, axes = panels(len(panel), 3.3, 2.5, across=2)
+    for one, (name, (board, setting, shots), part) in zip(axes, panel):
+        values = sorted(part["value"].unique())
+        for dataset, line in part.groupby("dataset"):
+            look, line = style[str(dataset)], line.sort_values("value")
+            std = line["std"].fillna(0)
+            one.plot(
+                line["value"], line["mean"], color=look.colour, marker=look.marker, linestyle=look.line, markersize=4,
+                linewidth=1.2, label=dataset_title(str(dataset)),
+            )  # fmt: skip
+            one.fill_between(
+                line["value"], line["mean"] - std, line["mean"] + std, color=look.colour, alpha=0.13, linewidth=0
+            )
+            usual = line[line["default"]]
+            one.plot(
+                usual["value"], usual["mean"], "*", markersize=10, color=look.colour, markeredgecolor="black",
+                markeredgewidth=0.6, zorder=3,
+            )  # fmt: skip
+        if min(values) > 0 and max(values) / min(values) > 4:
+            one.set_xscale("log")
+            one.xaxis.set_minor_locator(NullLocator())
+            one.xaxis.set_minor_formatter(NullFormatter())
+        one.set_xticks(values, [f"{value:g}" for value in values])
+        one.set_xlabel(name.replace("_", " "), fontsize=SMALL + 0.5)
+        one.set_ylabel("AUROC", fontsize=SMALL)
+        one.set_title(f"{method_title(method)}, {setting}, M = {shots}, preset {board}", fontsize=SMALL)
+    if axes:
+        handles, names = axes[0].get_legend_handles_labels()
+        figure.legend(handles, names, loc="outside lower center", ncols=4, fontsize=SMALL, frameon=False)
+    return figure
+
+
+def _sweep_lines(chosen: pd.DataFrame) -> pd.DataFrame:
+    """`aggregate.summary` of the records at each value, with ``value`` and whether it is the ``default``."""
+    parts = []
+    for value, part in chosen.groupby("value"):
+        lines = summary(part)
+        parts.append(lines.assign(value=value, default=bool((part["variant"] == "").any())))
+    lines = pd.concat(parts, ignore_index=True).dropna(subset=["mean"])
+    result: pd.DataFrame = lines[lines.groupby(["board", "dataset", "setting", "shots"])["value"].transform("size") > 1]
+    return result

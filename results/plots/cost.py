@@ -1,0 +1,61 @@
+"""What an AUC costs."""
+
+from __future__ import annotations
+
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+from osad_bench.results.aggregate import ROW, comparable, summary
+from osad_bench.results.plots.style import SMALL, method_title, panels, row_title, styles
+
+
+def cost_lines(frame: pd.DataFrame) -> pd.DataFrame:
+    """`aggregate.summary` with ``seconds``: the median of a cell's fitting and scoring (features are shared, and left out)."""
+    tests = comparable(frame)
+    tests = tests[tests["status"] == "ok"]
+    seconds = (
+        (tests["fit_seconds"] + tests["score_seconds"]).groupby([tests[name] for name in [*ROW, "method"]]).median()
+    )
+    result: pd.DataFrame = summary(frame).merge(seconds.rename("seconds").reset_index(), on=[*ROW, "method"])
+    shown: pd.DataFrame = result.dropna(subset=["mean"])
+    return shown
+
+
+def auc_against_cost(frame: pd.DataFrame) -> Figure:
+    """Mean AUROC against seconds for one cell, whiskers: one standard deviation; a panel a row of the table.
+
+    Seconds are comparable only between records of one machine; a title says where there were several devices.
+    """
+    lines = cost_lines(frame)
+    groups = list(lines.groupby(ROW))
+    style = styles(sorted(lines["method"].unique()))
+    figure, axes = panels(len(groups), 2.3, 2.3)
+    for place, (one, (row, part)) in enumerate(zip(axes, groups)):
+        for line in part.sort_values("method").to_dict("records"):
+            look = style[line["method"]]
+            seconds = max(line["seconds"], 1e-3)
+            std = 0 if pd.isna(line["std"]) else line["std"]
+            one.errorbar(
+                seconds, line["mean"], yerr=std, color=look.colour, marker=look.marker, markersize=5, capsize=2,
+                elinewidth=0.8, linestyle="none", label=method_title(line["method"]),
+            )  # fmt: skip
+        one.set_xscale("log")
+        low, high = part["seconds"].clip(lower=1e-3).min(), part["seconds"].clip(lower=1e-3).max()
+        one.set_xlim(low / 2, high * 2)
+        one.xaxis.set_major_locator(LogLocator(10, subs=(1.0,) if high / low > 30 else (1.0, 2.0, 5.0)))
+        one.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        one.xaxis.set_minor_formatter(NullFormatter())
+        one.set_xlabel("seconds a cell (fit and score)", fontsize=SMALL)
+        if place % 3 == 0:
+            one.set_ylabel("AUROC", fontsize=SMALL)
+        one.set_title(row_title(row), fontsize=SMALL)
+    if axes:
+        found = dict(pair for one in axes for pair in zip(*one.get_legend_handles_labels()[::-1]))
+        figure.legend(
+            list(found.values()), list(found), loc="outside lower center", ncols=4, fontsize=SMALL, frameon=False
+        )
+    devices = sorted(set(frame["device"]))
+    if len(devices) > 1:
+        figure.suptitle(f"seconds of {len(devices)} different devices: not comparable", fontsize=SMALL)
+    return figure

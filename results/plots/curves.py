@@ -1,0 +1,76 @@
+"""ROC curves by method, and training curves."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from sklearn.metrics import roc_curve
+
+from osad_bench.results.aggregate import ROW, comparable
+from osad_bench.results.plots.style import SMALL, method_title, panels, row_title, styles
+
+GRID = np.linspace(0, 1, 201)
+
+
+def mean_roc(scores: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of the ROC curves of several cells at the false positive rates `GRID`."""
+    curves = []
+    for _, cell in scores.groupby("key", sort=False):
+        false_positive, true_positive, _ = roc_curve(cell["label"], cell["score"])
+        curve = np.interp(GRID, false_positive, true_positive)
+        curve[0] = 0.0
+        curves.append(curve)
+    return np.mean(curves, axis=0), np.std(curves, axis=0, ddof=1) if len(curves) > 1 else np.zeros_like(GRID)
+
+
+def roc_curves(frame: pd.DataFrame, scores: pd.DataFrame) -> Figure:
+    """ROC of each method, mean over seeds (and known kinds); band: one standard deviation; a panel a row of the table."""
+    tests = comparable(frame)
+    tests = tests[tests["key"].isin(scores["key"].unique())]
+    groups = list(tests.groupby(ROW))
+    style = styles(sorted(tests["method"].unique()))
+    by_key = dict(iter(scores.groupby("key", sort=False)))
+    figure, axes = panels(len(groups), 2.9, 3.0, across=2)
+    for one, (row, part) in zip(axes, groups):
+        for method, cells in part.groupby("method"):
+            mean, std = mean_roc(pd.concat([by_key[key] for key in cells["key"]]))
+            look = style[str(method)]
+            label = f"{method_title(str(method))} {cells['auroc'].mean():.3f}"
+            one.plot(GRID, mean, color=look.colour, linestyle=look.line, linewidth=1.3, label=label)
+            one.fill_between(GRID, mean - std, np.minimum(mean + std, 1), color=look.colour, alpha=0.12, linewidth=0)
+        one.plot([0, 1], [0, 1], color="0.6", linewidth=0.7, linestyle=":")
+        one.set_aspect("equal")
+        one.set_xlim(-0.01, 1)
+        one.set_ylim(0, 1.01)
+        one.set_xlabel("false positive rate", fontsize=SMALL)
+        one.set_ylabel("true positive rate", fontsize=SMALL)
+        one.set_title(row_title(row), fontsize=SMALL)
+        one.legend(title="AUROC", title_fontsize=SMALL, fontsize=SMALL - 0.5, loc="lower right", frameon=False)
+    return figure
+
+
+def learning_curves(frame: pd.DataFrame) -> Figure:
+    """Training curves by epoch, every seed thin and their mean thick, a line a term, a panel a method and row."""
+    tests = comparable(frame)
+    tests = tests[(tests["status"] == "ok") & tests["curve"].map(bool)]
+    groups = list(tests.groupby(["method", *ROW]))
+    figure, axes = panels(len(groups), 2.3, 2.1)
+    for place, (one, ((method, *row), part)) in enumerate(zip(axes, groups)):
+        names = sorted({name for curve in part["curve"] for name in curve}, key=lambda name: (name != "loss", name))
+        for name, look in styles(names).items():
+            curves = [np.asarray(curve[name], dtype=float) for curve in part["curve"] if name in curve]
+            longest = max(map(len, curves))
+            for curve in curves:
+                one.plot(np.arange(1, len(curve) + 1), curve, color=look.colour, linewidth=0.4, alpha=0.4)
+            padded = np.array([np.pad(curve, (0, longest - len(curve)), constant_values=np.nan) for curve in curves])
+            one.plot(
+                np.arange(1, longest + 1), np.nanmean(padded, axis=0), color=look.colour, linestyle=look.line,
+                linewidth=1.4, label=name.replace("_", " "),
+            )  # fmt: skip
+        one.set_title(f"{method_title(str(method))}\n{row_title(row)}", fontsize=SMALL - 0.5)
+        one.set_xlabel("epoch", fontsize=SMALL)
+        if place % 3 == 0:
+            one.set_ylabel("training loss", fontsize=SMALL)
+        one.legend(fontsize=SMALL - 1, frameon=False)
+    return figure

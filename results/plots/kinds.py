@@ -1,0 +1,104 @@
+"""Which anomalies are found: AUROC by kind, and how scores of normals, seen and unseen anomalies lie."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from osad_bench.results.aggregate import ROW, comparable
+from osad_bench.results.plots.style import SMALL, dataset_title, method_title, panels, row_title
+
+
+def kind_means(frame: pd.DataFrame) -> pd.DataFrame:
+    """AUROC of each test kind against all test normals: ``board, dataset, setting, shots, method, kind, mean, n``."""
+    tests = comparable(frame)
+    tests = tests[tests["status"] == "ok"]
+    lines = [
+        {**{name: row[name] for name in [*ROW, "method"]}, "kind": kind, "value": value}
+        for row in tests.to_dict("records")
+        for kind, value in row["per_kind"].items()
+    ]
+    columns = [*ROW, "method", "kind"]
+    values = pd.DataFrame(lines, columns=[*columns, "value"])
+    result: pd.DataFrame = values.groupby(columns)["value"].agg(mean="mean", n="count").reset_index()
+    return result
+
+
+def kind_heatmap(frame: pd.DataFrame) -> Figure:
+    """AUROC of each kind (columns) by method (rows), mean over seeds; a panel a row of the table."""
+    lines = kind_means(frame)
+    groups = list(lines.groupby(ROW))
+    widest = int(lines.groupby(ROW)["kind"].nunique().max()) if len(lines) else 1
+    tallest = int(lines.groupby(ROW)["method"].nunique().max()) if len(lines) else 1
+    width, height = max(3.2, 1.4 + 0.5 * widest), 1.1 + 0.24 * tallest + 0.05 * lines["kind"].str.len().max()
+    figure, axes = panels(len(groups), width, height if len(lines) else 2.0, across=2 if width < 4 else 1)
+    image = None
+    for one, (row, part) in zip(axes, groups):
+        matrix = part.pivot_table(index="method", columns="kind", values="mean")
+        image = one.imshow(matrix, vmin=0.5, vmax=1.0, cmap="cividis", aspect="auto")
+        one.set_xticks(range(matrix.shape[1]), list(matrix.columns), rotation=35, ha="right")
+        one.set_yticks(range(matrix.shape[0]), [method_title(name) for name in matrix.index])
+        for (y, x), value in np.ndenumerate(matrix.to_numpy()):
+            if np.isfinite(value):
+                colour = "black" if value > 0.78 else "white"
+                one.text(x, y, f"{value:.2f}", ha="center", va="center", fontsize=SMALL - 0.5, color=colour)
+        one.set_title(row_title(row), fontsize=SMALL)
+        one.grid(visible=False)
+        one.spines[:].set_visible(False)
+    if image is not None:
+        bar = figure.colorbar(image, ax=axes, shrink=0.6, aspect=45, extend="min", pad=0.02)
+        bar.set_label("AUROC (0.5 and below alike)", fontsize=SMALL)
+        bar.ax.tick_params(labelsize=SMALL)
+    return figure
+
+
+LOOKS = {
+    "normal": ("0.45", "-", "normal"),
+    "seen": ("#D55E00", "--", "anomaly of a seen kind"),
+    "unseen": ("#0072B2", "-", "anomaly of an unseen kind"),
+    "anomaly": ("#009E73", "-.", "anomaly (kinds seen not stored)"),
+}
+
+
+def score_histograms(frame: pd.DataFrame, scores: pd.DataFrame) -> Figure:
+    """Scores of normals, seen and unseen kinds, all seeds together, a panel a method and row.
+
+    Each cell's scores are measured in standard deviations of its own test normals from their mean, so that seeds and
+    methods can share an axis; values beyond -4 and 10 are counted in the outermost bins.
+    """
+    tests = comparable(frame)
+    tests = tests[tests["key"].isin(scores["key"].unique())]
+    normal = scores[scores["label"] == 0].groupby("key")["score"]
+    centre, spread = scores["key"].map(normal.mean()), scores["key"].map(normal.std()).replace(0, 1)
+    units = scores.assign(unit=((scores["score"] - centre) / spread).clip(-4, 9.999))
+    groups = list(tests.groupby([*ROW, "method"]))
+    figure, axes = panels(len(groups), 2.3, 2.0)
+    bins = [float(edge) for edge in np.linspace(-4, 10, 43)]
+    used: dict[str, Any] = {}
+    for place, (one, ((*row, method), cells)) in enumerate(zip(axes, groups)):
+        mine = units[units["key"].isin(cells["key"])]
+        for part, (colour, line, name) in LOOKS.items():
+            values = mine.loc[mine["part"] == part, "unit"]
+            if len(values):
+                *_, patches = cast("tuple[Any, Any, Any]", one.hist(
+                    values, bins=bins, density=True, histtype="stepfilled" if part == "normal" else "step",
+                    color=colour, alpha=0.35 if part == "normal" else 1, linestyle=line, linewidth=1.2, label=name,
+                ))  # fmt: skip
+                used.setdefault(name, patches[0])
+        board, dataset, setting, shots = row
+        one.set_title(
+            f"{method_title(str(method))}\n{dataset_title(dataset)}, {setting}, M = {shots}\n{board}",
+            fontsize=SMALL - 0.5,
+        )
+        one.set_yticks([])
+        one.set_xlabel("score (std of normals)", fontsize=SMALL - 0.5)
+        if place % 3 == 0:
+            one.set_ylabel("density", fontsize=SMALL)
+    if used:
+        figure.legend(
+            list(used.values()), list(used), loc="outside lower center", ncols=3, fontsize=SMALL, frameon=False
+        )
+    return figure

@@ -1,0 +1,95 @@
+"""What all figures share: colours, markers, sizes, the grid of panels, and how they are saved.
+
+Colours are Okabe and Ito's, which stay apart for all common kinds of colour blindness; marker shapes, line styles and
+hatches repeat what colour says, so that a black and white print keeps it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import cycle, islice
+from pathlib import Path
+from typing import Any
+
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from osad_bench.results.tables import DATASET_TITLES, METHOD_TITLES
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999933")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<")
+LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 3)), (0, (3, 1)))
+HATCHES = ("", "///", "...", "\\\\\\", "xxx", "---", "ooo")
+SMALL = 7.5
+"""Smallest type in points; figures are drawn at print size."""
+MOST_PANELS = 18
+
+
+@dataclass(frozen=True)
+class Style:
+    """How one method is drawn in every figure."""
+
+    colour: str
+    marker: str
+    line: Any
+    hatch: str
+
+
+def styles(names: Sequence[str]) -> dict[str, Style]:
+    """A style for each name, in order."""
+    chosen = map(Style, cycle(COLOURS), cycle(MARKERS), cycle(LINES), cycle(HATCHES))
+    return dict(zip(names, islice(chosen, len(names))))
+
+
+def panels(count: int, width: float, height: float, across: int = 3) -> tuple[Figure, list[Axes]]:
+    """A figure of `count` panels, each `width` by `height` inches, at most `MOST_PANELS`."""
+    shown = min(count, MOST_PANELS)
+    across = max(1, min(across, shown))
+    down = max(1, -(-shown // across))
+    figure = Figure(figsize=(width * across, height * down), layout="constrained")
+    axes = [figure.add_subplot(down, across, place + 1) for place in range(shown)]
+    for one in axes:
+        tidy(one)
+    if not shown:
+        figure.text(0.5, 0.5, "no complete cells to show", ha="center", va="center", fontsize=9)
+    if count > shown:
+        figure.suptitle(f"the first {shown} of {count} panels; filter the frame to see others", fontsize=SMALL)
+    return figure, axes
+
+
+def tidy(axes: Axes) -> None:
+    """Thin frame, small type, faint grid."""
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.tick_params(labelsize=SMALL)
+    axes.grid(alpha=0.25, linewidth=0.5)
+    axes.set_axisbelow(True)
+
+
+def method_title(name: str) -> str:
+    """``DPDL prototypes=16`` for ``dpdl prototypes=16``."""
+    plain, space, rest = name.partition(" ")
+    return METHOD_TITLES.get(plain, plain) + space + rest
+
+
+def dataset_title(name: str) -> str:
+    """The paper's name of a data set where it has one."""
+    return DATASET_TITLES.get(name, name)
+
+
+def row_title(row: Iterable[Any]) -> str:
+    """Two lines that name a row of the table (`aggregate.ROW`)."""
+    board, dataset, setting, shots = row
+    return f"{dataset_title(dataset)}, {setting}, M = {shots}\npreset {board}"
+
+
+def save(figure: Figure, path: Path | str) -> list[Path]:
+    """Write `path` with .pdf (vector, fonts embedded as TrueType) and with .png (200 dots an inch)."""
+    stem = Path(path)
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    written = [stem.with_name(f"{stem.name}.{kind}") for kind in ("pdf", "png")]
+    with rc_context({"pdf.fonttype": 42, "svg.fonttype": "none"}):
+        for target in written:
+            figure.savefig(target, dpi=200, metadata={"CreationDate": None} if target.suffix == ".pdf" else None)
+    return written
