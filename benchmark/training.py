@@ -111,7 +111,7 @@ class _Parts:
         self.test_rows = np.array([index[name] for name in (*split.test_normal, *split.test_anomaly)])
         self.ids = [sample.id for sample in dataset.samples]
         self.n_normal, self.n_seen = len(self.normal_rows), len(self.seen_rows)
-        self.generator, self.device = generator, device
+        self.generator, self.device, self.training = generator, device, False
 
     def _draw(self, n: int, size: int) -> npt.NDArray[np.int64]:
         """`size` numbers below `n`, without repetition while they last."""
@@ -126,14 +126,18 @@ class _Parts:
         raise NotImplementedError
 
     def _chunks(self, rows: npt.NDArray[np.int64]) -> Iterator[Pyramid]:
+        before = self.training
         self.train(False)
-        with torch.no_grad():
-            for start in range(0, len(rows), EVAL_BATCH):
-                yield self.pyramid(rows[start : start + EVAL_BATCH])
+        try:
+            with torch.no_grad():
+                for start in range(0, len(rows), EVAL_BATCH):
+                    yield self.pyramid(rows[start : start + EVAL_BATCH])
+        finally:
+            self.train(before)
 
     def train(self, mode: bool = True) -> None:
         """Training or evaluation mode below the pyramid."""
-        raise NotImplementedError
+        self.training = mode
 
     def _all(self, rows: npt.NDArray[np.int64]) -> Pyramid:
         return [torch.cat(scale) for scale in zip(*self._chunks(rows))]
@@ -212,6 +216,7 @@ class CachedFeatures(_Parts):
 
     def train(self, mode: bool = True) -> None:
         """Training or evaluation mode of the adapters."""
+        super().train(mode)
         self.adapters.train(mode)
 
 
@@ -273,4 +278,5 @@ class FineTuned(_Parts):
 
     def train(self, mode: bool = True) -> None:
         """Training or evaluation mode of the backbone."""
+        super().train(mode)
         self.trunk.train(mode)
