@@ -1,9 +1,8 @@
 """DRA: disentangled abnormality representations (Ding, Pang and Shen, CVPR 2022).
 
-Four heads over one pyramid, each trained by a deviation loss (Sec. 3.3): *seen* anomalies (Eq. 1), *pseudo*-anomalies
-made by CutMix (Eq. 2), a latent *residual* against normal references (Eqs. 3 to 5), and a holistic *normality* head
-(Eq. 6) whose target is 1 for normals. Training minimises their sum (Eq. 7); an image's score is the first three minus
-the last (Eq. 8).
+Four heads over one pyramid, each trained by a deviation loss (Sec. 3): *seen* anomalies, *pseudo*-anomalies made by
+CutMix, a latent *residual* against normal references, and a holistic *normality* head whose target is 1 for normals.
+Training minimises their sum; an image's score is the first three minus the last.
 
 Source: Ding, Pang and Shen, "Catching both gray and black swans: open-set supervised anomaly detection", CVPR 2022. Its
 public code was read for facts only. Departures: docs/deviations.md.
@@ -11,13 +10,25 @@ public code was read for facts only. Departures: docs/deviations.md.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import ClassVar
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from osad_bench.methods.base import NORMAL, PSEUDO, SEEN, Batch, Context, MethodConfig, Mix, Pyramid, TrainingSet
+from osad_bench.methods.base import (
+    NORMAL,
+    PSEUDO,
+    SEEN,
+    Batch,
+    Context,
+    MethodConfig,
+    Mix,
+    Pyramid,
+    Schedule,
+    TrainingSet,
+)
 from osad_bench.methods.gradient import GradientMethod
 from osad_bench.methods.heads import HolisticHead, OverScales, PatchHead, ResidualHead
 from osad_bench.methods.losses import Deviation
@@ -29,7 +40,12 @@ class DRA(GradientMethod):
     name, title = "dra", "DRA"
     citation = "Ding et al., Catching both gray and black swans: open-set supervised anomaly detection, CVPR 2022"
     pseudo_anomalies = ("cutmix",)
-    mix = Mix(normal=0.5, seen=0.25, pseudo=0.25)
+    # Half normals, half known anomalies; every other normal becomes a pseudo-anomaly (public code): 12, 24 and 12 of 48.
+    mix = Mix(normal=0.25, seen=0.5, pseudo=0.25)
+    schedule = Schedule(epochs=30)
+    ablations: ClassVar[dict[str, dict[str, object]]] = {
+        f"without {head}": {head: False} for head in ("seen", "pseudo", "residual", "normality")
+    }
 
     class Config(MethodConfig):
         """Hyper-parameters of DRA."""
@@ -37,61 +53,78 @@ class DRA(GradientMethod):
         topk: float = Field(0.1, gt=0, le=1, description="share of positions that make a map's score (Sec. 4.1)")
         margin: float = Field(5.0, gt=0, description="margin of the deviation loss (DevNet's)")
         references: int = Field(5, ge=1, description="normal references of the residual head (Sec. 4.1)")
+        seen: bool = Field(True, description="use the seen-anomaly head (ablation of Sec. 4.5)")
+        pseudo: bool = Field(True, description="use the pseudo-anomaly head (ablation of Sec. 4.5)")
+        residual: bool = Field(True, description="use the latent-residual head (ablation of Sec. 4.5)")
+        normality: bool = Field(True, description="use the holistic normality head (ablation of Sec. 4.5)")
+
+        @model_validator(mode="after")
+        def _some_head(self) -> DRA.Config:
+            if not (self.seen or self.pseudo or self.residual or self.normality):
+                raise ValueError("at least one of seen, pseudo, residual and normality must be true")
+            return self
 
     reference: Pyramid
     """Mean map of the references, (C, H, W) a scale, for scoring."""
 
     def build(self, train: TrainingSet, context: Context) -> nn.Module:
-        """The four heads; the references that score are fixed here."""
+        """The heads that are switched on; the references that score are fixed here."""
         self.deviation = Deviation.draw(context.generator, self.config.margin)
         count = min(self.config.references, train.n_normal)
-
-        def draw() -> list[int]:
-            return torch.randperm(train.n_normal, generator=context.generator)[:count].tolist()
-
-        self.fixed = draw()
-        self.draw_reference: Callable[[], Pyramid] = lambda: mean_map(train.normals(draw()))
-        top, shapes = self.config.topk, train.shapes
-        return nn.ModuleDict(
-            {
-                "seen": OverScales(shapes, lambda channels: PatchHead(channels, top)),
-                "pseudo": OverScales(shapes, lambda channels: PatchHead(channels, top)),
-                "residual": OverScales(shapes, lambda channels: ResidualHead(channels, top)),
-                "normality": OverScales(shapes, HolisticHead),
-            }
-        )
+        self.fixed = torch.randperm(train.n_normal, generator=context.generator)[:count].tolist()
+        # Drawn anew at each step and, where the backbone is fine-tuned, with gradients, as the images themselves are.
+        self.draw_reference: Callable[[], Pyramid] = lambda: mean_map(train.batch(count, Mix(1, 0, 0), ()).pyramid)
+        return dra_heads(train.shapes, self.config)
 
     def settle(self, train: TrainingSet) -> None:
-        """Reference maps as the features now are."""
-        self.reference = mean_map(train.normals(self.fixed))
+        """Reference maps as the features now are: clean training normals, the same for every image."""
+        if self.config.residual:
+            self.reference = mean_map(train.normals(self.fixed))
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """The four deviation losses (Eq. 7); a head for one sort of anomaly does not see the other."""
-        target, heads = batch.target, self._heads
-        scores = heads(batch.pyramid, self.draw_reference())
-        return {
-            "seen": self._deviation(scores["seen"], target != NORMAL, target != PSEUDO),
-            "pseudo": self._deviation(scores["pseudo"], target != NORMAL, target != SEEN),
-            "residual": self.deviation(scores["residual"], target != NORMAL),
-            "normality": self.deviation(scores["normality"], target == NORMAL),
-        }
-
-    def _deviation(self, scores: Tensor, anomalous: Tensor, keep: Tensor) -> Tensor:
-        return self.deviation(scores[keep], anomalous[keep])
-
-    def _heads(self, pyramid: Pyramid, reference: Pyramid) -> dict[str, Tensor]:
-        """Scores of each head, (B,)."""
-        residual = [mean - x for x, mean in zip(pyramid, reference)]  # Eq. 3
-        inputs = {"seen": pyramid, "pseudo": pyramid, "residual": residual, "normality": pyramid}
-        network: nn.ModuleDict = self.network  # type: ignore[assignment]
-        return {name: network[name](maps) for name, maps in inputs.items()}
+        """The deviation losses."""
+        reference = self.draw_reference() if self.config.residual else None
+        return head_losses(head_scores(self.network, batch.pyramid, reference), batch.target, self.deviation)
 
     def forward_score(self, pyramid: Pyramid) -> Tensor:
-        """Seen plus pseudo plus residual minus normality (Eq. 8), shape (B,)."""
-        scores = self._heads(pyramid, self.reference)
-        return scores["seen"] + scores["pseudo"] + scores["residual"] - scores["normality"]
+        """Seen plus pseudo plus residual minus normality, shape (B,)."""
+        return combine(head_scores(self.network, pyramid, self.reference if self.config.residual else None))
 
 
 def mean_map(pyramid: Pyramid) -> Pyramid:
     """Mean over images: (B, C, H, W) -> (C, H, W) a scale."""
     return [x.mean(0) for x in pyramid]
+
+
+def dra_heads(shapes: Sequence[tuple[int, int, int]], config: DRA.Config) -> nn.ModuleDict:
+    """The heads that are switched on, by name."""
+    heads: dict[str, Callable[[int], nn.Module]] = {
+        "seen": lambda channels: PatchHead(channels, config.topk),
+        "pseudo": lambda channels: PatchHead(channels, config.topk),
+        "residual": lambda channels: ResidualHead(channels, config.topk),
+        "normality": HolisticHead,
+    }
+    return nn.ModuleDict({name: OverScales(shapes, head) for name, head in heads.items() if getattr(config, name)})
+
+
+def head_scores(network: nn.Module, pyramid: Pyramid, reference: Pyramid | None) -> dict[str, Tensor]:
+    """Scores (B,) of each head; `reference` are the mean maps (C, H, W) of normals that the residual head subtracts from."""
+    residual = [mean - x for x, mean in zip(pyramid, reference)] if reference is not None else pyramid
+    return {name: head(residual if name == "residual" else pyramid) for name, head in network.named_children()}
+
+
+def head_losses(scores: dict[str, Tensor], target: Tensor, deviation: Deviation) -> dict[str, Tensor]:
+    """Deviation loss of each head; a head for one sort of anomaly does not see the other."""
+    every = torch.ones_like(target, dtype=torch.bool)
+    sees = {"seen": target != PSEUDO, "pseudo": target != SEEN, "residual": every, "normality": every}
+    return {
+        name: deviation(
+            score[sees[name]], ((target == NORMAL) if name == "normality" else (target != NORMAL))[sees[name]]
+        )
+        for name, score in scores.items()
+    }
+
+
+def combine(scores: dict[str, Tensor]) -> Tensor:
+    """Seen plus pseudo plus residual minus normality, (B,)."""
+    return torch.stack([-score if name == "normality" else score for name, score in scores.items()]).sum(0)

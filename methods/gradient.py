@@ -41,6 +41,9 @@ class GradientMethod(Method):
     def forward_score(self, pyramid: Pyramid) -> Tensor:
         """Scores of B images, shape (B,)."""
 
+    def settle(self, train: TrainingSet) -> None:
+        """Take from the training part what scoring needs, with the features as they now are; after every epoch."""
+
     def score(self, pyramid: Pyramid) -> Tensor:
         """Scores of B images in evaluation mode, without gradients."""
         self.network.eval()
@@ -75,6 +78,7 @@ class GradientMethod(Method):
                 for name, value in terms.items():
                     totals[name] = totals.get(name, 0.0) + value.item() / schedule.steps
             train.train(False)
+            self.settle(train)
             context.progress(epoch + 1, schedule.epochs, totals)
             if context.after_epoch:
                 context.after_epoch(epoch)

@@ -23,7 +23,7 @@ class PatchHead(nn.Module):
     """A score a position by a 1x1 convolution; the image's is the mean of the top share of their magnitudes.
 
     DevNet's anomaly score learner on images (Pang et al. 2021, Sec. 3.2), DRA's seen and pseudo-anomaly heads (Ding,
-    Pang and Shen, CVPR 2022, Sec. 3.3).
+    Pang and Shen, CVPR 2022, Sec. 3).
     """
 
     def __init__(self, channels: int, top: float = 0.1) -> None:
@@ -36,7 +36,7 @@ class PatchHead(nn.Module):
 
 
 class HolisticHead(nn.Module):
-    """How normal an image looks as a whole: average pool and two linear layers (DRA, Sec. 3.3, Eq. 6)."""
+    """How normal an image looks as a whole: average pool and two linear layers (DRA, Sec. 3)."""
 
     def __init__(self, channels: int, width: int = 256) -> None:
         super().__init__()
@@ -49,7 +49,7 @@ class HolisticHead(nn.Module):
 
 
 class ResidualHead(nn.Module):
-    """Score of a map's difference from normal references, after one convolution (DRA, Sec. 3.3, Eqs. 4 and 5)."""
+    """Score of a map's difference from normal references, after one convolution (DRA, Sec. 3)."""
 
     def __init__(self, channels: int, top: float = 0.1) -> None:
         super().__init__()
