@@ -22,30 +22,34 @@ def top_mean(scores: Tensor, share: float) -> Tensor:
 class PatchHead(nn.Module):
     """A score a position by a 1x1 convolution; the image's is the mean of the top share of their magnitudes.
 
+    With `signed` the scores are kept as they are, as logits.
+
     DevNet's anomaly score learner on images (Pang et al. 2021, Sec. 3.2), DRA's seen and pseudo-anomaly heads (Ding,
     Pang and Shen, CVPR 2022, Sec. 3).
     """
 
-    def __init__(self, channels: int, top: float = 0.1) -> None:
+    def __init__(self, channels: int, top: float = 0.1, signed: bool = False) -> None:
         super().__init__()
-        self.score, self.top = nn.Conv2d(channels, 1, 1), top
+        self.score, self.top, self.signed = nn.Conv2d(channels, 1, 1), top, signed
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) -> (B,), not negative."""
-        return top_mean(self.score(x).flatten(1).abs(), self.top)
+        """(B, C, H, W) -> (B,), not negative unless signed."""
+        scores = self.score(x).flatten(1)
+        return top_mean(scores if self.signed else scores.abs(), self.top)
 
 
 class HolisticHead(nn.Module):
     """How normal an image looks as a whole: average pool and two linear layers (DRA, Sec. 3)."""
 
-    def __init__(self, channels: int, width: int = 256) -> None:
+    def __init__(self, channels: int, width: int = 256, signed: bool = False) -> None:
         super().__init__()
+        self.signed = signed
         self.layers = nn.Sequential(nn.Linear(channels, width), nn.ReLU(), nn.Linear(width, 1))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) -> (B,), not negative, high for normal images."""
-        score: Tensor = self.layers(x.mean(dim=(2, 3)))
-        return score.flatten().abs()
+        """(B, C, H, W) -> (B,), high for normal images; not negative unless signed."""
+        score: Tensor = self.layers(x.mean(dim=(2, 3))).flatten()
+        return score if self.signed else score.abs()
 
 
 class ResidualHead(nn.Module):

@@ -1,0 +1,384 @@
+"""AHL: meta-learning over heterogeneous anomaly distributions, on top of DRA or DevNet (Zhu et al., CVPR 2024).
+
+Heterogeneous anomaly distributions (Sec. 3.2): the training normals are clustered by k-means; each ordered pair of
+clusters, and one random halving, is an *episode* whose support and query hold normals of one and the other, half of the
+known anomalies each, and pseudo-anomalies of one sort drawn for the episode.
+
+Collaborative differentiable learning (Sec. 3.3): from the unified model theta each episode i takes a few gradient steps
+on its support, theta_i = theta - a grad L(support_i; theta), and theta then descends the weighted query losses
+sum_i w_i L(query_i; theta_i). The weights are a softmax of rewards: a sequence model reads the scores that the episodes'
+models gave the query images in the last epochs, predicts their next ones, and an episode whose predicted scores lie
+nearer the labels weighs more. The feature extractor is the trained base's, frozen; the heads start as the base's.
+
+Source: Zhu, Ding, Pang and Shen, "Anomaly heterogeneity learning for open-set supervised anomaly detection", CVPR 2024.
+Departures: docs/deviations.md.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import permutations
+from typing import ClassVar
+
+import torch
+from pydantic import Field
+from sklearn.cluster import KMeans
+from torch import Tensor, nn
+from torch.func import functional_call, grad, grad_and_value
+
+from osad_bench.methods.base import (
+    NORMAL,
+    PSEUDO,
+    SEEN,
+    Batch,
+    Context,
+    Method,
+    MethodConfig,
+    Mix,
+    Pyramid,
+    Schedule,
+    TrainingSet,
+)  # fmt: skip
+from osad_bench.methods.devnet import DevNet
+from osad_bench.methods.dra import DRA
+from osad_bench.methods.gradient import GradientMethod
+
+Parameters = dict[str, Tensor]
+Loss = Callable[[Parameters, Batch], Tensor]
+
+
+def adapt(loss: Loss, parameters: Parameters, support: Batch, lr: float, steps: int) -> Parameters:
+    """Inner loop: `steps` gradient steps on the support, differentiable in `parameters`."""
+    for _ in range(steps):
+        gradients = grad(loss)(parameters, support)
+        parameters = {name: value - lr * gradients[name] for name, value in parameters.items()}
+    return parameters
+
+
+def meta_gradient(
+    loss: Loss, parameters: Parameters, support: Batch, query: Batch, lr: float, steps: int, first_order: bool = False
+) -> tuple[Parameters, Tensor, Parameters]:
+    """Gradient of the query loss after the inner loop, with respect to where the inner loop started.
+
+    `first_order` leaves out how the adapted parameters depend on the start (the Jacobian is taken as the identity).
+
+    Returns
+    -------
+    gradient, query loss, adapted parameters
+    """
+    if first_order:
+        adapted = adapt(loss, parameters, support, lr, steps)
+        gradients, value = grad_and_value(loss)(adapted, query)
+        return gradients, value, adapted
+
+    def after_adaptation(start: Parameters) -> tuple[Tensor, Parameters]:
+        adapted = adapt(loss, start, support, lr, steps)
+        return loss(adapted, query), adapted
+
+    gradients, (value, adapted) = grad_and_value(after_adaptation, has_aux=True)(parameters)
+    return gradients, value, adapted
+
+
+@dataclass(frozen=True)
+class Half:
+    """Where one half (support or query) of an episode takes its images: indices of normals, seen and pseudo-anomalies."""
+
+    normal: Tensor
+    seen: Tensor
+    pseudo: Tensor
+
+
+@dataclass(frozen=True)
+class Episode:
+    """A pair of distributions to learn on and to be judged on."""
+
+    support: Half
+    query: Half
+
+
+def pooled_normals(train: TrainingSet, chunk: int = 256) -> Tensor:
+    """Pooled clean features of the training normals, first scale, (N, C), a chunk at a time."""
+    parts = [range(start, min(start + chunk, train.n_normal)) for start in range(0, train.n_normal, chunk)]
+    return torch.cat([train.normals(part)[0].mean(dim=(2, 3)) for part in parts])
+
+
+class SequenceModel(nn.Module):
+    """Predicts the next scores of T models from their last ones: two-layer bidirectional LSTM and a linear layer."""
+
+    def __init__(self, models: int) -> None:
+        super().__init__()
+        self.lstm = nn.LSTM(models, models, 2, batch_first=True, bidirectional=True)
+        self.out = nn.Linear(2 * models, models)
+
+    def forward(self, history: Tensor) -> Tensor:
+        """Scores (N, epochs, T) -> (N, T)."""
+        states, _ = self.lstm(history)
+        prediction: Tensor = self.out(torch.relu(states[:, -1]))
+        return prediction
+
+
+def rewards(predicted: Tensor, target: Tensor) -> Tensor:
+    """Reward of each of T models: minus the squared error of its predicted scores, by sort of image (Sec. 3.3).
+
+    Normals and pseudo-anomalies count half, seen anomalies whole.
+
+    Parameters
+    ----------
+    predicted
+        (N, T), in 0 to 1.
+    target
+        (N,) of NORMAL, SEEN and PSEUDO.
+    """
+    error = (predicted - (target != NORMAL).to(predicted.dtype)[:, None]) ** 2
+    total = torch.zeros(predicted.shape[1], dtype=predicted.dtype)
+    for sort, weight in ((NORMAL, 0.5), (PSEUDO, 0.5), (SEEN, 1.0)):
+        if (target == sort).any():
+            total -= weight * error[target == sort].mean(0)
+    return total
+
+
+class AHLConfig(MethodConfig):
+    """Hyper-parameters of AHL; the base has its published ones."""
+
+    clusters: int = Field(3, ge=2, description="k-means clusters of the normals (Sec. 4.1: 3)")
+    inner_lr: float = Field(2e-4, gt=0, description="step size on an episode's support (Sec. 4.1: 2e-4)")
+    inner_steps: int = Field(3, ge=1, description="gradient steps on an episode's support (Sec. 4.1: 3)")
+    first_order: bool = Field(
+        False, description="leave second derivatives out of the outer step (public code: for all inner steps but one)"
+    )
+    outer_lr: float = Field(2e-3, gt=0, description="Adam step of the unified model (Sec. 4.1: 2e-3)")
+    outer_weight_decay: float = Field(1e-4, ge=0, description="of that Adam (public code: 1e-4)")
+    outer_epochs: int = Field(30, ge=0, description="meta-epochs, an outer step each (public code: 30)")
+    outer_decay_every: int = Field(10, ge=1, description="meta-epochs until the step falls tenfold (public code: 10)")
+    batch: int = Field(48, ge=4, description="images of a support or query batch (public code: 48)")
+    history: int = Field(5, ge=1, description="epochs of scores the sequence model reads (Sec. 4.1: 5)")
+    weighting: bool = Field(True, description="weigh episodes by predicted reward (ablation of Table 4: False)")
+    pool: int = Field(128, ge=8, description="pseudo-anomalies of each sort kept as features (ours)")
+
+
+class AHL(Method):
+    """Anomaly heterogeneity learning over DRA."""
+
+    name, title = "ahl", "AHL"
+    citation = "Zhu et al., Anomaly heterogeneity learning for open-set supervised anomaly detection, CVPR 2024"
+    base: ClassVar[type[GradientMethod]] = DRA
+    schedule: ClassVar[Schedule | None] = DRA.schedule
+    pseudo_anomalies: ClassVar[tuple[str, ...]] = ("texture", "cutpaste", "cutmix")
+    mix: ClassVar[Mix] = Mix(normal=0.25, seen=0.5, pseudo=0.25)
+    ablations: ClassVar[dict[str, dict[str, object]]] = {
+        "without the sequence model": {"weighting": False},
+        "base only": {"outer_epochs": 0},
+    }
+    Config = AHLConfig
+
+    def fit(self, train: TrainingSet, context: Context) -> None:
+        """Train the base, then meta-learn its heads on frozen features."""
+        meta = self.config.outer_epochs
+        total = context.schedule.epochs + meta
+        self.model = self.base()
+        self.model.fit(
+            train,
+            replace(
+                context, after_epoch=None, progress=lambda epoch, _, values: context.progress(epoch, total, values)
+            ),
+        )
+        if meta:
+            self._meta_learn(train, context)
+
+    def score(self, pyramid: Pyramid) -> Tensor:
+        """Scores of the unified model, (B,)."""
+        return self.model.score(pyramid)
+
+    def _meta_learn(self, train: TrainingSet, context: Context) -> None:
+        config, network = self.config, self.model.network
+        train.train(False)
+        # Batch norm keeps the trained base's statistics: an episode's few images would replace them.
+        network.eval()
+        objective = _Objective(self.model)
+        parameters = {name: p.detach().clone() for name, p in objective.named_parameters()}
+
+        def loss(values: Parameters, batch: Batch) -> Tensor:
+            value: Tensor = functional_call(objective, values, (batch,))
+            return value
+
+        pools = [self._pool(train, sort) for sort in self.pseudo_anomalies]
+        seen = train.seen()
+        episodes, sorts = self._episodes(train, pools, context.generator)
+        judged = self._judged(train, seen, pools, episodes, sorts, context.generator)
+        weigh = _Weighing(len(episodes), config.history, judged.target.cpu(), context.device)
+        leaves = {name: value.requires_grad_() for name, value in parameters.items()}
+        optimizer = torch.optim.Adam(leaves.values(), lr=config.outer_lr, weight_decay=config.outer_weight_decay)
+        for epoch in range(config.outer_epochs):
+            for group in optimizer.param_groups:
+                group["lr"] = config.outer_lr * 0.1 ** (epoch // config.outer_decay_every)
+            weights = weigh.weights() if config.weighting else torch.full((len(episodes),), 1 / len(episodes))
+            total: Parameters = {name: torch.zeros_like(value) for name, value in leaves.items()}
+            query_loss, scores = 0.0, []
+            start = {name: value.detach() for name, value in leaves.items()}
+            for weight, episode, sort in zip(weights.tolist(), episodes, sorts):
+                support, query = (
+                    self._batch(train, seen, pools[sort], half, context.generator)
+                    for half in (episode.support, episode.query)
+                )
+                gradients, value, adapted = meta_gradient(
+                    loss, start, support, query, config.inner_lr, config.inner_steps, config.first_order
+                )
+                query_loss += weight * value.item()
+                total = {name: total[name] + weight * gradients[name] for name in total}
+                if config.weighting:
+                    scores.append(objective.scores_with(adapted, judged.pyramid))
+            for name, leaf in leaves.items():
+                leaf.grad = total[name]
+            nn.utils.clip_grad_norm_(list(leaves.values()), 1.0)
+            optimizer.step()
+            curve = {"query": query_loss}
+            if config.weighting:
+                curve["sequence"] = weigh.observe(torch.stack(scores, dim=1).cpu())
+                curve["spread of weights"] = float(weights.max() - weights.min())
+            with torch.no_grad():
+                for name, parameter in objective.named_parameters():
+                    parameter.copy_(leaves[name])
+            done = context.schedule.epochs + epoch + 1
+            context.progress(done, context.schedule.epochs + config.outer_epochs, curve)
+            if context.after_epoch:
+                context.after_epoch(epoch)
+
+    def _pool(self, train: TrainingSet, sort: str) -> Pyramid:
+        """Features of pseudo-anomalies of one sort, made from random training normals."""
+        with torch.no_grad():
+            return train.batch(self.config.pool, Mix(normal=0, seen=0, pseudo=1), (sort,)).pyramid
+
+    def _episodes(
+        self, train: TrainingSet, pools: Sequence[Pyramid], generator: torch.Generator
+    ) -> tuple[list[Episode], list[int]]:
+        """Ordered pairs of clusters and a random halving, each with a sort of pseudo-anomaly.
+
+        A pseudo-anomaly belongs to the cluster nearest to its pooled features.
+        """
+        features = pooled_normals(train).cpu()
+        count = min(self.config.clusters, len(features))
+        kmeans = KMeans(count, n_init=4, random_state=int(torch.randint(2**31, (1,), generator=generator)))
+        labels = torch.from_numpy(kmeans.fit_predict(features.double().numpy())).long()
+        clusters = [c for c in range(count) if (labels == c).sum() >= 2]
+        near = [torch.from_numpy(kmeans.predict(p[0].mean(dim=(2, 3)).double().cpu().numpy())).long() for p in pools]
+        pairs: list[tuple[int, int] | None] = [*permutations(clusters, 2), None]
+        sorts = torch.randint(len(pools), (len(pairs),), generator=generator).tolist()
+
+        episodes = []
+        for pair, sort in zip(pairs, sorts):
+            every = torch.arange(len(near[sort]))
+            order = torch.randperm(train.n_normal, generator=generator)
+            halves = order.chunk(2) if train.n_normal > 1 else (order, order)
+            normals = [(labels == c).nonzero().flatten() for c in pair] if pair else list(halves)
+            fakes = [(near[sort] == c).nonzero().flatten() for c in pair] if pair else [every, every]
+            mixed = torch.randperm(train.n_seen, generator=generator)
+            known = list(mixed.chunk(2)) if train.n_seen > 1 else [mixed, mixed]
+            halves_of = [Half(n, k, f if len(f) else every) for n, k, f in zip(normals, known, fakes)]
+            episodes.append(Episode(*halves_of))
+        return episodes, sorts
+
+    def _batch(
+        self, train: TrainingSet, seen: Pyramid, pool: Pyramid, half: Half, generator: torch.Generator, size: int = 0
+    ) -> Batch:
+        """Draw a batch from one half of an episode, with the base's shares."""
+        size = size or self.config.batch
+        anomalies, fakes = round(size * self.mix.seen), round(size * self.mix.pseudo)
+
+        def draw(index: Tensor, count: int) -> Tensor:
+            rounds = [torch.randperm(len(index), generator=generator) for _ in range(-(-count // len(index)))]
+            return index[torch.cat(rounds)[:count]]
+
+        normal = draw(half.normal, size - anomalies - fakes)
+        known, fake = draw(half.seen, anomalies), draw(half.pseudo, fakes)
+        pyramid = [
+            torch.cat([n, s[known], p[fake]])
+            for n, s, p in zip(train.normals(normal.tolist()), seen, pool, strict=True)
+        ]
+        target = torch.tensor([NORMAL] * len(normal) + [SEEN] * len(known) + [PSEUDO] * len(fake))
+        return Batch(pyramid, target.to(pyramid[0].device))
+
+    def _judged(
+        self,
+        train: TrainingSet,
+        seen: Pyramid,
+        pools: Sequence[Pyramid],
+        episodes: Sequence[Episode],
+        sorts: Sequence[int],
+        generator: torch.Generator,
+    ) -> Batch:
+        """Fixed query images of all episodes: what the sequence model follows from epoch to epoch."""
+        parts = [
+            self._batch(train, seen, pools[sort], episode.query, generator, size=8)
+            for episode, sort in zip(episodes, sorts)
+        ]
+        return Batch(
+            [torch.cat(scale) for scale in zip(*(part.pyramid for part in parts))],
+            torch.cat([part.target for part in parts]),
+        )
+
+
+class _Objective(nn.Module):
+    """The base's summed loss as a function of its network's parameters, for `torch.func`."""
+
+    def __init__(self, base: GradientMethod) -> None:
+        super().__init__()
+        self.network = base.network
+        self.call: list[GradientMethod] = [base]  # in a list, so that nothing is registered twice
+
+    def forward(self, batch: Batch | None, pyramid: Pyramid | None = None) -> Tensor:
+        """Loss of a batch, or scores of a pyramid."""
+        if pyramid is not None:
+            return self.call[0].forward_score(pyramid)
+        assert batch is not None
+        return torch.stack(list(self.call[0].loss(batch).values())).sum()
+
+    def scores_with(self, parameters: Parameters, pyramid: Pyramid) -> Tensor:
+        """Scores (B,) that the network would give with other parameters."""
+        with torch.no_grad():
+            scores: Tensor = functional_call(self, parameters, (None, pyramid))
+        return scores
+
+
+class _Weighing:
+    """Weights of the episodes from what the sequence model expects of their models."""
+
+    def __init__(self, models: int, history: int, target: Tensor, device: torch.device) -> None:
+        self.models, self.target, self.device = models, target, device
+        self.past: deque[Tensor] = deque(maxlen=history)
+        self.sequence = SequenceModel(models)
+        self.optimizer = torch.optim.Adam(self.sequence.parameters(), lr=2e-3, weight_decay=1e-3)
+
+    @property
+    def _full(self) -> bool:
+        return len(self.past) == self.past.maxlen
+
+    def weights(self) -> Tensor:
+        """Softmax of the rewards, (T,); equal until the history is full."""
+        if not self._full:
+            return torch.full((self.models,), 1 / self.models)
+        with torch.no_grad():
+            predicted = torch.sigmoid(self.sequence(torch.stack(list(self.past), dim=1)))
+        return torch.softmax(rewards(predicted, self.target), dim=0)
+
+    def observe(self, scores: Tensor) -> float:
+        """Take this epoch's scores (N, T), learn to predict them from the last ones; the squared error."""
+        # Scores have no unit; standardised over images and models, 0 is the middle and a logistic maps them to (0, 1).
+        scores = (scores - scores.mean()) / scores.std().clamp_min(1e-12)
+        error = torch.zeros(())
+        if self._full:
+            error = nn.functional.mse_loss(self.sequence(torch.stack(list(self.past), dim=1)), scores)
+            self.optimizer.zero_grad()
+            error.backward()  # type: ignore[no-untyped-call]
+            self.optimizer.step()
+        self.past.append(scores)
+        return error.item()
+
+
+class AHLDevNet(AHL):
+    """Anomaly heterogeneity learning over DevNet."""
+
+    name, title = "ahl-devnet", "AHL (DevNet)"
+    base: ClassVar[type[GradientMethod]] = DevNet
+    schedule: ClassVar[Schedule | None] = DevNet.schedule
