@@ -151,6 +151,8 @@ def bootstrap_aucs(cells: dict[Any, pd.DataFrame], draws: int, seed: int = 0) ->
 def holm(p: ArrayLike) -> Floats:
     """P-values corrected by Holm's step-down procedure."""
     values = np.asarray(p, dtype=np.float64)
+    if not values.size:
+        return values
     order = np.argsort(values)
     stepped = np.maximum.accumulate(values[order] * np.arange(len(values), 0, -1))
     result = np.empty_like(values)

@@ -11,7 +11,7 @@ import sys
 import click
 import typer
 
-from osad_bench.benchmark.cli import data, doctor, methods, report, run, splits
+from osad_bench.benchmark.cli import data, doctor, gate, methods, report, run, splits
 
 app = typer.Typer(
     name="osad-bench",
@@ -25,6 +25,8 @@ app = typer.Typer(
 )
 app.command("run")(run.run)
 app.command("report")(report.report)
+app.command("baseline")(gate.baseline)
+app.command("check")(gate.check)
 app.command("splits")(splits.splits)
 app.add_typer(data.app, name="datasets")
 app.add_typer(methods.app, name="methods")

@@ -1,0 +1,73 @@
+"""`osad-bench baseline` and `osad-bench check`: keep a method from getting worse unseen."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+STORE = typer.Argument(metavar="DIR", help="Folder that `osad-bench run --out` wrote.")
+
+
+def baseline(directory: Annotated[Path, STORE]) -> None:
+    """Print what `check` needs of DIR as JSON: osad-bench baseline DIR > baseline.json, then commit the file."""
+    from osad_bench.results.baseline import make_baseline
+    from osad_bench.results.store import load
+
+    made = make_baseline(directory, load(directory))
+    sys.stdout.write(made.dump())
+    typer.echo(f"baseline of {len(made.cells)} cells", err=True)
+
+
+def check(
+    directory: Annotated[Path, STORE],
+    against: Annotated[Path, typer.Option(metavar="FILE", help="What `osad-bench baseline` wrote.")],
+    tolerance: Annotated[float, typer.Option(min=0, max=1, help="Falls of AUROC up to this never count.")] = 0.005,
+    alpha: Annotated[
+        float, typer.Option(min=1e-6, max=0.5, help="Share of checks of an unchanged method that may fail.")
+    ] = 0.05,
+    allow_missing: Annotated[
+        bool, typer.Option("--allow-missing", help="Pass where DIR lacks what the baseline has.")
+    ] = False,
+    accept_rise: Annotated[
+        bool, typer.Option("--accept-rise", help="Pass rises that look like a leaked label.")
+    ] = False,
+    junit: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write JUnit XML.")] = None,
+    github: Annotated[bool, typer.Option("--github", help="Also print annotations for GitHub Actions.")] = False,
+    json_: Annotated[bool, typer.Option("--json", help="Print the findings as JSON lines instead of text.")] = False,
+) -> int:
+    """Compare DIR with a baseline, paired by seed and image.
+
+    Exit code: 0 no method got worse, 1 one fell by more than noise and the tolerance, leapt as with a leaked label,
+    failed or is missing, 2 wrong usage or input. A slower method never fails.
+    """
+    from dataclasses import asdict
+
+    from osad_bench.results.annotate import to_github, to_junit
+    from osad_bench.results.baseline import read_baseline
+    from osad_bench.results.gate import BAD, summarise
+    from osad_bench.results.gate import check as compare
+    from osad_bench.results.store import load
+
+    findings = compare(
+        directory, load(directory), read_baseline(against), tolerance=tolerance, alpha=alpha,
+        allow_missing=allow_missing, accept_rise=accept_rise,
+    )  # fmt: skip
+    for finding in findings:
+        if json_:
+            values = {name: None if value != value else value for name, value in asdict(finding).items()}
+            print(json.dumps({"title": finding.title, "bad": finding.status in BAD, **values}))
+        else:
+            print(
+                f"{finding.status.upper() if finding.status in BAD else finding.status}: {finding.title}: {finding.message}"
+            )
+    if github:
+        print(to_github(findings))
+    if junit is not None:
+        junit.parent.mkdir(parents=True, exist_ok=True)
+        junit.write_text(to_junit(findings), encoding="utf-8")
+    typer.echo(summarise(findings), err=True)
+    return 1 if any(finding.status in BAD for finding in findings) else 0

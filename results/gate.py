@@ -1,0 +1,309 @@
+"""Whether a method got worse: a store against a baseline, row by row of the table.
+
+What is compared, and what noise is granted:
+
+- Cells of the same seed on the same images are compared image by image. The standard error of the mean difference has
+  two parts, added: the images (DeLong's, with images that several seeds share counted once) and the spread of the
+  differences over seeds. The two overlap, so the test errs on the side of silence.
+- Where no seed is in both, the means over seeds are compared by Welch's test.
+
+A fall counts when it exceeds the tolerance and Student's one-sided test rejects at a level that Holm's correction keeps
+over all rows: of checks of an unchanged method, at most `alpha` fail. A third of `alpha` goes to the rows, a third to
+the single kinds of anomaly within them (a method can break on one kind and hide it in the mean), and a third to leaps:
+rises so large that at least half of the error is gone, which is what a leaked label looks like. Time never fails a check.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from osad_bench.results.baseline import Baseline, BaselineCell, Row, to_cell
+from osad_bench.results.paired import holm, placements
+from osad_bench.results.record import TestScores
+from osad_bench.results.store import Store
+
+TOLERANCE = 0.005
+ALPHA = 0.05
+SLOWER = 1.5
+"""Times as long as before from which a note is made."""
+BAD = frozenset({"fell", "leapt", "failed", "missing", "other data"})
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of a check.
+
+    Attributes
+    ----------
+    row
+        Preset, data set, setting, shots, reserve, dedup, method, variant.
+    status
+        ``fell, leapt, failed, missing, other data`` (bad), or ``rose, same, new, absent, slower`` (notes).
+    kind
+        The kind of anomaly it is about; empty for all.
+    before, now
+        Mean AUROCs; NaN where there is none.
+    message
+        One sentence.
+    """
+
+    row: Row
+    status: str
+    message: str
+    kind: str = ""
+    before: float = float("nan")
+    now: float = float("nan")
+
+    @property
+    def title(self) -> str:
+        """Method, data set and protocol."""
+        preset, dataset, setting, shots, reserve, dedup, method, variant = self.row
+        options = f", reserve {reserve}" * bool(reserve) + ", without duplicates" * dedup
+        name = f"{method} {variant}".strip()
+        return f"{name} on {dataset}, {setting} setting, M = {shots}{options}, preset {preset}"
+
+
+@dataclass(frozen=True)
+class Change:
+    """A mean difference now - before with its standard error and degrees of freedom."""
+
+    before: float
+    now: float
+    se: float
+    freedom: float
+    how: str
+
+    @property
+    def difference(self) -> float:
+        """Now - before."""
+        return self.now - self.before
+
+    def p(self, direction: int) -> float:
+        """One-sided p-value of a fall (-1) or a rise (+1)."""
+        if self.se == 0:
+            return 0.0 if self.difference * direction > 1e-12 else 1.0
+        return float(stats.t.sf(direction * self.difference / self.se, self.freedom))
+
+
+Pair = tuple[BaselineCell, BaselineCell, TestScores]
+"""The same cell before and now, with the images."""
+
+
+def _paired(pairs: list[Pair], kind: str) -> Change | None:
+    """Cells of the same seeds on the same images; only anomalies of `kind` where it is not empty."""
+    influence: dict[tuple[int, str], float] = defaultdict(float)
+    by_seed: dict[int, list[float]] = defaultdict(list)
+    before, now = [], []
+    for old, new, test in pairs:
+        chosen = (test.labels == 0) | (test.kinds == kind) if kind else np.ones(len(test.labels), dtype=bool)
+        labels, ids = test.labels[chosen], test.ids[chosen]
+        if len(np.unique(labels)) < 2:
+            continue
+        old_above, old_below = placements(labels, old.scores()[chosen])
+        new_above, new_below = placements(labels, new.scores()[chosen])
+        before.append(float(old_above.mean()))
+        now.append(float(new_above.mean()))
+        difference = now[-1] - before[-1]
+        by_seed[old.seed].append(difference)
+        for label, change in ((1, new_above - old_above), (0, new_below - old_below)):
+            for name, value in zip(ids[labels == label], (change - difference) / len(change)):
+                influence[label, name] += value
+    if not before:
+        return None
+    parts = []
+    for label in (0, 1):
+        values = np.array([value for (one, _), value in influence.items() if one == label]) / len(before)
+        parts.append((float((values**2).sum()) * len(values) / max(1, len(values) - 1), max(1, len(values) - 1)))
+    seeds = [float(np.mean(values)) for values in by_seed.values()]
+    if len(seeds) > 1:
+        parts.append((float(np.var(seeds, ddof=1)) / len(seeds), len(seeds) - 1))
+    how = f"{len(seeds)} seeds in both, image by image" if len(seeds) > 1 else "one seed, image by image"
+    return _combine(float(np.mean(before)), float(np.mean(now)), parts, how)
+
+
+def _unpaired(old: list[BaselineCell], new: list[BaselineCell], kind: str) -> Change | None:
+    """Means over seeds, where no seed is in both."""
+
+    def by_seed(cells: Iterable[BaselineCell]) -> list[float]:
+        values: dict[int, list[float]] = defaultdict(list)
+        for cell in cells:
+            if not kind or kind in cell.per_kind:
+                values[cell.seed].append(cell.per_kind[kind] if kind else cell.auroc)
+        return [float(np.mean(one)) for one in values.values()]
+
+    before, now = by_seed(old), by_seed(new)
+    if len(before) < 2 or len(now) < 2:
+        return None
+    parts = [(float(np.var(values, ddof=1)) / len(values), len(values) - 1) for values in (before, now)]
+    how = f"other seeds: {len(before)} before, {len(now)} now"
+    return _combine(float(np.mean(before)), float(np.mean(now)), parts, how)
+
+
+def _combine(before: float, now: float, parts: list[tuple[float, int]], how: str) -> Change:
+    """Variances added, their degrees of freedom by Welch and Satterthwaite."""
+    total = sum(variance for variance, _ in parts)
+    spread = sum(variance**2 / freedom for variance, freedom in parts)
+    return Change(before, now, float(np.sqrt(total)), total**2 / spread if spread > 0 else 1.0, how)
+
+
+def _match(old: list[BaselineCell], new: dict[tuple[str | None, int], tuple[BaselineCell, TestScores]]) -> list[Pair]:
+    pairs = []
+    for cell in old:
+        other = new.get((cell.known_kind, cell.seed))
+        if other is not None and other[0].images == cell.images:
+            pairs.append((cell, *other))
+    return pairs
+
+
+def check(
+    root: Path | str,
+    frame: pd.DataFrame,
+    baseline: Baseline,
+    *,
+    tolerance: float = TOLERANCE,
+    alpha: float = ALPHA,
+    allow_missing: bool = False,
+    accept_rise: bool = False,
+) -> list[Finding]:
+    """Compare the store at `root`, read as `frame`, with a baseline.
+
+    Parameters
+    ----------
+    tolerance
+        Falls up to this much of AUROC never count.
+    alpha
+        Share of checks of an unchanged method that may fail.
+    allow_missing
+        Rows of the baseline that the store lacks are notes instead of failures.
+    accept_rise
+        Leaps are notes instead of failures.
+
+    Returns
+    -------
+    list of Finding
+        Bad ones first.
+    """
+    store = Store(root)
+    tests = frame[frame["part"] == "test"]
+    now: dict[Row, dict[tuple[str | None, int], tuple[BaselineCell, TestScores]]] = defaultdict(dict)
+    for line in tests[tests["status"] == "ok"].to_dict("records"):
+        scores = store.scores(line["key"])
+        cell = to_cell(line, scores)
+        now[cell.row][cell.known_kind, cell.seed] = cell, scores
+    failed: dict[Row, list[str]] = defaultdict(list)
+    names = ["preset", "dataset", "setting", "shots", "reserve", "dedup", "method", "variant"]
+    for line in tests[tests["status"] == "failed"].to_dict("records"):
+        failed[tuple(line[name] for name in names)].append(f"seed {line['seed']}: {line['error']}")
+    before: dict[Row, list[BaselineCell]] = defaultdict(list)
+    for cell in baseline.cells:
+        before[cell.row].append(cell)
+
+    findings: list[Finding] = []
+    changes: dict[tuple[Row, str], Change] = {}
+    for row, old in before.items():
+        if row in failed:
+            findings.append(Finding(row, "failed", f"{len(failed[row])} cells failed ({failed[row][0]})"))
+        new = now.get(row, {})
+        if not new:
+            if row not in failed:
+                findings.append(Finding(row, "missing", f"not in the store ({len(old)} cells in the baseline)"))
+            continue
+        changed, problem = _changes(old, new)
+        if problem:
+            findings.append(Finding(row, *problem))
+        changes |= {(row, kind): change for kind, change in changed.items()}
+        findings += _slower(row, old, [cell for cell, _ in new.values()])
+    for row in now.keys() - before.keys():
+        findings.append(Finding(row, "new", f"{len(now[row])} cells that the baseline lacks"))
+    findings += _verdicts(changes, tolerance, alpha)
+    excused = {"missing": "absent"} if allow_missing else {}
+    if accept_rise:
+        excused["leapt"] = "rose"
+    findings = [replace(finding, status=excused.get(finding.status, finding.status)) for finding in findings]
+    return sorted(findings, key=lambda finding: (finding.status not in BAD, finding.status, finding.row, finding.kind))
+
+
+def _changes(
+    old: list[BaselineCell], new: dict[tuple[str | None, int], tuple[BaselineCell, TestScores]]
+) -> tuple[dict[str, Change], tuple[str, str] | None]:
+    """Change of a row by kind ("" for all kinds), and what is wrong with the comparison as (status, message)."""
+    cells = [cell for cell, _ in new.values()]
+    if not {cell.fingerprint for cell in old} & {cell.fingerprint for cell in cells}:
+        return {}, ("other data", "the images are not those of the baseline (fingerprints differ): make a new baseline")
+    problem = None
+    pairs = _match(old, new)
+    if pairs:
+        if len(pairs) < len(old):
+            problem = ("missing", f"{len(old) - len(pairs)} of the baseline's {len(old)} cells are not in the store")
+        kinds = sorted({str(kind) for *_, test in pairs for kind in np.unique(test.kinds[test.labels == 1])})
+        found = {kind: _paired(pairs, kind) for kind in ["", *(kinds if len(kinds) > 1 else [])]}
+    else:
+        common = {cell.known_kind for cell in old} & {cell.known_kind for cell in cells}
+        mine, theirs = ([cell for cell in group if cell.known_kind in common] for group in (old, cells))
+        kinds = sorted({kind for cell in mine for kind in cell.per_kind})
+        found = {kind: _unpaired(mine, theirs, kind) for kind in ["", *(kinds if len(kinds) > 1 else [])]}
+        if found[""] is None:
+            problem = ("missing", "no seed is in both, and two on each side are needed to compare other seeds")
+    return {kind: change for kind, change in found.items() if change is not None}, problem
+
+
+def _slower(row: Row, old: list[BaselineCell], new: list[BaselineCell]) -> list[Finding]:
+    before, now = (float(np.median([cell.seconds for cell in cells])) for cells in (old, new))
+    if now < SLOWER * before or now - before < 1:
+        return []
+    return [Finding(row, "slower", f"{now:.1f} s a cell, {before:.1f} s before (never a failure)")]
+
+
+def _verdicts(changes: dict[tuple[Row, str], Change], tolerance: float, alpha: float) -> list[Finding]:
+    """What fell, leapt, rose or stayed; p-values corrected over each family of tests."""
+    level = alpha / 3
+    rows = [name for name in changes if not name[1]]
+    kinds = [name for name in changes if name[1]]
+    falls = _corrected(changes, rows, -1) | _corrected(changes, kinds, -1)
+    rises = _corrected(changes, rows, +1)
+    findings = []
+    for name, change in changes.items():
+        row, kind = name
+        moved = f"{change.before:.3f} to {change.now:.3f} ({change.difference:+.3f}"
+        noise = f"standard error {change.se:.4f}, {change.how})"
+        if falls[name] < level and change.difference < -tolerance:
+            what = f"AUROC on kind {kind}" if kind else "AUROC"
+            message = f"{what} fell from {moved}, {noise}"
+            findings.append(Finding(row, "fell", message, kind, change.before, change.now))
+        elif not kind:
+            rose = rises[name] < level and change.difference > tolerance
+            if rose and (1 - change.now) <= (1 - change.before) / 2:
+                message = (
+                    f"AUROC rose from {moved}, {noise}: half of the error or more is gone, as when a label leaks;"
+                    " if the method really improved, accept it (--accept-rise) and make a new baseline"
+                )
+                findings.append(Finding(row, "leapt", message, kind, change.before, change.now))
+            else:
+                message = f"AUROC {'rose' if rose else 'stays'}: {moved}, {noise}"
+                findings.append(Finding(row, "rose" if rose else "same", message, kind, change.before, change.now))
+    return findings
+
+
+def _corrected(
+    changes: dict[tuple[Row, str], Change], names: list[tuple[Row, str]], direction: int
+) -> dict[tuple[Row, str], float]:
+    return dict(zip(names, holm([changes[name].p(direction) for name in names])))
+
+
+def summarise(findings: list[Finding]) -> str:
+    """One sentence on all findings."""
+    bad = [finding for finding in findings if finding.status in BAD]
+    rows = len({finding.row for finding in findings if finding.status != "new"})
+    if not bad:
+        risen = sum(finding.status == "rose" for finding in findings)
+        return f"passed: {rows} rows, none worse" + (
+            f", {risen} better (make a new baseline to keep it)" if risen else ""
+        )
+    return f"failed: {len({finding.row for finding in bad})} of {rows} rows"

@@ -1,0 +1,251 @@
+"""The gate on methods that were broken on purpose, on honest reruns, and on stores with gaps."""
+
+from __future__ import annotations
+
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+from scipy.stats import binom
+
+from osad_bench.results.annotate import to_github, to_junit
+from osad_bench.results.baseline import Baseline, BaselineError, make_baseline, read_baseline
+from osad_bench.results.gate import BAD, check, summarise
+from osad_bench.results.record import TestScores
+
+NORMALS, ANOMALIES = 90, 60
+KINDS = ("crack", "stain", "hole")
+LABELS = np.r_[np.zeros(NORMALS, int), np.ones(ANOMALIES, int)]
+NAMES = np.array([""] * NORMALS + [KINDS[i % 3] for i in range(ANOMALIES)])
+IDS = [f"{i:03}.png" for i in range(NORMALS + ANOMALIES)]
+DIFFICULTY = np.random.default_rng(99).standard_normal(NORMALS + ANOMALIES)
+
+
+def trained(seed: int, training: int = 0, separation: float = 2.0, images: slice | None = None) -> TestScores:
+    """Scores of one training: its luck moves the separation, and adds noise to every image.
+
+    Each protocol seed tests on its own nine tenths of the anomalies, as in the benchmark.
+    """
+    luck = np.random.default_rng([seed, training])
+    scores = (
+        (separation + 0.15 * luck.standard_normal()) * LABELS + DIFFICULTY + 0.4 * luck.standard_normal(len(LABELS))
+    )
+    chosen = np.random.default_rng([seed, 7]).choice(
+        np.arange(NORMALS, len(LABELS)), ANOMALIES * 9 // 10, replace=False
+    )
+    place = np.r_[np.arange(NORMALS), np.sort(chosen)]
+    return TestScores(np.array(IDS)[place], LABELS[place], NAMES[place], scores[place])
+
+
+def negated_on(kind: str, test: TestScores) -> TestScores:
+    return TestScores(test.ids, test.labels, test.kinds, np.where(test.kinds == kind, -test.scores, test.scores))
+
+
+def fill(records, change=lambda test: test, *, seeds=range(5), training=0, methods=("dra", "dpdl"), **options):
+    for seed in seeds:
+        for place, method in enumerate(methods):
+            test = trained(seed, 100 * training + place)
+            records.add(method, seed=seed, scores=change(test) if method == methods[-1] else test, **options)
+    return records
+
+
+def run(records, baseline, **options):
+    return check(records.store.root, records.frame(), baseline, **options)
+
+
+def bad(findings):
+    return [(finding.row[6], finding.status, finding.kind) for finding in findings if finding.status in BAD]
+
+
+@pytest.fixture
+def before(make_records, tmp_path):
+    records = fill(make_records(tmp_path / "before"))
+    return make_baseline(records.store.root, records.frame())
+
+
+@pytest.fixture
+def later(make_records, tmp_path):
+    return make_records(tmp_path / "later")
+
+
+def test_the_same_scores_pass(before, later):
+    findings = run(fill(later), before)
+    assert bad(findings) == []
+    assert [finding.status for finding in findings] == ["same", "same"]
+    assert summarise(findings) == "passed: 2 rows, none worse"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_scores_negated_on_one_kind_are_caught_and_the_kind_is_named(before, later, kind):
+    findings = bad(run(fill(later, lambda test: negated_on(kind, test)), before))
+    assert ("dpdl", "fell", "") in findings
+    assert ("dpdl", "fell", kind) in findings
+    assert {method for method, *_ in findings} == {"dpdl"}
+
+
+def test_scores_negated_on_a_rare_kind_are_caught_although_the_mean_hardly_moves(make_records, tmp_path, later):
+    def rare(test):  # four of the anomalies are of a kind of their own
+        kinds = test.kinds.copy()
+        kinds[-4:] = "burn"
+        scores = test.scores.copy()
+        scores[-4:] = 4.0 + 0.05 * np.arange(4)
+        return TestScores(test.ids, test.labels, kinds, scores)
+
+    first = fill(make_records(tmp_path / "rare"), rare, methods=("dpdl",))
+    findings = run(
+        fill(later, lambda test: negated_on("burn", rare(test)), methods=("dpdl",)),
+        make_baseline(first.store.root, first.frame()),
+    )
+    assert ("dpdl", "fell", "burn") in bad(findings)
+
+
+def test_a_leaked_label_is_caught(before, later):
+    def leak(test):
+        return TestScores(test.ids, test.labels, test.kinds, test.scores + 3.0 * test.labels)
+
+    fill(later, leak)
+    findings = run(later, before)
+    assert bad(findings) == [("dpdl", "leapt", "")]
+    assert "as when a label leaks" in findings[0].message
+    assert bad(run(later, before, accept_rise=True)) == []
+
+
+def test_a_slower_loop_is_a_note_and_no_failure(before, later):
+    findings = run(fill(later, total=100.0), before)
+    assert bad(findings) == []
+    assert {finding.status for finding in findings} == {"same", "slower"}
+
+
+def test_a_modest_rise_passes_with_a_note(before, later):
+    def better(test):
+        return TestScores(test.ids, test.labels, test.kinds, test.scores + 0.35 * test.labels)
+
+    findings = run(fill(later, better), before)
+    assert bad(findings) == []
+    assert [finding.status for finding in findings if finding.row[6] == "dpdl"] == ["rose"]
+    assert "1 better" in summarise(findings)
+
+
+def test_a_fall_within_the_tolerance_passes_and_the_same_fall_beyond_it_fails(before, later):
+    def worse(test):
+        return TestScores(test.ids, test.labels, test.kinds, test.scores - 0.5 * test.labels)
+
+    fill(later, worse)
+    assert ("dpdl", "fell", "") in bad(run(later, before))
+    assert bad(run(later, before, tolerance=0.3)) == []
+
+
+def _false_alarms(make_records, tmp_path, trials, seeds):
+    alarms = 0
+    for trial in range(trials):
+        first = fill(make_records(tmp_path / f"a{trial}"), training=2 * trial + 1, methods=("dpdl",))
+        second = fill(make_records(tmp_path / f"b{trial}"), training=2 * trial + 2, seeds=seeds, methods=("dpdl",))
+        baseline = make_baseline(first.store.root, first.frame())
+        alarms += bool(bad(run(second, baseline, tolerance=0.0)))
+    return alarms
+
+
+@pytest.mark.parametrize("seeds", [range(5), range(5, 10)], ids=["retrained", "other seeds"])
+def test_five_reruns_of_an_unchanged_method_raise_no_more_false_alarms_than_stated(make_records, tmp_path, seeds):
+    """At tolerance 0, the strictest: at most 5 % of checks may fail, so of 30 no more than chance allows in 99 of 100 such tests."""
+    alarms = _false_alarms(make_records, tmp_path, 30, seeds)
+    assert alarms <= binom.ppf(0.99, 30, 0.05)
+
+
+def test_other_seeds_still_catch_a_broken_method(before, later):
+    findings = bad(run(fill(later, lambda test: negated_on("hole", test), seeds=range(5, 10)), before))
+    assert ("dpdl", "fell", "hole") in findings
+
+
+def test_a_single_other_seed_is_too_little_to_compare_and_says_so(before, later):
+    findings = run(fill(later, seeds=[9]), before)
+    assert {status for _, status, _ in bad(findings)} == {"missing"}
+    assert "two on each side are needed" in findings[0].message
+
+
+def test_what_is_missing_fails_unless_allowed(before, later):
+    fill(later, methods=("dra",))
+    findings = run(later, before)
+    assert bad(findings) == [("dpdl", "missing", "")]
+    assert "5 cells in the baseline" in findings[0].message
+    assert bad(run(later, before, allow_missing=True)) == []
+
+
+def test_missing_seeds_are_counted(before, later):
+    findings = run(fill(later, seeds=range(3)), before)
+    assert {finding.message for finding in findings if finding.status == "missing"} == {
+        "2 of the baseline's 5 cells are not in the store"
+    }
+
+
+def test_a_failed_cell_fails(before, later):
+    fill(later, seeds=range(4))
+    for method in ("dra", "dpdl"):
+        later.add(
+            method, seed=4, error="out of memory" if method == "dpdl" else None, scores=trained(4, method == "dpdl")
+        )
+    findings = run(later, before)
+    assert ("dpdl", "failed", "") in bad(findings)
+    assert any("out of memory" in finding.message for finding in findings)
+
+
+def test_other_images_are_not_compared(before, later):
+    findings = run(fill(later, fingerprint="0" * 64), before)
+    assert {status for _, status, _ in bad(findings)} == {"other data"}
+
+
+def test_a_new_method_is_a_note(before, later):
+    findings = run(fill(later, methods=("dra", "dpdl", "ahl")), before)
+    assert [finding.row[6] for finding in findings if finding.status == "new"] == ["ahl"]
+    assert bad(findings) == []
+
+
+def test_the_hard_setting_is_compared_by_its_kinds(make_records, tmp_path, later):
+    first = make_records(tmp_path / "hard")
+    for records, change in ((first, lambda t: t), (later, lambda t: negated_on("crack", t))):
+        for seed in range(5):
+            for kind in ("stain", "hole"):
+                records.add("dra", seed=seed, setting="hard", known_kind=kind, scores=change(trained(seed)))
+    findings = bad(run(later, make_baseline(first.store.root, first.frame())))
+    assert ("dra", "fell", "crack") in findings
+
+
+def test_a_baseline_survives_its_file_and_keeps_the_aucs(before, tmp_path):
+    file = tmp_path / "baseline.json"
+    file.write_text(before.dump(), encoding="utf-8")
+    assert read_baseline(file) == before
+    assert file.stat().st_size < 900 * len(before.cells)
+    assert isinstance(before, Baseline)
+
+
+@pytest.mark.parametrize("text", ["", "{}", '{"format": "osad-bench baseline 9"}', "[1]"])
+def test_what_is_no_baseline_is_named_with_the_remedy(tmp_path, text):
+    (tmp_path / "b.json").write_text(text)
+    with pytest.raises(BaselineError, match=r"b\.json is not a baseline .*osad-bench baseline DIR >"):
+        read_baseline(tmp_path / "b.json")
+
+
+def test_a_store_without_finished_cells_makes_no_baseline(records):
+    records.add("dra", error="boom")
+    with pytest.raises(BaselineError, match="no finished test cell"):
+        make_baseline(records.store.root, records.frame())
+
+
+def test_junit_and_github_say_what_the_findings_say(before, later):
+    findings = run(fill(later, lambda test: negated_on("hole", test)), before)
+    tree = ElementTree.fromstring(to_junit(findings).encode())
+    assert int(tree.get("failures")) == len(tree.findall(".//failure")) == len(bad(findings))
+    assert int(tree.get("tests")) == len(findings)
+    lines = to_github(findings).splitlines()
+    assert len(lines) == len([finding for finding in findings if finding.status != "same"])
+    assert all(line.startswith("::error title=osad-bench%3A fell::dpdl on elpv") for line in lines)
+
+
+def test_hostile_names_stay_inside_junit_and_annotations(make_records, tmp_path, later):
+    name = 'a<b>&"\x01%\n::error::x'
+    first = make_records(tmp_path / "first")
+    first.add("dra", dataset=name, scores=trained(0))
+    later.add("dra", scores=trained(0))
+    findings = run(later, make_baseline(first.store.root, first.frame()))
+    assert ElementTree.fromstring(to_junit(findings).encode()) is not None
+    assert sum(line.startswith("::error") for line in to_github(findings).splitlines()) == 1
