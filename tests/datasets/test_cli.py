@@ -129,11 +129,16 @@ def test_preview_has_a_row_of_normals_of_each_kind_and_of_each_generator(run_cli
     top = 28 + 6
     drawn = [sheet[top + row * 66 : top + row * 66 + 60, 170:].std() > 20 for row in range(6)]
     assert drawn == [True] * 6, "normal, color, cut, cutmix, cutpaste, texture"
-    # Only the generators' rows carry outlines.
-    red = [
-        int((sheet[top + row * 66 : top + row * 66 + 60, 170:] == (255, 40, 40)).all(axis=2).sum()) for row in range(6)
-    ]
-    assert red[:3] == [0, 0, 0]
+
+
+def test_preview_outlines_what_each_generator_has_changed_and_nothing_else(run_cli, mvtec, tmp_path):
+    out = tmp_path / "sheet.png"
+    carpet = mvtec / "mvtec_anomaly_detection" / "carpet"
+    run_cli("datasets", "preview", f"folder:{carpet}", "--out", out, "--columns", 1, "--size", 256)  # no resizing
+    sheet = np.asarray(Image.open(out))
+    rows = [sheet[34 + row * 262 : 34 + row * 262 + 256, 170:426] for row in range(6)]
+    outlined = [bool((row == (255, 40, 40)).all(axis=2).sum() > 10) for row in rows]
+    assert outlined == [False, False, False, True, True, True]
 
 
 def test_preview_of_mvtec_asks_for_a_class_and_an_unwritable_place_is_named(run_cli, mvtec):

@@ -80,6 +80,14 @@ def test_a_linked_download_is_refused_and_followed_when_asked(mvtec, tmp_path, m
     assert len(open_dataset("mvtec/carpet", root).samples) == 11
 
 
+def test_a_linked_folder_within_the_download_that_holds_all_of_it_is_refused(mvtec, tmp_path):
+    root = tmp_path / "other" / "mvtec"
+    root.mkdir(parents=True)
+    (root / "inner").symlink_to(mvtec / "mvtec_anomaly_detection")
+    with pytest.raises(DatasetError, match="a link in .* leads to .*carpet, out of it"):
+        open_dataset("mvtec/carpet", tmp_path / "other").samples  # noqa: B018
+
+
 def test_links_within_the_data_set_are_followed(mvtec):
     good = mvtec / "mvtec_anomaly_detection" / "carpet" / "train" / "good"
     (good / "link.png").symlink_to(good / "000.png")

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import pickle
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -56,6 +58,26 @@ def test_arrays_that_are_no_image_are_refused(mastcam, content, message):
     dataset = open_dataset("mastcam", mastcam)
     with pytest.raises(DatasetError, match=message):
         dataset.read(dataset.by_id["test_novel/veins/veins-1.npy"])
+
+
+class Malicious:
+    """Unpickling it writes a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+def test_a_pickle_called_npy_is_refused_and_runs_no_code(mastcam, tmp_path):
+    (mastcam / "mastcam" / "test_novel" / "veins" / "veins-1.npy").write_bytes(
+        pickle.dumps(Malicious(tmp_path / "ran"))
+    )
+    dataset = open_dataset("mastcam", mastcam)
+    with pytest.raises(DatasetError, match="veins-1.npy is broken"):
+        dataset.read(dataset.by_id["test_novel/veins/veins-1.npy"])
+    assert not (tmp_path / "ran").exists()
 
 
 def test_a_header_that_promises_gigabytes_is_refused_without_reading_them(mastcam):

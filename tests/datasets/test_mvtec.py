@@ -58,6 +58,18 @@ def test_stray_files_and_empty_folders_change_nothing(mvtec, add_litter):
     assert [problem.file for problem in dataset.problems()] == ["test/hole"]
 
 
+def test_what_macos_adds_to_an_archive_is_not_taken_for_the_data(mvtec):
+    before = open_dataset("mvtec/carpet", mvtec).fingerprint
+    outer = mvtec / "mvtec_anomaly_detection"
+    outer.rename(mvtec / "z")
+    outer.mkdir()
+    (mvtec / "z").rename(outer / "z")
+    shadow = outer / "__MACOSX" / "carpet" / "train" / "good"
+    shadow.mkdir(parents=True)
+    (shadow / "._000.png").write_bytes(b"\0\5\x16\7")
+    assert open_dataset("mvtec/carpet", mvtec).fingerprint == before
+
+
 def test_a_missing_folder_of_normals_is_named_with_the_expected_layout(mvtec):
     good = mvtec / "mvtec_anomaly_detection" / "carpet" / "train" / "good"
     for path in good.iterdir():

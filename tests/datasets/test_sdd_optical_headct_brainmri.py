@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from osad_bench.benchmark.catalogue import open_dataset
 from osad_bench.datasets.base import DatasetError
@@ -78,6 +79,14 @@ def test_sdd_a_photograph_repeated_with_another_mask_is_a_duplicate_across_label
         ("anomaly defect", "normal"),
     ]
     assert all(group.identical_files for group in report.duplicates)
+
+
+def test_sdd_equal_strips_of_one_photograph_are_equal_pixels_not_equal_files(sdd):
+    Image.new("L", (30, 63), 128).save(sdd / "KolektorSDD" / "kos01" / "Part0.jpg")
+    Image.new("L", (30, 63), 0).save(sdd / "KolektorSDD" / "kos01" / "Part0_label.bmp")
+    (group,) = verify(open_dataset("sdd", sdd)).duplicates
+    assert [name.partition("#")[0] for name in group.ids] == ["kos01/Part0.jpg"] * 3
+    assert not group.identical_files
 
 
 @pytest.fixture
