@@ -1,0 +1,46 @@
+"""FLOS: the closed-set detector of the OSAD papers, a classifier of positions trained by the focal loss.
+
+The same backbone, scales and head as DevNet, but a logit a position, and the focal loss (Lin et al. 2017, Eq. 4, gamma 2)
+between normals and known anomalies in place of the deviation loss. It is what Ding, Pang and Shen (CVPR 2022, Sec. 4.1)
+compare DRA with; the details they leave open are settled in docs/deviations.md.
+
+Source: Lin, Goyal, Girshick, He and Dollar, "Focal loss for dense object detection", ICCV 2017.
+"""
+
+from __future__ import annotations
+
+from pydantic import Field
+from torch import Tensor, nn
+
+from osad_bench.methods.base import NORMAL, Batch, Context, MethodConfig, Pyramid, TrainingSet
+from osad_bench.methods.gradient import GradientMethod
+from osad_bench.methods.heads import OverScales, PatchHead
+from osad_bench.methods.losses import binary_focal
+
+
+class FLOS(GradientMethod):
+    """Focal-loss classifier of normals and known anomalies."""
+
+    name, title = "flos", "FLOS"
+    citation = "Lin et al., Focal loss for dense object detection, ICCV 2017; as in Ding et al., CVPR 2022"
+
+    class Config(MethodConfig):
+        """Hyper-parameters of FLOS."""
+
+        topk: float = Field(
+            0.1, gt=0, le=1, description="share of positions that make the image's logit (DRA, Sec. 4.1)"
+        )
+        gamma: float = Field(2.0, ge=0, description="focus on what is still wrong (2017, Sec. 4.1: 2)")
+
+    def build(self, train: TrainingSet, context: Context) -> nn.Module:  # noqa: ARG002
+        """A head of logits over the pyramid."""
+        return OverScales(train.shapes, lambda channels: PatchHead(channels, self.config.topk, signed=True))
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        """Focal loss (2017, Eq. 4)."""
+        return {"focal": binary_focal(self.network(batch.pyramid), batch.target != NORMAL, self.config.gamma)}
+
+    def forward_score(self, pyramid: Pyramid) -> Tensor:
+        """Logits, shape (B,)."""
+        score: Tensor = self.network(pyramid)
+        return score

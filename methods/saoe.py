@@ -1,0 +1,48 @@
+"""SAOE: a supervised detector that also sees synthetic anomalies, CutMix and CutPaste (baseline of the OSAD papers).
+
+A classifier of positions, as FLOS but with cross-entropy, trained on normals against known anomalies and synthetic ones.
+Ding, Pang and Shen (CVPR 2022, Sec. 4.1) add outlier exposure, normals of other classes or data sets as further
+anomalies; a training set here holds one data set only, so that part is absent (docs/deviations.md).
+
+Sources: Hendrycks, Mazeika and Dietterich, "Deep anomaly detection with outlier exposure", ICLR 2019 (cross-entropy
+against auxiliary outliers); Li et al., "CutPaste", CVPR 2021; Yun et al., "CutMix", ICCV 2019.
+"""
+
+from __future__ import annotations
+
+from pydantic import Field
+from torch import Tensor, nn
+
+from osad_bench.methods.base import NORMAL, Batch, Context, MethodConfig, Mix, Pyramid, TrainingSet
+from osad_bench.methods.gradient import GradientMethod
+from osad_bench.methods.heads import OverScales, PatchHead
+from osad_bench.methods.losses import binary_focal
+
+
+class SAOE(GradientMethod):
+    """Classifier with synthetic anomalies."""
+
+    name, title = "saoe", "SAOE"
+    citation = "synthetic anomalies and outlier exposure, as in Ding et al., CVPR 2022"
+    pseudo_anomalies = ("cutmix", "cutpaste")
+    mix = Mix(normal=0.5, seen=0.25, pseudo=0.25)
+
+    class Config(MethodConfig):
+        """Hyper-parameters of SAOE."""
+
+        topk: float = Field(
+            0.1, gt=0, le=1, description="share of positions that make the image's logit (DRA, Sec. 4.1)"
+        )
+
+    def build(self, train: TrainingSet, context: Context) -> nn.Module:  # noqa: ARG002
+        """A head of logits over the pyramid."""
+        return OverScales(train.shapes, lambda channels: PatchHead(channels, self.config.topk, signed=True))
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        """Cross-entropy, known and synthetic anomalies alike."""
+        return {"cross-entropy": binary_focal(self.network(batch.pyramid), batch.target != NORMAL, gamma=0)}
+
+    def forward_score(self, pyramid: Pyramid) -> Tensor:
+        """Logits, shape (B,)."""
+        score: Tensor = self.network(pyramid)
+        return score
