@@ -161,7 +161,13 @@ def holm(p: ArrayLike) -> Floats:
 
 
 def differences(
-    frame: pd.DataFrame, scores: pd.DataFrame, *, draws: int = 2000, level: float = 0.95, seed: int = 0
+    frame: pd.DataFrame,
+    scores: pd.DataFrame,
+    *,
+    against: str | None = None,
+    draws: int = 2000,
+    level: float = 0.95,
+    seed: int = 0,
 ) -> pd.DataFrame:
     """Every pair of methods on every row of the table, with an interval and a verdict.
 
@@ -171,6 +177,8 @@ def differences(
         As `osad_bench.results.load` returns it.
     scores
         As `osad_bench.results.scores.load_scores` returns it.
+    against
+        Compare each method with this one alone; None for all pairs.
     draws
         Bootstrap samples.
     level
@@ -201,6 +209,7 @@ def differences(
         found = [
             _pair(first, second, keys, drawn, by_key, level, seed)
             for first, second in combinations(sorted(part["method"].unique()), 2)
+            if against is None or against in (first, second)
         ]
         found = [line for line in found if line]
         for line, p in zip(found, holm([line["p"] for line in found])):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from osad_bench.results.aggregate import Metric, left_out, summary
+from osad_bench.results.aggregate import ROW, Metric, left_out, summary
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -193,7 +193,7 @@ def paper_table(frame: pd.DataFrame, number: int) -> list[Table]:
         alone = lines["dataset"].isin(DATASET_TITLES) & (lines["classes"] == 0)
         lines = lines[(lines["setting"] == "hard") & (alone | ~(inside | (lines["classes"] > 0)))]
     else:
-        return ablation_table(frame, "dpdl", "Table 3 of the DPDL paper, rerun")
+        return ablation_table(frame[frame["shots"] == 10], "dpdl", "Table 3 of the DPDL paper, rerun")
     result = []
     for board, part in lines.groupby("board"):
         methods = _in_order(part["method"], METHOD_TITLES)
@@ -206,12 +206,12 @@ def paper_table(frame: pd.DataFrame, number: int) -> list[Table]:
 
 
 def ablation_lines(frame: pd.DataFrame, method: str) -> pd.DataFrame:
-    """Lines of `summary` for a method's variants with M = 10, ``variant`` as a table prints it.
+    """Lines of `summary` for a method's variants, ``variant`` as a table prints it.
 
     Where `osad-bench ablate` wrote the records, these are the named ablations (``without M_r``) and ``complete``;
     else every variant there is, named by its changed settings. Data sets with one variant alone are left out.
     """
-    mine = frame[(frame["method"] == method) & (frame["shots"] == 10)]
+    mine = frame[frame["method"] == method]
     named = mine[mine["ablation"] != ""]
     if len(named):
         mine = mine[(mine["ablation"] != "") | (mine["variant"] == "")]
@@ -221,7 +221,7 @@ def ablation_lines(frame: pd.DataFrame, method: str) -> pd.DataFrame:
         "complete" if label == method else names.get(label, label.removeprefix(f"{method} "))
         for label in lines["method"]
     ]
-    compared: pd.DataFrame = lines[lines.groupby(["board", "dataset", "setting"])["variant"].transform("size") > 1]
+    compared: pd.DataFrame = lines[lines.groupby(ROW)["variant"].transform("size") > 1]
     return compared
 
 
@@ -233,14 +233,16 @@ def ablation_table(frame: pd.DataFrame, method: str, heading: str = "Ablations")
         datasets = _in_order(part["dataset"], DATASET_TITLES)
         variants = sorted(part["variant"].unique(), key=lambda name: (name == "complete", name))
         blocks = []
-        for setting, group in part.groupby("setting"):
+        order = part[["setting", "shots"]].drop_duplicates().sort_values(["setting", "shots"], ascending=[True, False])
+        for setting, shots in order.itertuples(index=False):
+            group = part[(part["setting"] == setting) & (part["shots"] == shots)]
             cells = {(line["variant"], line["dataset"]): _entry(line) for line in group.to_dict("records")}
             rows = tuple(
                 (variant, tuple(cells.get((variant, dataset), Entry(None)) for dataset in datasets))
                 for variant in variants
                 if any((variant, dataset) in cells for dataset in datasets)
             )
-            blocks.append(Block(_block_title(str(setting), 10), rows))
+            blocks.append(Block(_block_title(setting, shots), rows))
         title = f"{heading}: {METHOD_TITLES.get(method, method)}, AUROC (mean±std), preset {board}"
         columns = tuple(DATASET_TITLES.get(dataset, dataset) for dataset in datasets)
         notes = (_seeds_note(part), *left_out(frame[frame["method"] == method]))

@@ -11,7 +11,7 @@ import sys
 import click
 import typer
 
-from osad_bench.benchmark.cli import data, doctor, gate, methods, report, run, splits
+from osad_bench.benchmark.cli import data, doctor, gate, methods, report, run, splits, study
 
 app = typer.Typer(
     name="osad-bench",
@@ -23,8 +23,10 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("run")(run.run)
+app.command("run", epilog=run.EPILOG)(run.run)
 app.command("report")(report.report)
+app.command("ablate", epilog=study.ABLATE_EPILOG)(study.ablate)
+app.command("sweep", epilog=study.SWEEP_EPILOG)(study.sweep)
 app.command("baseline")(gate.baseline)
 app.command("check")(gate.check)
 app.command("splits")(splits.splits)

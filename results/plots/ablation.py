@@ -17,14 +17,14 @@ _ORDER = {name: place for place, name in enumerate(DATASET_TITLES)}
 
 
 def ablation_bars(frame: pd.DataFrame, method: str = "dpdl") -> Figure:
-    """Bars of a method's ablations with M = 10 (Fig. 2): data sets side by side, a panel a setting; whiskers: one std."""
+    """Bars of a method's ablations (Fig. 2): data sets side by side, a panel a setting and M; whiskers: one std."""
     lines = ablation_lines(frame, method).dropna(subset=["mean"])
-    groups = list(lines.groupby(["board", "setting"]))
+    groups = list(lines.groupby(["board", "setting", "shots"]))
     variants = sorted(lines["variant"].unique(), key=lambda name: (name == "complete", name))
     style = styles(variants[::-1])
-    bars = int(lines.groupby(["board", "setting"])["dataset"].nunique().max()) if len(lines) else 1
+    bars = int(lines.groupby(["board", "setting", "shots"])["dataset"].nunique().max()) if len(lines) else 1
     figure, axes = panels(len(groups), max(3.4, 0.9 + bars * (0.3 + 0.17 * len(variants))), 2.6, across=1)
-    for one, ((board, setting), part) in zip(axes, groups):
+    for one, ((board, setting, shots), part) in zip(axes, groups):
         datasets = sorted(part["dataset"].unique(), key=lambda name: (_ORDER.get(name, 99), name))
         width = 0.82 / len(variants)
         bottom = 0.5 if (part["mean"] - part["std"].fillna(0)).min() > 0.5 else 0.0
@@ -39,7 +39,7 @@ def ablation_bars(frame: pd.DataFrame, method: str = "dpdl") -> Figure:
         one.set_xticks(range(len(datasets)), [dataset_title(name) for name in datasets])
         one.set_ylim(bottom, min(1.02, float((part["mean"] + part["std"].fillna(0)).max()) + 0.03))
         one.set_ylabel("AUROC" + (" (axis starts at chance)" if bottom else ""), fontsize=SMALL)
-        one.set_title(f"{method_title(method)}, {setting} setting, M = 10, preset {board}", fontsize=SMALL + 0.5)
+        one.set_title(f"{method_title(method)}, {setting} setting, M = {shots}, preset {board}", fontsize=SMALL + 0.5)
         one.grid(axis="x", visible=False)
     if axes:
         handles, names = axes[0].get_legend_handles_labels()
