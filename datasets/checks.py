@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 
 import numpy as np
 
-from osad_bench.datasets.base import Dataset, Sample
+from osad_bench.datasets.base import Dataset, Sample, digest_of_pixels
 
 
 def check_dataset(make: Callable[[], Dataset]) -> None:
@@ -46,6 +46,8 @@ def check_dataset(make: Callable[[], Dataset]) -> None:
         _check_sample(sample)
         image = first.read(sample)
         assert np.array_equal(image, second.read(sample)), f"{sample.id}: two readings give different pixels"
+        same = first.pixel_digests[sample.id] == digest_of_pixels(image)
+        assert same, f"{sample.id}: pixel_digests is of other pixels than read() gives"
     assert first.fingerprint == second.fingerprint, "two openings have different fingerprints: check digest()"
 
 
