@@ -52,7 +52,14 @@ def _numbers(dataset: Dataset) -> tuple[str, dict[str, int], str, str]:
         if published and part not in published.approximate and counts.get(part, 0) < number
     ]
     if missing:
-        return "incomplete", counts, "data", f"fewer than published: {', '.join(missing)}"
+        return (
+            "incomplete",
+            counts,
+            "data",
+            (
+                f"{len(dataset.samples)} samples are fewer than published; osad-bench datasets verify {dataset.spec} compares"
+            ),
+        )
     return "found", counts, "data", ""
 
 

@@ -58,8 +58,8 @@ class AITEX(FileDataset):
 
     name = "aitex"
     title = "AITEX"
-    domain = "woven fabric"
-    licence = "not stated by the publisher; free for research"
+    domain = "fabric"
+    licence = "not stated"
     homepage = "https://www.aitex.es/afid/"
     folders = ("aitex", "afid", "aitex-fabric-image-database", "aitex_fabric_image_database")
     layout = "Defect_images, Mask_images and NODefect_images"

@@ -20,8 +20,8 @@ class BrainMRI(FileDataset):
 
     name = "brainmri"
     title = "BrainMRI"
-    domain = "magnetic resonance images of the head"
-    licence = "not stated by the publisher"
+    domain = "MRI, head"
+    licence = "not stated"
     homepage = "https://www.kaggle.com/datasets/navoneel/brain-mri-images-for-brain-tumor-detection"
     folders = (
         "brainmri",

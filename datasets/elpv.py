@@ -31,7 +31,7 @@ class ELPV(FileDataset):
 
     name = "elpv"
     title = "ELPV"
-    domain = "solar cells, electroluminescence"
+    domain = "solar cells"
     licence = "CC BY-NC-SA 4.0"
     homepage = "https://github.com/zae-bayern/elpv-dataset"
     folders = ("elpv", "elpv-dataset", "elpv-dataset-master")

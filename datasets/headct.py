@@ -22,8 +22,8 @@ class HeadCT(FileDataset):
 
     name = "headct"
     title = "HeadCT"
-    domain = "computed tomography of the head"
-    licence = "not stated by the publisher"
+    domain = "CT, head"
+    licence = "not stated"
     homepage = "https://www.kaggle.com/datasets/felipekitamura/head-ct-hemorrhage"
     folders = ("headct", "head-ct", "head_ct", "head-ct-hemorrhage")
     layout = "labels.csv and head_ct/head_ct with 000.png to 199.png"

@@ -26,7 +26,7 @@ class HyperKvasir(FileDataset):
 
     name = "hyper-kvasir"
     title = "Hyper-Kvasir"
-    domain = "endoscopy, upper gastrointestinal tract"
+    domain = "endoscopy"
     licence = "CC BY 4.0"
     homepage = "https://datasets.simula.no/hyper-kvasir/ (labelled images)"
     folders = ("hyper-kvasir", "hyperkvasir", "hyper_kvasir", "hyper-kvasir-labeled-images", "labeled-images")

@@ -32,7 +32,7 @@ class Mastcam(FileDataset):
 
     name = "mastcam"
     title = "Mastcam"
-    domain = "geology on Mars, multispectral"
+    domain = "Mars, 6 bands"
     licence = "CC BY 4.0"
     homepage = "https://zenodo.org/records/3732485"
     folders = ("mastcam", "mars-novelty", "mars_novelty_detection_mastcam_labeled_dataset")

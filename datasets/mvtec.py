@@ -43,7 +43,7 @@ class MVTec(FileDataset):
 
     name = "mvtec"
     title = "MVTec AD"
-    domain = "industrial objects and textures"
+    domain = "industrial"
     licence = "CC BY-NC-SA 4.0"
     homepage = "https://www.mvtec.com/company/research/datasets/mvtec-ad"
     folders = ("mvtec", "mvtec_anomaly_detection", "mvtec_ad", "mvtec-ad", "mvtecad")

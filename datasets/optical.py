@@ -23,8 +23,8 @@ class Optical(FileDataset):
 
     name = "optical"
     title = "Optical"
-    domain = "synthetic industrial textures"
-    licence = "CC BY 4.0 as stated by the publisher's deposit"
+    domain = "synthetic"
+    licence = "CC BY 4.0"
     homepage = "https://zenodo.org/records/12750201"
     folders = ("optical", "dagm", "dagm2007", "dagm_2007", "dagm_kaggleupload")
     layout = "Class1 to Class10, each with Train and Test, each with images and Label/Labels.txt"

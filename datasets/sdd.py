@@ -33,7 +33,7 @@ class SDD(FileDataset):
 
     name = "sdd"
     title = "SDD"
-    domain = "electrical commutators"
+    domain = "commutators"
     licence = "CC BY-NC-SA 4.0"
     homepage = "https://www.vicos.si/resources/kolektorsdd/"
     folders = ("sdd", "kolektorsdd", "ksdd")

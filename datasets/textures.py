@@ -61,7 +61,7 @@ class Textures(Dataset):
 
     name = "textures"
     title = "Textures"
-    domain = "synthetic, for tests only"
+    domain = "for tests"
     licence = "Apache-2.0"
     variants = ("null",)
 
