@@ -21,6 +21,8 @@ codebook makes log phi infinite, as in any Gaussian mixture."""
 class Bridge(nn.Module):
     """Plan and drift of the bridge whose potential is a Gaussian mixture.
 
+    Exponents reach 1 / eps times a squared norm, where float32 has too few digits: they are computed in float64.
+
     Parameters
     ----------
     means, weights
@@ -36,21 +38,15 @@ class Bridge(nn.Module):
         self.eps = eps
         self.mean = nn.Parameter(means.clone())
         self.log_weight = nn.Parameter(weights.log())
-        self.raw_variance = nn.Parameter(torch.zeros_like(means))
+        self.log_variance = nn.Parameter(torch.zeros_like(means))
         self.register_buffer("samples", means.clone())
-
-    @property
-    def _variance(self) -> Tensor:
-        """S, (C, d), float64: exponents reach 1 / eps times a squared norm, where float32 has too few digits."""
-        bound = math.log(VARIANCE_RANGE)
-        return (bound * torch.tanh(self.raw_variance.double() / bound)).exp()
 
     @property
     def variance(self) -> Tensor:
         """S, (C, d), within a factor of `VARIANCE_RANGE` of 1."""
-        return self._variance.to(self.mean.dtype)
+        bound = math.log(VARIANCE_RANGE)
+        return self.log_variance.clamp(-bound, bound).exp()
 
-    @property
     def _log_weight(self) -> Tensor:
         return self.log_weight.double().log_softmax(0)
 
@@ -60,8 +56,8 @@ class Bridge(nn.Module):
         log alpha_c + (<x, S_c x> + 2 <mu_c, x>) / (2 eps)
         """
         x = x.double()
-        quadratic = x.square() @ self._variance.T + 2 * x @ self.mean.double().T
-        return self._log_weight + quadratic / (2 * self.eps)
+        quadratic = x.square() @ self.variance.double().T + 2 * x @ self.mean.double().T
+        return self._log_weight() + quadratic / (2 * self.eps)
 
     def log_normaliser(self, x: Tensor) -> Tensor:
         """log Z(x), of the integral of exp(<x, y> / eps) phi(y) over y (Eq. 13, derived): (B, d) -> (B,), float64."""
@@ -69,10 +65,12 @@ class Bridge(nn.Module):
 
     def log_densities(self, y: Tensor) -> Tensor:
         """log alpha_c N(y; mu_c, eps S_c) (Eq. 8): (B, d) -> (B, C), float64."""
-        y, mean, precision = y.double(), self.mean.double(), 1 / self._variance
-        distance = y.square() @ precision.T - 2 * y @ (precision * mean).T + (precision * mean.square()).sum(1)
-        log_det = y.shape[1] * math.log(2 * math.pi * self.eps) - precision.log().sum(1)
-        return self._log_weight - (distance / self.eps + log_det) / 2
+        log_variance = self.variance.double().log()
+        precision, y, mean = (-log_variance).exp(), y.double(), self.mean.double()
+        scaled = precision * mean
+        distance = y.square() @ precision.T - 2 * y @ scaled.T + (scaled * mean).sum(1)
+        log_det = y.shape[1] * math.log(2 * math.pi * self.eps) + log_variance.sum(1)
+        return self._log_weight() - (distance / self.eps + log_det) / 2
 
     def log_potential(self, y: Tensor) -> Tensor:
         """log phi(y) (Eq. 8): (B, d) -> (B,), float64."""
@@ -80,11 +78,12 @@ class Bridge(nn.Module):
 
     def nearest(self, y: Tensor) -> Tensor:
         """The component that most likely drew y, c* of Eq. 22: (B, d) -> (B,)."""
-        return self.log_densities(y).argmax(1)
+        with torch.no_grad():
+            return self.log_densities(y).argmax(1)
 
-    def mean_plan(self, x: Tensor) -> Tensor:
-        """E[y | x] under the plan (Eqs. 9, 10 and 12): (B, d) -> (B, d)."""
-        share = self.log_components(x).softmax(1).to(x.dtype)
+    def mean_plan(self, x: Tensor, components: Tensor | None = None) -> Tensor:
+        """E[y | x] under the plan (Eqs. 9, 10 and 12): (B, d) -> (B, d). `components`: `log_components` of x, if known."""
+        share = (self.log_components(x) if components is None else components).softmax(1).to(x.dtype)
         return share @ self.mean + (share @ self.variance) * x
 
     def sample_plan(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
@@ -104,11 +103,11 @@ class Bridge(nn.Module):
         At t = 0 these are the plan's weights.
         """
         left, dtype = 1 - t, z.dtype
-        z, mean, variance = z.double(), self.mean.double(), self._variance
+        z, mean, variance = z.double(), self.mean.double(), self.variance.double()
         width = t * variance + left  # (C, d)
         exponent = z.square() @ (variance / width).T + 2 * left * z @ (mean / width).T
         exponent = exponent - t * left * (mean.square() / width).sum(1)
-        log_share = self._log_weight - width.log().sum(1) / 2 + exponent / (2 * self.eps * left)
+        log_share = self._log_weight() - width.log().sum(1) / 2 + exponent / (2 * self.eps * left)
         share = log_share.softmax(1)
         target = (share @ (variance / width)) * z + left * (share @ (mean / width))
         return ((target - z) / left).to(dtype)

@@ -97,11 +97,11 @@ class DPDL(GradientMethod):
         self.bridges, self.heads = bridges, nn.ModuleDict(heads)
         return nn.ModuleList([*bridges, self.heads])
 
-    def _residual(self, x: Tensor, bridge: Bridge) -> Tensor:
+    def _residual(self, x: Tensor, components: Tensor, bridge: Bridge) -> Tensor:
         """(psi(x) - mu_c*) / sigma_c* as a map (Eq. 22), in units in which its entries are of order 1: (B, C, H, W)."""
         start = unit(x)
         if self.config.transport == "mean":
-            carried = bridge.mean_plan(start)
+            carried = bridge.mean_plan(start, components)
         elif self.config.transport == "sample":
             carried = bridge.sample_plan(start, self.generator)
         else:
@@ -110,11 +110,15 @@ class DPDL(GradientMethod):
         residual = (carried - bridge.mean[nearest]) / bridge.variance[nearest]
         return math.sqrt(residual.shape[1]) * residual.view_as(x)
 
-    def _scores(self, pyramid: Pyramid) -> dict[str, Tensor]:
+    def _components(self, pyramid: Pyramid) -> list[Tensor]:
+        """Log weights of the plan's components, (B, C) a scale."""
+        return [bridge.log_components(unit(x)) for x, bridge in zip(pyramid, self.bridges)]
+
+    def _scores(self, pyramid: Pyramid, components: list[Tensor]) -> dict[str, Tensor]:
         """Scores of each head, (B,)."""
         inputs = dict.fromkeys(self.heads, pyramid)
         if "residual" in inputs:
-            inputs["residual"] = [self._residual(x, bridge) for x, bridge in zip(pyramid, self.bridges)]
+            inputs["residual"] = [self._residual(*each) for each in zip(pyramid, components, self.bridges)]
         return {name: head(inputs[name]) for name, head in self.heads.items()}
 
     def _binary(self, scores: Tensor, positive: Tensor) -> Tensor:
@@ -123,9 +127,9 @@ class DPDL(GradientMethod):
             return self.deviation(scores, positive)
         return binary_focal(scores, positive, gamma=2.0 if self.config.loss == "focal" else 0.0)
 
-    def _prototype_loss(self, x: Tensor, anomalous: Tensor, bridge: Bridge) -> tuple[Tensor, Tensor]:
+    def _prototype_loss(self, components: Tensor, anomalous: Tensor, bridge: Bridge) -> tuple[Tensor, Tensor]:
         """L_DPL of the normals (Eq. 17) and of the anomalies (Eq. 18), times eps, so that they are of order 1."""
-        potential = bridge.eps * bridge.log_normaliser(unit(x))
+        potential = bridge.eps * components.logsumexp(1)
         target = bridge.eps * bridge.log_potential(bridge.samples).mean()
         normal = potential[~anomalous].mean()
         if self.config.bound == "hinge":
@@ -138,10 +142,11 @@ class DPDL(GradientMethod):
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """All terms of Eq. 23."""
         config, anomalous = self.config, batch.target != NORMAL
-        scores = self._scores(batch.pyramid)
+        components = self._components(batch.pyramid)
+        scores = self._scores(batch.pyramid, components)
         terms = {name: self._binary(score, anomalous ^ (name == "normal")) for name, score in scores.items()}
         if config.dpl:
-            pairs = [self._prototype_loss(x, anomalous, bridge) for x, bridge in zip(batch.pyramid, self.bridges)]
+            pairs = [self._prototype_loss(plan, anomalous, bridge) for plan, bridge in zip(components, self.bridges)]
             terms["dpl_normal"], terms["dpl_anomaly"] = (torch.stack(part).mean().float() for part in zip(*pairs))
         if config.dfl and config.dispersion:
             dispersed = [dispersion_loss(x.flatten(1), config.kappa) for x in batch.pyramid]
@@ -150,5 +155,5 @@ class DPDL(GradientMethod):
 
     def forward_score(self, pyramid: Pyramid) -> Tensor:
         """S_a + S_r - S_n (Sec. 4.4, Inference), shape (B,)."""
-        scores = self._scores(pyramid)
+        scores = self._scores(pyramid, self._components(pyramid))
         return torch.stack([-score if name == "normal" else score for name, score in scores.items()]).sum(0)

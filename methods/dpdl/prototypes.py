@@ -6,8 +6,10 @@ The paper initialises C prototypes from a vector-quantised codebook of normal fe
 from __future__ import annotations
 
 import warnings
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from sklearn.cluster import KMeans
 from torch import Tensor
@@ -31,12 +33,21 @@ def codebook(features: Tensor, count: int, generator: torch.Generator) -> tuple[
         (C', d) and (C',): cluster means and the share of the features in each, which sums to 1. C' is less than `count`,
         with a warning, where there are fewer distinct features.
     """
-    distinct = len(torch.unique(features, dim=0))
+    rows = features.cpu().numpy()
+    distinct = len({row.tobytes() for row in rows})
     if distinct < count:
         warnings.warn(f"{distinct} distinct normal features for {count} prototypes: {distinct} are used", stacklevel=2)
         count = distinct
     seed = int(torch.randint(2**31, (1,), generator=generator))
-    found = KMeans(count, n_init=1, random_state=seed).fit(features.cpu().numpy())
-    sizes = np.bincount(found.labels_, minlength=count)
-    means = torch.from_numpy(found.cluster_centers_[sizes > 0]).to(features)
-    return means, torch.from_numpy(sizes[sizes > 0] / sizes.sum()).to(features)
+    labels = KMeans(count, n_init=1, max_iter=100, random_state=seed).fit_predict(_rotated(rows))
+    member = (labels == np.unique(labels)[:, None]).astype(rows.dtype)  # (C', n)
+    sizes = member.sum(1, keepdims=True)
+    return torch.from_numpy(member / sizes @ rows).to(features), torch.from_numpy(sizes[:, 0] / len(rows)).to(features)
+
+
+def _rotated(rows: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.floating[Any]]:
+    """The same points in as few coordinates as hold them: n points differ in at most n directions, and d is larger."""
+    if rows.shape[1] <= rows.shape[0]:
+        return rows
+    values, vectors = np.linalg.eigh((rows @ rows.T).astype(np.float64))
+    return np.asarray(vectors * np.sqrt(values.clip(0)))
