@@ -195,6 +195,20 @@ def to_html(shown: Iterable[Table], *, percent: bool = False) -> str:
     return "\n".join(parts) + "\n"
 
 
+def html_document(title: str, body: str) -> str:
+    """A plain document around HTML tables."""
+    style = (
+        ":root{color-scheme:light dark}body{font:15px/1.5 system-ui,sans-serif;margin:2rem}"
+        "table{border-collapse:collapse;margin:1rem 0}th,td{padding:.2rem .7rem;text-align:right}"
+        "th[scope=row],caption{text-align:left}th[colspan]{text-align:center;padding-top:.8rem}"
+        "thead{border-bottom:2px solid}tbody{border-bottom:1px solid}"
+    )
+    return (
+        f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape_html(title)}</title>'
+        f"<style>{style}</style></head>\n<body>\n{body}\n</body></html>\n"
+    )
+
+
 def frame_to_markdown(frame: pd.DataFrame) -> str:
     """Any frame of short texts and numbers as a Markdown table."""
     heads = [escape_markdown(str(name)) for name in frame.columns]

@@ -104,7 +104,7 @@ DATASET_TITLES = {
 """The paper's data sets in its order."""
 
 
-def _in_order(names: Iterable[Any], order: Iterable[str]) -> list[str]:
+def in_order(names: Iterable[Any], order: Iterable[str]) -> list[str]:
     """`names` without repeats: those of `order` first, the rest (variants beside their method) by name."""
     places = {name: place for place, name in enumerate(order)}
     return sorted({str(name) for name in names}, key=lambda name: (places.get(name.split(" ")[0], len(places)), name))
@@ -115,7 +115,8 @@ def _block_title(setting: str, shots: int) -> str:
     return f"{setting} setting, {words} (M = {shots})"
 
 
-def _entry(line: Mapping[Any, Any]) -> Entry:
+def entry_of(line: Mapping[Any, Any]) -> Entry:
+    """A line of `aggregate.summary` as a cell of a table."""
     if not line["n"]:
         return Entry(None, expected=line["expected"])
     return Entry(
@@ -127,7 +128,8 @@ def _entry(line: Mapping[Any, Any]) -> Entry:
     )
 
 
-def _row_name(dataset: str, setting: str, kinds: int, classes: int, titles: Mapping[str, str]) -> str:
+def row_name(dataset: str, setting: str, kinds: int, classes: int, titles: Mapping[str, str]) -> str:
+    """What a row is called: the data set, and over how many kinds or classes it is a mean."""
     name = titles.get(dataset, dataset)
     if classes:
         return f"{name} (mean of {classes} classes)"
@@ -141,10 +143,10 @@ def _blocks(lines: pd.DataFrame, methods: list[str], titles: Mapping[str, str]) 
     for setting, shots in order.itertuples(index=False):
         group = lines[(lines["setting"] == setting) & (lines["shots"] == shots)]
         rows = []
-        for dataset in _in_order(group["dataset"], DATASET_TITLES):
+        for dataset in in_order(group["dataset"], DATASET_TITLES):
             cells = group[group["dataset"] == dataset]
-            name = _row_name(dataset, setting, int(cells["kinds"].max()), int(cells["classes"].max()), titles)
-            entries = {str(line["method"]): _entry(line) for line in cells.to_dict("records")}
+            name = row_name(dataset, setting, int(cells["kinds"].max()), int(cells["classes"].max()), titles)
+            entries = {str(line["method"]): entry_of(line) for line in cells.to_dict("records")}
             missing = Entry(None, expected=int(cells["expected"].max()))
             rows.append((name, tuple(entries.get(method, missing) for method in methods)))
         blocks.append(Block(_block_title(setting, shots), tuple(rows)))
@@ -163,7 +165,7 @@ def tables(frame: pd.DataFrame, metric: Metric = "auroc") -> list[Table]:
     """
     result = []
     for board, lines in summary(frame, metric).groupby("board"):
-        methods = _in_order(lines["method"], METHOD_TITLES)
+        methods = in_order(lines["method"], METHOD_TITLES)
         title = f"{METRIC_TITLES[metric]} (mean±std over seeds), preset {board}"
         notes = (_seeds_note(lines), *left_out(frame))
         result.append(Table(title, tuple(methods), _blocks(lines, methods, {}), notes))
@@ -196,12 +198,13 @@ def paper_table(frame: pd.DataFrame, number: int) -> list[Table]:
         return ablation_table(frame[frame["shots"] == 10], "dpdl", "Table 3 of the DPDL paper, rerun")
     result = []
     for board, part in lines.groupby("board"):
-        methods = _in_order(part["method"], METHOD_TITLES)
+        methods = in_order(part["method"], METHOD_TITLES)
         shown = tuple(METHOD_TITLES.get(method, method) for method in methods)
         setting = "general" if number == 1 else "hard"
         title = f"Table {number} of the DPDL paper, rerun: AUROC (mean±std), {setting} setting, preset {board}"
         blocks = _blocks(part, methods, DATASET_TITLES)
-        result.append(Table(title, shown, blocks, (_seeds_note(part), *left_out(frame)), "Dataset"))
+        notes = (_seeds_note(part), *left_out(frame[frame["setting"] == setting]))
+        result.append(Table(title, shown, blocks, notes, "Dataset"))
     return result
 
 
@@ -230,13 +233,13 @@ def ablation_table(frame: pd.DataFrame, method: str, heading: str = "Ablations")
     lines = ablation_lines(frame, method)
     result = []
     for board, part in lines.groupby("board"):
-        datasets = _in_order(part["dataset"], DATASET_TITLES)
+        datasets = in_order(part["dataset"], DATASET_TITLES)
         variants = sorted(part["variant"].unique(), key=lambda name: (name == "complete", name))
         blocks = []
         order = part[["setting", "shots"]].drop_duplicates().sort_values(["setting", "shots"], ascending=[True, False])
         for setting, shots in order.itertuples(index=False):
             group = part[(part["setting"] == setting) & (part["shots"] == shots)]
-            cells = {(line["variant"], line["dataset"]): _entry(line) for line in group.to_dict("records")}
+            cells = {(line["variant"], line["dataset"]): entry_of(line) for line in group.to_dict("records")}
             rows = tuple(
                 (variant, tuple(cells.get((variant, dataset), Entry(None)) for dataset in datasets))
                 for variant in variants

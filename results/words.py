@@ -14,48 +14,61 @@ def in_words(pairs: pd.DataFrame, matrices: dict[tuple[str, str, int], pd.DataFr
     paragraphs = []
     for row, part in pairs.groupby(["board", "dataset", "setting", "shots"]):
         paragraphs.append(_row_in_words(row, part))
-    for (board, setting, shots), matrix in matrices.items():
-        paragraphs.append(_matrix_in_words(f"{setting} setting, M = {shots}, preset {board}", matrix))
-    if not paragraphs:
+    if not paragraphs and all(matrix.shape[1] < 2 for matrix in matrices.values()):
         return ["One method alone: there is nothing to compare."]
+    enough = {key: matrix for key, matrix in matrices.items() if min(matrix.shape) > 1}
+    for (board, setting, shots), matrix in enough.items():
+        paragraphs.append(_matrix_in_words(f"{setting} setting, M = {shots}, preset {board}", matrix))
+    if matrices and not enough:
+        paragraphs.append(
+            "Over data sets nothing can be tested: ranks, Friedman's and Wilcoxon's tests need two methods with complete"
+            " results on two data sets."
+        )
     return paragraphs
 
 
 def _row_in_words(row: Any, part: pd.DataFrame) -> str:
     board, dataset, setting, shots = row
-    sure, noise = part[part["differs"]], part[~part["differs"]]
-    seeds = int(part["seeds"].min())
-    text = f"{dataset}, {setting} setting, M = {shots}, preset {board}: "
-    if len(part) == 1:
-        text += "the two methods differ by more than noise." if len(sure) else "the difference is noise."
-    elif sure.empty:
-        text += f"all {len(part)} differences are noise: no method is shown to be better than another."
-    elif noise.empty:
-        text += f"all {len(part)} differences exceed noise."
-    else:
-        text += f"{len(sure)} of {len(part)} differences exceed noise, {len(noise)} do not."
+    once, several = part[part["seeds"] == 1], part[part["seeds"] > 1]
+    sure, noise = several[several["differs"]], several[~several["differs"]]
+    text = f"{dataset}, {setting} setting, M = {shots}, preset {board}:"
+    if len(several) == 1:
+        text += " the two methods differ by more than noise." if len(sure) else " the difference is noise."
+    elif len(several) and sure.empty:
+        text += f" all {len(several)} differences are noise: no method is shown to be better than another."
+    elif len(several) and noise.empty:
+        text += f" all {len(several)} differences exceed noise."
+    elif len(several):
+        text += f" {len(sure)} of {len(several)} differences exceed noise, {len(noise)} do not."
     for line in sure.to_dict("records"):
-        first, second, sign = line["first"], line["second"], 1 if line["difference"] > 0 else -1
-        better, worse = (first, second) if sign > 0 else (second, first)
-        low, high = sorted((sign * line["low"], sign * line["high"]))
-        text += f" {better} is better than {worse} by {sign * line['difference']:.3f} [{low:.3f}, {high:.3f}]."
+        text += f" {_ahead(line, 'is better than')}."
     for line in noise.to_dict("records"):
         text += (
             f" {line['first']} and {line['second']} cannot be told apart"
             f" ({line['difference']:+.3f} [{line['low']:+.3f}, {line['high']:+.3f}])."
         )
-    half = float(((part["high"] - part["low"]) / 2).median())
-    if seeds == 1:
-        text += " There is one seed only, so nothing is known of the spread between trainings: run five."
-    else:
-        text += f" With {seeds} seeds, a difference below about {half:.3f} cannot be seen here."
+    if len(several):
+        half = float(((several["high"] - several["low"]) / 2).median())
+        text += f" With {int(several['seeds'].min())} seeds, a difference below about {half:.3f} cannot be seen here."
+    if len(once):
+        apart = once[once["differs"]].to_dict("records")
+        text += (
+            " One seed alone is no ground to call a method better: the spread between trainings is unknown (run five)."
+            + (" On it, beyond the noise of the images: " if apart else " On it, all differences are noise of the images")
+            + "; ".join(_ahead(line, "scores above") for line in apart) + "."
+        )  # fmt: skip
     return text
+
+
+def _ahead(line: dict[Any, Any], verb: str) -> str:
+    first, second, sign = line["first"], line["second"], 1 if line["difference"] > 0 else -1
+    better, worse = (first, second) if sign > 0 else (second, first)
+    low, high = sorted((sign * line["low"], sign * line["high"]))
+    return f"{better} {verb} {worse} by {sign * line['difference']:.3f} [{low:.3f}, {high:.3f}]"
 
 
 def _matrix_in_words(name: str, matrix: pd.DataFrame) -> str:
     n, k = matrix.shape
-    if k < 2 or n < 2:
-        return f"{name}, over data sets: {n} complete for {k} methods; tests over data sets need two of each."
     ranks = average_ranks(matrix)
     text = f"{name}, over {n} data sets: average ranks " + ", ".join(f"{m} {r:.2f}" for m, r in ranks.items()) + "."
     if k > 2:

@@ -11,7 +11,7 @@ import sys
 import click
 import typer
 
-from osad_bench.benchmark.cli import data, doctor, gate, methods, report, run, splits, study
+from osad_bench.benchmark.cli import data, doctor, gate, merge, methods, report, run, splits, study
 
 app = typer.Typer(
     name="osad-bench",
@@ -24,7 +24,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("run", epilog=run.EPILOG)(run.run)
-app.command("report")(report.report)
+app.command("report", epilog=report.EPILOG)(report.report)
+app.command("merge")(merge.merge)
 app.command("ablate", epilog=study.ABLATE_EPILOG)(study.ablate)
 app.command("sweep", epilog=study.SWEEP_EPILOG)(study.sweep)
 app.command("baseline")(gate.baseline)

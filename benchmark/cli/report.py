@@ -1,41 +1,206 @@
-"""`osad-bench report`: tables and plots of a folder of records, without torch."""
+"""`osad-bench report`: tables, statistics, figures and a page of a folder of records, without torch."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from osad_bench.results.aggregate import Metric
+    from osad_bench.results.tables import Table
+
+EPILOG = """[bold]Examples[/bold]
+
+  osad-bench report osad-results                               the table, and everything as files in osad-results
+
+  osad-bench report osad-results --table all --format tex --out paper
+
+  osad-bench report osad-results --compare published
+
+  osad-bench report osad-results --html page.html              one file to open, send or put on a server"""
+
+FORMATS = ("md", "tex", "csv", "html")
+BESIDE, DIFFERENCES = "Beside the published numbers", "Differences between methods"
+SLUGS = {BESIDE: "published", DIFFERENCES: "differences"}
+MANY = 3000
+"""Cells from which figures and tests of single images are made on demand only."""
 
 
 def report(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="Folder that `osad-bench run --out` wrote.")],
+    table: Annotated[
+        str | None, typer.Option(help="1, 2, 3 or all: the DPDL paper's tables; default: everything in one.")
+    ] = None,
+    formats: Annotated[
+        str, typer.Option("--format", help="md, tex, csv and html, separated by commas.")
+    ] = "md,tex,csv",
+    compare: Annotated[str | None, typer.Option(help="published: our numbers beside the DPDL paper's.")] = None,
+    html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write everything as one page.")] = None,
     out: Annotated[Path | None, typer.Option(help="Write the files here instead of into DIR.")] = None,
     metric: Annotated[str, typer.Option(help="auroc, average_precision or fpr95.")] = "auroc",
     percent: Annotated[bool, typer.Option("--percent", help="88.9 instead of 0.889.")] = False,
+    statistics: Annotated[
+        bool | None, typer.Option(help=f"Test differences between methods; default: up to {MANY} cells.")
+    ] = None,
+    figures: Annotated[bool, typer.Option(help="Draw figures as PDF and PNG.")] = True,
+    images: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="folder:PATH or csv:FILE to take the page's pictures from; may be repeated."),
+    ] = None,
+    data_root: Annotated[
+        Path | None, typer.Option(envvar="OSAD_BENCH_DATA", help="Folder of the data sets' original downloads.")
+    ] = None,
 ) -> None:
-    """Print the tables of DIR and write report.md, report.tex, report.csv and report.png."""
+    """Print the tables of DIR, say in words which differences are noise, and write both with figures to files.
+
+    Exit code: 0 written, 2 wrong usage or input.
+    """
     from typing import cast
 
     from rich.console import Console
 
     from osad_bench.benchmark.errors import InputError
-    from osad_bench.results.aggregate import Metric
-    from osad_bench.results.plots import seed_points
-    from osad_bench.results.render import to_csv, to_latex, to_markdown
+    from osad_bench.results.compare import compare_published, compared_for_print
+    from osad_bench.results.paired import differences
+    from osad_bench.results.ranking import dataset_means
+    from osad_bench.results.render import print_tables, to_csv
+    from osad_bench.results.scores import load_scores
     from osad_bench.results.store import load
-    from osad_bench.results.tables import METRIC_TITLES, print_summary, tables
+    from osad_bench.results.tables import METRIC_TITLES, paper_table, tables
+    from osad_bench.results.words import differences_for_print, in_words
 
-    if metric not in METRIC_TITLES:
-        raise InputError(f"--metric {metric}: expected one of {', '.join(METRIC_TITLES)}")
-    chosen = cast("Metric", metric)
+    wanted = [name.strip() for name in formats.split(",")]
+    for option, value, known in (
+        *(("format", name, FORMATS) for name in wanted),
+        ("metric", metric, tuple(METRIC_TITLES)),
+        ("table", table, (None, "1", "2", "3", "all")),
+        ("compare", compare, (None, "published")),
+    ):
+        if value not in known:
+            raise InputError(f"--{option} {value}: expected one of {', '.join(filter(None, known))}")
+    if table and metric != "auroc":
+        raise InputError(f"--table {table} has AUROCs as the paper does; leave --metric {metric} out, or --table")
+    chosen: Metric = cast("Metric", metric)
     frame = load(directory)
-    print_summary(frame, Console(), metric=chosen, percent=percent)
     target = out or directory
-    target.mkdir(parents=True, exist_ok=True)
-    shown = tables(frame, chosen)
-    (target / "report.md").write_text(to_markdown(shown, percent=percent), encoding="utf-8")
-    (target / "report.tex").write_text(to_latex(shown, percent=percent), encoding="utf-8")
-    (target / "report.csv").write_text(to_csv(frame, chosen), encoding="utf-8")
-    seed_points(frame, chosen).savefig(target / "report.png", dpi=150)
-    typer.echo(f"wrote {target}/report.md, .tex, .csv and .png", err=True)
+    done = frame[(frame["status"] == "ok") & (frame["part"] == "test")]
+    detailed = len(done) <= MANY
+    scores = load_scores(directory, done if detailed or statistics else done.head(0))
+
+    numbers = [1, 2, 3] if table == "all" else [int(table)] if table else []
+    papers = {f"table{number}": paper_table(frame, number) for number in numbers}
+    papers = papers or {"report": tables(frame, chosen)}
+    print_tables([one for shown in papers.values() for one in shown], Console(), percent=percent)
+
+    more: dict[str, pd.DataFrame] = {}
+    sentences: list[str] = []
+    if compare:
+        more[BESIDE] = comparison = compared_for_print(compare_published(frame))
+        _print_frame(comparison, "nothing here has a published counterpart")
+    if statistics or (statistics is None and detailed):
+        pairs = differences(frame, scores)
+        more[DIFFERENCES] = differences_for_print(pairs)
+        sentences = in_words(pairs, dataset_means(frame, chosen))
+        print("\n".join(sentences))
+    elif statistics is None:
+        typer.echo(f"{len(done)} cells: --statistics tests their differences all the same", err=True)
+
+    for name, shown in papers.items():
+        _write(target / name, shown, wanted, sentences, more, to_csv(frame, chosen) if "csv" in wanted else "", percent)
+    drawn = _draw(frame, scores, target / "figures", figures, html is not None)
+    if html is not None:
+        _write_page(html, directory, frame, scores, drawn, sentences, more, images or [], data_root)
+    extra = ", ".join([*(["figures"] if figures else []), *([str(html)] if html else [])])
+    typer.echo(f"wrote {', '.join(papers)} as {', '.join(wanted)}{f', {extra}' if extra else ''} to {target}", err=True)
+
+
+def _print_frame(frame: pd.DataFrame, otherwise: str) -> None:
+    from tabulate import tabulate
+
+    print(tabulate(frame, headers="keys", showindex=False, disable_numparse=True) if len(frame) else otherwise)
+
+
+def _write(
+    stem: Path, shown: list[Table], formats: list[str], sentences: list[str], more: dict[str, pd.DataFrame], csv: str,
+    percent: bool,
+) -> None:  # fmt: skip
+    """One table and what goes with it, in each format."""
+    from osad_bench.results import render
+
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    texts = {
+        "md": lambda: "\n".join(
+            [
+                render.to_markdown(shown, percent=percent),
+                *(["### In words\n", *(f"{render.escape_markdown(one)}\n" for one in sentences)] if sentences else []),
+                *(f"### {name}\n\n{render.frame_to_markdown(frame)}" for name, frame in more.items() if len(frame)),
+            ]
+        ),
+        "tex": lambda: "\n".join(
+            [
+                render.to_latex(shown, percent=percent),
+                *(render.frame_to_latex(frame, name) for name, frame in more.items() if len(frame)),
+            ]
+        ),
+        "html": lambda: render.html_document(
+            stem.name,
+            "\n".join(
+                [
+                    render.to_html(shown, percent=percent),
+                    *(f"<p>{render.escape_html(one)}</p>" for one in sentences),
+                    *(render.frame_to_html(frame, name) for name, frame in more.items() if len(frame)),
+                ]
+            ),
+        ),
+        "csv": lambda: csv,
+    }
+    for one in formats:
+        stem.with_name(f"{stem.name}.{one}").write_text(texts[one](), encoding="utf-8")
+    if "csv" in formats:
+        for name, frame in more.items():
+            frame.to_csv(stem.with_name(f"{stem.name}-{SLUGS[name]}.csv"), index=False, lineterminator="\n")
+
+
+def _draw(frame: pd.DataFrame, scores: pd.DataFrame, folder: Path, files: bool, page: bool) -> dict[str, Any]:
+    """Every figure, saved where `files` says so; caption to figure."""
+    if not (files or page):
+        return {}
+    from osad_bench.results.plots import all_figures, save
+
+    drawn = all_figures(frame, scores)
+    if files:
+        for name, (_, figure) in drawn.items():
+            save(figure, folder / name)
+    return dict(drawn.values())
+
+
+def _write_page(
+    path: Path, directory: Path, frame: pd.DataFrame, scores: pd.DataFrame, drawn: dict[str, Any], sentences: list[str],
+    more: dict[str, pd.DataFrame], images: list[str], data_root: Path | None,
+) -> None:  # fmt: skip
+    from osad_bench.benchmark.citations import citations
+    from osad_bench.benchmark.thumbnails import thumbnails
+    from osad_bench.results.page import render_page, worst_mistakes
+    from osad_bench.results.page.content import MOST_SCORED
+    from osad_bench.results.scores import load_scores
+
+    done = frame[(frame["status"] == "ok") & (frame["part"] == "test")]
+    order = done.sort_values(["seed", "setting", "dataset", "method"]).head(MOST_SCORED)
+    kept = set(order["key"])
+    scores = scores[scores["key"].isin(kept)] if len(scores) else load_scores(directory, order)
+    worst = worst_mistakes(scores).sort_values("share", ascending=False)
+    fingerprints = dict(zip(done["key"], done["fingerprint"]))
+    wanted = [(fingerprints[key], image) for key, image in zip(worst["key"], worst["image"])]
+    pictures, absent = thumbnails(frame, wanted, data_root, images)
+    for sentence in absent:
+        typer.echo(f"no pictures of {sentence}", err=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    page = render_page(
+        frame, scores, figures=drawn, sentences=sentences, more={name: one for name, one in more.items() if len(one)},
+        thumbnails=pictures, citations=citations(sorted(set(frame["method"]))),
+    )  # fmt: skip
+    path.write_text(page, encoding="utf-8")

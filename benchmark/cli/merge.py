@@ -1,0 +1,25 @@
+"""`osad-bench merge`: one store of several."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def merge(
+    sources: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Folders that `osad-bench run --out` wrote.")],
+    into: Annotated[Path, typer.Option(metavar="DIR", help="Folder to copy the records into.")],
+) -> int:
+    """Copy the records of several machines into one folder, and say where they disagree.
+
+    Exit code: 0 merged, 1 merged but the same cell has different results in two folders (the first stays), 2 wrong input.
+    """
+    from osad_bench.results.merge import merge as copy
+
+    copied, conflicts = copy(sources, into)
+    for conflict in conflicts:
+        print(f"conflict: {conflict.message} (kept {conflict.kept}, dropped {conflict.dropped})")
+    typer.echo(f"copied {copied} records into {into}, {len(conflicts)} conflicts", err=True)
+    return 1 if conflicts else 0

@@ -1,0 +1,88 @@
+"""Stores of several machines made one."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from osad_bench.results.record import Record
+from osad_bench.results.store import Store, StoreError
+
+SAME = 1e-6
+"""AUROCs closer than this are the same result: devices round differently."""
+
+
+@dataclass(frozen=True)
+class Conflict:
+    """A cell that two stores answer differently."""
+
+    key: str
+    kept: Path
+    dropped: Path
+    message: str
+
+
+def merge(sources: Sequence[Path | str], target: Path | str) -> tuple[int, list[Conflict]]:
+    """Copy the records of `sources`, with their scores, into `target`.
+
+    Copying the folders together by hand does the same, except that it cannot say where two of them disagree. Of two
+    records of one cell a finished one goes before a failed one, else the first stays.
+
+    Returns
+    -------
+    copied, conflicts
+        How many records were copied, and the cells that are finished in two stores with different results.
+
+    Raises
+    ------
+    StoreError
+        A source holds no records, or a record is damaged.
+    """
+    into, copied, conflicts = Store(target), 0, []
+    origin: dict[str, Path] = {}
+    for source in map(Path, sources):
+        store = Store(source)
+        keys = store.keys()
+        if not keys:
+            raise StoreError(f"no records in {source}: expected the folder that `osad-bench run --out` wrote")
+        for key in keys:
+            new = store.get(key)
+            if key in into:
+                old = into.get(key)
+                difference = _difference(old, new, into, store)
+                if difference:
+                    conflicts.append(Conflict(key, origin.get(key, into.root), source, f"{_name(new)}: {difference}"))
+                if old.status == "ok" or new.status == "failed":
+                    continue
+            origin[key] = source
+            into.put(new, store.scores(key) if new.status == "ok" else None)
+            copied += 1
+        for path in sorted(source.glob("ablations/*.json")):
+            (into.root / "ablations").mkdir(parents=True, exist_ok=True)
+            if not (into.root / "ablations" / path.name).exists():
+                shutil.copy2(path, into.root / "ablations" / path.name)
+    return copied, conflicts
+
+
+def _difference(old: Record, new: Record, old_store: Store, new_store: Store) -> str:
+    if old.metrics is None or new.metrics is None:
+        return ""
+    if abs(old.metrics.auroc - new.metrics.auroc) > SAME:
+        return f"AUROC {old.metrics.auroc:.6f} and {new.metrics.auroc:.6f}"
+    if not np.array_equal(old_store.scores(old.key).ids, new_store.scores(new.key).ids):
+        return "the same AUROC on other test images"
+    return ""
+
+
+def _name(record: Record) -> str:
+    protocol = record.cell.protocol
+    kind = f" ({protocol.known_kind})" if protocol.known_kind else ""
+    variant = f" [{record.variant}]" if record.variant else ""
+    return (
+        f"{record.cell.method}{variant} on {record.cell.dataset}, {protocol.setting}{kind}, M = {protocol.shots},"
+        f" seed {protocol.seed}"
+    )

@@ -1,0 +1,160 @@
+"""What the page shows, as plain values: the template and the script only lay it out."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+
+from osad_bench.results.aggregate import ROW, comparable, summary
+from osad_bench.results.page.mistakes import worst_mistakes
+from osad_bench.results.plots.style import dataset_title, method_title
+from osad_bench.results.tables import METHOD_TITLES, entry_of, in_order, row_name
+
+MOST_SCORED = 500
+"""Cells whose scores the page carries; of more, the first by table order."""
+
+
+def boards(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """The tables: one a board, a line a data set, setting and M, with the keys of the records behind each number."""
+    tests = comparable(frame)
+    tests["class_of"] = tests["dataset"].str.split("/").str[0]
+    keys = {name: list(part["key"]) for name, part in tests.groupby([*ROW, "method"])}
+    means = {
+        name: list(part["key"]) for name, part in tests.groupby(["board", "class_of", "setting", "shots", "method"])
+    }
+    result = []
+    for board, lines in summary(frame).groupby("board"):
+        methods = in_order(lines["method"], METHOD_TITLES)
+        order = lines[["setting", "shots", "dataset"]].drop_duplicates()
+        order = order.sort_values(["setting", "shots", "dataset"], ascending=[True, False, True])
+        rows = []
+        for setting, shots, dataset in order.itertuples(index=False):
+            cells = lines[(lines["dataset"] == dataset) & (lines["setting"] == setting) & (lines["shots"] == shots)]
+            found = {line["method"]: line for line in cells.to_dict("records")}
+            name = row_name(dataset, setting, int(cells["kinds"].max()), int(cells["classes"].max()), {})
+            entries = []
+            for method in methods:
+                if method not in found:
+                    entries.append({"text": "–", "value": "", "rank": 0, "keys": []})
+                    continue
+                entry = entry_of(found[method])
+                place = (board, dataset, setting, shots, method)
+                entries.append(
+                    {
+                        "text": entry.text(),
+                        "value": "" if entry.mean is None else f"{entry.mean:.6f}",
+                        "rank": entry.rank or 0,
+                        "keys": keys.get(place) or means.get(place, []),
+                    }
+                )
+            rows.append({"name": name, "setting": setting, "shots": shots, "entries": entries})
+        result.append({"title": board, "methods": [method_title(name) for name in methods], "rows": rows})
+    return result
+
+
+def as_svg(figure: Figure) -> str:
+    """The figure as a data address that ``<img>`` takes."""
+    stream = io.BytesIO()
+    with rc_context({"svg.fonttype": "path", "svg.hashsalt": "osad-bench"}):
+        figure.savefig(stream, format="svg", metadata={"Date": None})
+    return "data:image/svg+xml;base64," + base64.b64encode(stream.getvalue()).decode()
+
+
+def details(frame: pd.DataFrame, scores: pd.DataFrame, thumbnails: Mapping[tuple[str, str], str]) -> dict[str, Any]:
+    """Every record for the drill-down, with scores and worst mistakes of those in `scores`.
+
+    Image names and lists of images are stored once and referred to by number.
+    """
+    names: dict[str, int] = {}
+    groups: dict[tuple[Any, ...], int] = {}
+    images: list[dict[str, Any]] = []
+    scored: dict[str, dict[str, Any]] = {}
+    mistakes = dict(iter(worst_mistakes(scores).groupby("key")))
+    for key, cell in scores.groupby("key", sort=False):
+        ids = tuple(names.setdefault(name, len(names)) for name in cell["image"])
+        if ids not in groups:
+            groups[ids] = len(images)
+            kinds = sorted(set(cell["kind"]))
+            places = {kind: place for place, kind in enumerate(kinds)}
+            images.append(
+                {
+                    "ids": ids,
+                    "labels": cell["label"].tolist(),
+                    "kinds": kinds,
+                    "kind": [places[kind] for kind in cell["kind"]],
+                }
+            )
+        worst = mistakes.get(key)
+        scored[str(key)] = {
+            "images": groups[ids],
+            "scores": [float(f"{value:.5g}") for value in cell["score"]],
+            "worst": []
+            if worst is None
+            else [[int(p), round(float(s), 4)] for p, s in zip(worst["place"], worst["share"])],
+        }
+    used: dict[str, str] = {}
+    records = {}
+    for line in frame.to_dict("records"):
+        records[line["key"]] = {
+            "title": f"{method_title((line['method'] + ' ' + line['variant']).strip())} on {dataset_title(line['dataset'])}",
+            "protocol": f"{line['setting']} setting, M = {line['shots']}, seed {line['seed']}"
+            + (f", known kind {line['known_kind']}" if not pd.isna(line["known_kind"]) else ""),
+            "status": line["status"],
+            "error": line["error"] or "",
+            "values": [
+                [name, None if pd.isna(line[column]) else round(float(line[column]), 4)]
+                for name, column in (
+                    ("AUROC", "auroc"), ("average precision", "average_precision"), ("FPR at 95 % TPR", "fpr95"),
+                    ("seconds to fit", "fit_seconds"), ("seconds to score", "score_seconds"),
+                    ("peak memory, MB", "peak_memory_mb"), ("training normals", "train_normal"),
+                    ("training anomalies", "train_anomaly"), ("test normals", "test_normal"),
+                    ("test anomalies", "test_anomaly"), ("test images with a copy in training", "crossing_duplicates"),
+                )
+            ],
+            "kinds": {kind: round(value, 4) for kind, value in line["per_kind"].items()},
+            "config": json.dumps(line["config"], sort_keys=True, default=str),
+            "thumbs": line["fingerprint"],
+            **scored.get(line["key"], {}),
+        }  # fmt: skip
+    wanted = {(records[str(key)]["thumbs"], image) for key, part in mistakes.items() for image in part["image"]}
+    for (fingerprint, image), address in thumbnails.items():
+        if (fingerprint, image) in wanted:
+            used[f"{fingerprint[:16]}/{image}"] = address
+    return {"names": list(names), "images": images, "records": records, "thumbs": used}
+
+
+def provenance(frame: pd.DataFrame) -> pd.DataFrame:
+    """What made the records: one line a combination of versions, device and preset, with how many it made."""
+    lines = []
+    for line in frame.to_dict("records"):
+        source = line["provenance"]
+        lines.append(
+            {
+                "osad-bench": source.project_version,
+                "commit": source.commit or "",
+                "Python": source.python,
+                "device": source.device,
+                "deterministic": "yes" if source.deterministic else "no",
+                "packages": ", ".join(f"{name} {version}" for name, version in sorted(source.packages.items())),
+                "weights": ", ".join(f"{name} {digest[:12]}" for name, digest in sorted(source.weights.items())),
+                "preset": line["preset"],
+            }
+        )
+    table = pd.DataFrame(lines)
+    result: pd.DataFrame = table.groupby(list(table.columns), sort=False).size().rename("records").reset_index()
+    return result
+
+
+def presets(frame: pd.DataFrame) -> dict[str, str]:
+    """Each preset's complete settings as JSON."""
+    return {
+        str(name): json.dumps(part.iloc[0]["preset_config"], indent=1, sort_keys=True, default=str)
+        for name, part in frame.groupby("preset")
+    }

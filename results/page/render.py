@@ -1,0 +1,92 @@
+"""The page's HTML from its content."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timezone
+from importlib.resources import files
+
+import pandas as pd
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+from matplotlib.figure import Figure
+
+from osad_bench.results.aggregate import left_out
+from osad_bench.results.page import content
+
+CITATION = (
+    "DPDL: Distribution Prototype Diffusion Learning for Open-set Supervised Anomaly Detection.",
+    "osad-bench: the benchmark for open-set supervised anomaly detection in images; name its version and commit (below),"
+    " the preset, the seeds and the number of data sets.",
+)
+
+
+def for_script(value: object) -> Markup:
+    """JSON that may stand inside a ``<script>`` element whatever it holds."""
+    text = json.dumps(value, ensure_ascii=True, separators=(",", ":"))
+    return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
+
+
+def render_page(
+    frame: pd.DataFrame,
+    scores: pd.DataFrame,
+    *,
+    title: str = "osad-bench results",
+    figures: Mapping[str, Figure] | None = None,
+    sentences: Sequence[str] = (),
+    more: Mapping[str, pd.DataFrame] | None = None,
+    thumbnails: Mapping[tuple[str, str], str] | None = None,
+    citations: Sequence[str] = (),
+) -> str:
+    """One self-contained HTML file that needs no network.
+
+    Parameters
+    ----------
+    frame
+        As `osad_bench.results.load` returns it.
+    scores
+        As `osad_bench.results.scores.load_scores` returns it, of all cells or of some: others have no drill-down.
+    figures
+        Caption to figure.
+    sentences
+        The statistics in words.
+    more
+        Heading to a frame of short texts: further tables.
+    thumbnails
+        (fingerprint of the data set, image id) to a ``data:`` address of a small picture.
+    citations
+        What to cite besides this benchmark.
+    """
+    folder = files("osad_bench.results.page")
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    template = environment.from_string(folder.joinpath("page.html.jinja").read_text("utf-8"))
+    tests = frame[frame["part"] == "test"]
+    carried = scores["key"].nunique()
+    return template.render(
+        title=title,
+        style=Markup(folder.joinpath("page.css").read_text("utf-8")),
+        script=Markup(folder.joinpath("page.js").read_text("utf-8")),
+        made=datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
+        counts={
+            "records": len(frame),
+            "failed": int((frame["status"] == "failed").sum()),
+            "methods": tests["method"].nunique(),
+            "data sets": tests["dataset"].nunique(),
+            "splits": tests["split_digest"].nunique(),
+        },
+        carried=carried,
+        omitted=int((tests["status"] == "ok").sum()) - carried,
+        boards=content.boards(frame),
+        notes=left_out(frame),
+        sentences=sentences,
+        more={
+            name: {"columns": list(table.columns), "rows": table.astype(str).to_numpy().tolist()}
+            for name, table in (more or {}).items()
+        },
+        figures={caption: content.as_svg(figure) for caption, figure in (figures or {}).items()},
+        provenance=content.provenance(frame),
+        presets=content.presets(frame),
+        citations=[*CITATION, *citations],
+        data=for_script(content.details(tests, scores, thumbnails or {})),
+    )
