@@ -107,9 +107,9 @@ def details(frame: pd.DataFrame, scores: pd.DataFrame, thumbnails: Mapping[tuple
             "protocol": f"{line['setting']} setting, M = {line['shots']}, seed {line['seed']}"
             + (f", known kind {line['known_kind']}" if not pd.isna(line["known_kind"]) else ""),
             "status": line["status"],
-            "error": line["error"] or "",
+            "error": line["error"] if isinstance(line["error"], str) else "",
             "values": [
-                [name, None if pd.isna(line[column]) else round(float(line[column]), 4)]
+                [name, None if pd.isna(line[column]) else float(f"{line[column]:.4g}")]
                 for name, column in (
                     ("AUROC", "auroc"), ("average precision", "average_precision"), ("FPR at 95 % TPR", "fpr95"),
                     ("seconds to fit", "fit_seconds"), ("seconds to score", "score_seconds"),
@@ -138,7 +138,7 @@ def provenance(frame: pd.DataFrame) -> pd.DataFrame:
         lines.append(
             {
                 "osad-bench": source.project_version,
-                "commit": source.commit or "",
+                "commit": (source.commit or "")[:12] + "+" * (source.commit or "").endswith("+"),
                 "Python": source.python,
                 "device": source.device,
                 "deterministic": "yes" if source.deterministic else "no",

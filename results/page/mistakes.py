@@ -30,6 +30,7 @@ def worst_mistakes(scores: pd.DataFrame, count: int = WORST) -> pd.DataFrame:
         above, below = placements(labels, cell["score"])
         share = np.empty(len(cell))
         share[labels == 1], share[labels == 0] = 1 - above, 1 - below
+        share = share.round(12)  # equal shares stay in the split's order
         order = np.argsort(-share, kind="stable")[:count]
         order = order[share[order] > 0]
         parts.append(cell.iloc[order].assign(place=order, share=share[order]))

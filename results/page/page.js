@@ -105,8 +105,8 @@ function facts(record) {
   return table;
 }
 
-const width = 320, height = 210, margin = 28;
-function frame(label, x, y) {
+const height = 210, margin = 28;
+function frame(label, x, y, width) {
   const svg = draw("svg", { width, height, role: "img", "aria-label": label });
   svg.append(
     draw("path", { d: `M${margin} 8V${height - margin}H${width - 8}`, fill: "none", stroke: "var(--faint)" }),
@@ -115,16 +115,17 @@ function frame(label, x, y) {
   return svg;
 }
 function histogram(record) {
-  const { labels } = data.images[record.images];
-  const low = Math.min(...record.scores), high = Math.max(...record.scores), bins = 30, step = (high - low) / bins || 1;
+  const { labels } = data.images[record.images], width = 330;
+  const sorted = Float64Array.from(record.scores).sort(), at = (share) => sorted[Math.round(share * (sorted.length - 1))];
+  const low = at(0.01), high = at(0.95), bins = 30, step = (high - low) / bins || 1;  /* few far scores would squeeze the rest */
   const counts = [new Array(bins).fill(0), new Array(bins).fill(0)], totals = [0, 0];
   record.scores.forEach((score, place) => {
-    counts[labels[place]][Math.min(bins - 1, Math.floor((score - low) / step))] += 1;
+    counts[labels[place]][Math.max(0, Math.min(bins - 1, Math.floor((score - low) / step)))] += 1;
     totals[labels[place]] += 1;
   });
   const shares = counts.map((one, label) => one.map((count) => count / (totals[label] || 1)));
   const most = Math.max(...shares.flat());
-  const svg = frame(`Histogram of ${totals[0]} normal and ${totals[1]} anomalous scores`, `score, ${low.toPrecision(3)} to ${high.toPrecision(3)}`, "share");
+  const svg = frame(`Histogram of ${totals[0]} normal and ${totals[1]} anomalous scores`, `score, ${low.toPrecision(3)} to ${high.toPrecision(3)}, beyond at the ends`, "share", width);
   const bar = (width - margin - 8) / bins, tall = height - margin - 12;
   shares.forEach((one, label) => one.forEach((share, bin) => share && svg.append(draw("rect", {
     x: margin + bin * bar + (label ? bar / 2 : 0), y: height - margin - tall * share / most, width: bar / 2, height: tall * share / most,
@@ -143,7 +144,7 @@ function roc(record) {
     if (index + 1 === order.length || record.scores[order[index + 1]] !== record.scores[place])
       path += `L${(x0 + side * fp / negatives).toFixed(1)} ${(y0 - side * tp / positives).toFixed(1)}`;
   });
-  const svg = frame("ROC curve", "false positive rate", "true positive rate");
+  const svg = frame("ROC curve", "false positive rate", "true positive rate", margin + side + 8);
   svg.append(draw("path", { d: `M${x0} ${y0}L${x0 + side} ${y0 - side}`, stroke: "var(--line)", "stroke-dasharray": "3 3" }),
     draw("path", { d: path, fill: "none", stroke: "var(--link)", "stroke-width": 2 }));
   return svg;

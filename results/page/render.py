@@ -24,7 +24,7 @@ CITATION = (
 
 def for_script(value: object) -> Markup:
     """JSON that may stand inside a ``<script>`` element whatever it holds."""
-    text = json.dumps(value, ensure_ascii=True, separators=(",", ":"))
+    text = json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
     return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
 
 

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from osad_bench.results.aggregate import ROW, comparable, summary
-from osad_bench.results.plots.style import SMALL, method_title, panels, row_title, styles
+from osad_bench.results.plots.style import SMALL, method_title, panels, row_title, styles, widen
 
 
 def cost_lines(frame: pd.DataFrame) -> pd.DataFrame:
@@ -42,7 +42,8 @@ def auc_against_cost(frame: pd.DataFrame) -> Figure:
             )  # fmt: skip
         one.set_xscale("log")
         low, high = part["seconds"].clip(lower=1e-3).min(), part["seconds"].clip(lower=1e-3).max()
-        one.set_xlim(low / 2, high * 2)
+        one.set_xlim(low / 3, high * 3)
+        widen(one)
         one.xaxis.set_major_locator(LogLocator(10, subs=(1.0,) if high / low > 30 else (1.0, 2.0, 5.0)))
         one.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         one.xaxis.set_minor_formatter(NullFormatter())

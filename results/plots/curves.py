@@ -68,9 +68,15 @@ def learning_curves(frame: pd.DataFrame) -> Figure:
                 np.arange(1, longest + 1), np.nanmean(padded, axis=0), color=look.colour, linestyle=look.line,
                 linewidth=1.4, label=name.replace("_", " "),
             )  # fmt: skip
+        largest = sorted(max(map(abs, curve[name])) for curve in part["curve"] for name in curve)
+        if largest[-1] > 8 * max(1.0, largest[len(largest) // 2]):  # one term would flatten all others
+            one.set_yscale("symlog", linthresh=1)
         one.set_title(f"{method_title(str(method))}\n{row_title(row)}", fontsize=SMALL - 0.5)
         one.set_xlabel("epoch", fontsize=SMALL)
         if place % 3 == 0:
             one.set_ylabel("training loss", fontsize=SMALL)
-        one.legend(fontsize=SMALL - 1, frameon=False)
+        one.legend(
+            fontsize=SMALL - 1, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.25), ncols=2,
+            columnspacing=1, handlelength=2.2,
+        )  # fmt: skip
     return figure

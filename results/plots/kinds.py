@@ -67,13 +67,13 @@ def score_histograms(frame: pd.DataFrame, scores: pd.DataFrame) -> Figure:
     """Scores of normals, seen and unseen kinds, all seeds together, a panel a method and row.
 
     Each cell's scores are measured in standard deviations of its own test normals from their mean, so that seeds and
-    methods can share an axis; values beyond -4 and 10 are counted in the outermost bins.
+    methods can share an axis; of scores beyond 10 the share is printed.
     """
     tests = comparable(frame)
     tests = tests[tests["key"].isin(scores["key"].unique())]
     normal = scores[scores["label"] == 0].groupby("key")["score"]
     centre, spread = scores["key"].map(normal.mean()), scores["key"].map(normal.std()).replace(0, 1)
-    units = scores.assign(unit=((scores["score"] - centre) / spread).clip(-4, 9.999))
+    units = scores.assign(unit=((scores["score"] - centre) / spread).clip(lower=-4))
     groups = list(tests.groupby([*ROW, "method"]))
     figure, axes = panels(len(groups), 2.3, 2.0)
     bins = [float(edge) for edge in np.linspace(-4, 10, 43)]
@@ -83,11 +83,18 @@ def score_histograms(frame: pd.DataFrame, scores: pd.DataFrame) -> Figure:
         for part, (colour, line, name) in LOOKS.items():
             values = mine.loc[mine["part"] == part, "unit"]
             if len(values):
+                weights = np.full(len(values), 1 / len(values))
                 *_, patches = cast("tuple[Any, Any, Any]", one.hist(
-                    values, bins=bins, density=True, histtype="stepfilled" if part == "normal" else "step",
+                    values, bins=bins, weights=weights, histtype="stepfilled" if part == "normal" else "step",
                     color=colour, alpha=0.35 if part == "normal" else 1, linestyle=line, linewidth=1.2, label=name,
                 ))  # fmt: skip
                 used.setdefault(name, patches[0])
+                beyond = float((values > bins[-1]).mean())
+                if beyond >= 0.005:
+                    one.annotate(
+                        f"{beyond:.0%} beyond \u2192", (1, 0.9 - 0.13 * list(LOOKS).index(part)),
+                        xycoords="axes fraction", ha="right", fontsize=SMALL - 1, color=colour,
+                    )  # fmt: skip
         board, dataset, setting, shots = row
         one.set_title(
             f"{method_title(str(method))}\n{dataset_title(dataset)}, {setting}, M = {shots}\n{board}",
@@ -96,7 +103,7 @@ def score_histograms(frame: pd.DataFrame, scores: pd.DataFrame) -> Figure:
         one.set_yticks([])
         one.set_xlabel("score (std of normals)", fontsize=SMALL - 0.5)
         if place % 3 == 0:
-            one.set_ylabel("density", fontsize=SMALL)
+            one.set_ylabel("share", fontsize=SMALL)
     if used:
         figure.legend(
             list(used.values()), list(used), loc="outside lower center", ncols=3, fontsize=SMALL, frameon=False

@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from osad_bench.results.aggregate import Metric, per_seed
-from osad_bench.results.plots.style import SMALL, method_title, panels, row_title, styles
+from osad_bench.results.plots.style import SMALL, method_title, panels, row_title, styles, widen
 from osad_bench.results.tables import METRIC_TITLES
 
 
@@ -32,4 +32,5 @@ def seed_points(frame: pd.DataFrame, metric: Metric = "auroc") -> Figure:
         if place % 3 == 0:
             one.set_ylabel(METRIC_TITLES[metric], fontsize=SMALL)
         one.grid(axis="x", visible=False)
+        widen(one)
     return figure

@@ -67,6 +67,13 @@ def tidy(axes: Axes) -> None:
     axes.set_axisbelow(True)
 
 
+def widen(axes: Axes, least: float = 0.03) -> None:
+    """Show at least this much of the y axis: a spread of 0.0001 should not fill a panel."""
+    low, high = axes.get_ylim()
+    if high - low < least:
+        axes.set_ylim((low + high - least) / 2, (low + high + least) / 2)
+
+
 def method_title(name: str) -> str:
     """``DPDL prototypes=16`` for ``dpdl prototypes=16``."""
     plain, space, rest = name.partition(" ")

@@ -115,3 +115,9 @@ def records(tmp_path: Path) -> Records:
 @pytest.fixture
 def make_records() -> Callable[[Path], Records]:
     return Records
+
+
+@pytest.fixture(scope="session")
+def records_at() -> type[Records]:
+    """The factory itself, for stores that several tests of a module share."""
+    return Records
