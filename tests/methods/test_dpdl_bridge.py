@@ -1,0 +1,158 @@
+"""The bridge against quadrature, finite differences, high precision and its own SDE; never against its own output."""
+
+from __future__ import annotations
+
+import math
+
+import mpmath
+import numpy as np
+import pytest
+import torch
+from scipy.integrate import dblquad
+from scipy.stats import multivariate_normal
+
+from osad_bench.methods.dpdl.bridge import VARIANCE_RANGE, Bridge
+
+EPS = 0.5
+REACH = 12.0
+
+
+def draw(seed: int, components: int = 3, size: int = 2, eps: float = EPS, scale: float = 1.0) -> Bridge:
+    """A random bridge in float64."""
+    generator = np.random.default_rng(seed)
+    weights = torch.from_numpy(generator.dirichlet(np.full(components, 3.0)))
+    bridge = Bridge(torch.from_numpy(scale * generator.normal(size=(components, size))), weights, eps).double()
+    bridge.log_variance.data = torch.from_numpy(generator.normal(0, 0.5, (components, size)))
+    return bridge
+
+
+def potential(bridge: Bridge):
+    """phi as SciPy has it."""
+    parts = [
+        (math.exp(weight), multivariate_normal(mean, np.diag(bridge.eps * variance)))
+        for weight, mean, variance in zip(
+            bridge.log_weight.log_softmax(0).tolist(), bridge.mean.detach().numpy(), bridge.variance.detach().numpy()
+        )
+    ]
+    return lambda y: sum(weight * part.pdf(y) for weight, part in parts)
+
+
+def integral(function) -> float:
+    return dblquad(lambda b, a: function(np.array([a, b])), -REACH, REACH, -REACH, REACH, epsabs=1e-9, epsrel=1e-9)[0]
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_normaliser_and_mean_are_those_of_quadrature(seed):
+    bridge = draw(seed)
+    phi, x = potential(bridge), np.random.default_rng(seed + 10).normal(size=2) * 0.7
+    density = lambda y: math.exp(x @ y / EPS) * phi(y)  # noqa: E731
+    total = integral(density)
+    point = torch.from_numpy(x)[None]
+    assert bridge.log_normaliser(point).item() == pytest.approx(math.log(total), abs=1e-6)
+    expected = [integral(lambda y, i=i: y[i] * density(y)) / total for i in (0, 1)]
+    np.testing.assert_allclose(bridge.mean_plan(point)[0].detach(), expected, atol=1e-5)
+
+
+def test_potential_is_scipys_mixture():
+    bridge, y = draw(3, components=4, size=5), np.random.default_rng(0).normal(size=(6, 5))
+    expected = np.log([potential(bridge)(one) for one in y])
+    np.testing.assert_allclose(bridge.log_potential(torch.from_numpy(y)).detach(), expected, rtol=1e-10)
+
+
+@pytest.mark.parametrize("time", [0.0, 0.4, 0.9])
+def test_drift_is_the_gradient_of_the_heat_flow_of_the_adjusted_potential(time):
+    """g(z, t) = eps grad_z log of the integral of N(y; z, (1-t) eps) exp(|y|^2 / (2 eps)) phi(y), by quadrature."""
+    bridge = draw(1)
+    bridge.log_variance.data.clamp_(max=-0.1)  # the integrand falls off only for S < 1 / t
+    phi, z, width = potential(bridge), np.array([0.3, -0.5]), 1 - time
+
+    def shifted(y: np.ndarray) -> float:
+        return math.exp((y @ y - (y - z) @ (y - z) / width) / (2 * EPS)) * phi(y)
+
+    total = integral(shifted)
+    expected = [integral(lambda y, i=i: (y[i] - z[i]) / width * shifted(y)) / total for i in (0, 1)]
+    found = bridge.drift(torch.from_numpy(z)[None], time)[0].detach()
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+def test_at_time_zero_the_drift_leads_to_the_plans_mean():
+    bridge, x = draw(2, size=4), torch.randn(3, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(bridge.drift(x, 0.0), bridge.mean_plan(x) - x)
+
+
+def test_draws_and_the_sde_have_the_plans_distribution():
+    bridge = draw(4, components=3, scale=0.6)
+    bridge.log_variance.data *= 0.5
+    count, x = 20_000, torch.tensor([[0.4, -0.3]], dtype=torch.float64)
+    many = x.expand(count, 2)
+    share = bridge.log_components(x).softmax(1)[0].detach()
+    means = (bridge.mean + bridge.variance * x).detach()
+    mean = share @ means
+    covariance = torch.diag(share @ (EPS * bridge.variance.detach()))
+    covariance += torch.einsum("c,ci,cj->ij", share, means - mean, means - mean)
+    torch.testing.assert_close(bridge.mean_plan(x)[0].detach(), mean)
+    draws = bridge.sample_plan(many, torch.Generator().manual_seed(0)).detach()
+    ends = bridge.run_sde(many, 200, torch.Generator().manual_seed(1)).detach()
+    spread = covariance.diagonal().sqrt().max().item()
+    for found, bias in ((draws, 0.0), (ends, 0.01)):  # Euler's error is of order 1 / steps
+        torch.testing.assert_close(found.mean(0), mean, atol=4 * spread / math.sqrt(count) + bias, rtol=0)
+        torch.testing.assert_close(found.T.cov(), covariance, atol=0.03 * spread**2 + bias, rtol=0)
+
+
+def test_precise_at_the_size_and_regularisation_of_the_paper():
+    """d = 1e5, eps = 1e-3, float32 features, not normalised: against mpmath with 60 digits."""
+    size, components, eps = 100_000, 3, 1e-3
+    generator = torch.Generator().manual_seed(0)
+    means = 0.3 * torch.randn(components, size, generator=generator)
+    bridge = Bridge(means, torch.tensor([0.2, 0.5, 0.3]), eps)
+    bridge.log_variance.data = 0.1 * torch.randn(components, size, generator=generator)
+    # Between the first two components to the last digit that float32 features have, so that the weights are not 0 and 1.
+    x = torch.randn(1, size, generator=generator)
+    variance = bridge.variance.detach()
+    with mpmath.workdps(60):
+        exact = [mpmath.mpf(float(v)) for v in x[0]]
+
+        def log_component(c: int) -> mpmath.mpf:
+            total = mpmath.fsum(
+                xi * (xi * mpmath.mpf(float(s)) + 2 * mpmath.mpf(float(m)))
+                for xi, s, m in zip(exact, variance[c], bridge.mean.detach()[c])
+            )
+            return bridge_log_weight[c] + total / (2 * mpmath.mpf(eps))
+
+        bridge_log_weight = [mpmath.mpf(v) for v in bridge.log_weight.double().log_softmax(0).tolist()]
+        logs = [log_component(c) for c in range(components)]
+        top = max(logs)
+        log_z = top + mpmath.log(mpmath.fsum(mpmath.exp(one - top) for one in logs))
+        found = bridge.log_components(x)[0].tolist()
+        assert max(abs(mpmath.mpf(f) - e) for f, e in zip(found, logs)) < 1e-4, "absolute: what the softmax sees"
+        assert abs(mpmath.mpf(bridge.log_normaliser(x).item()) / log_z - 1) < 1e-6
+    assert abs(found[0]) > 1e5, "the case is to be a hard one"
+
+
+def test_gradients_are_those_of_finite_differences_and_finite_at_the_papers_size():
+    bridge = draw(5, components=3, size=4)
+    x = torch.randn(3, 4, dtype=torch.float64, requires_grad=True, generator=torch.Generator().manual_seed(0))
+    for function in (bridge.log_normaliser, bridge.mean_plan, bridge.log_potential, lambda z: bridge.drift(z, 0.3)):
+        assert torch.autograd.gradcheck(function, x)
+    generator = torch.Generator().manual_seed(0)
+    big = Bridge(torch.randn(4, 100_000, generator=generator), torch.full((4,), 0.25), 1e-3)
+    far = torch.randn(2, 100_000, generator=generator, requires_grad=True)
+    (big.log_normaliser(far).mean() + big.mean_plan(far).square().mean() - big.log_potential(far).mean()).backward()
+    assert far.grad is not None
+    assert torch.isfinite(far.grad).all()
+    assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in big.parameters())
+
+
+def test_nearest_is_the_most_responsible_component():
+    bridge, y = draw(6, components=4, size=3), np.random.default_rng(0).normal(size=(20, 3))
+    weights = bridge.log_weight.softmax(0).tolist()
+    parts = zip(weights, bridge.mean.detach().numpy(), bridge.variance.detach().numpy())
+    density = [w * multivariate_normal(m, np.diag(EPS * s)).pdf(y) for w, m, s in parts]
+    assert bridge.nearest(torch.from_numpy(y)).tolist() == np.argmax(density, 0).tolist()
+
+
+def test_variances_stay_within_their_range():
+    bridge = draw(0)
+    bridge.log_variance.data = torch.tensor([[-50.0, 50.0]] * 3, dtype=torch.float64)
+    assert bridge.variance.min().item() == pytest.approx(1 / VARIANCE_RANGE)
+    assert bridge.variance.max().item() == pytest.approx(VARIANCE_RANGE)

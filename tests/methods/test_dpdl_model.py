@@ -1,0 +1,174 @@
+"""DPDL's parts other than the bridge, and the whole: losses against NumPy, switches, bounds, learning."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+from scipy.special import logsumexp
+
+from osad_bench.methods.base import Batch
+from osad_bench.methods.dpdl.dispersion import dispersion_loss
+from osad_bench.methods.dpdl.model import DPDL, unit
+from osad_bench.methods.dpdl.prototypes import codebook
+
+SMALL = {"prototypes": 4, "eps": 0.05}
+
+
+def gen(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def test_dispersion_is_the_formula_in_numpy():
+    x, kappa = np.random.default_rng(0).normal(size=(7, 11)), 10.0
+    unit_x = x / np.linalg.norm(x, axis=1, keepdims=True)
+    expected = np.mean([
+        logsumexp([kappa * unit_x[i] @ unit_x[j] for j in range(7) if j != i]) - math.log(6) for i in range(7)
+    ])  # fmt: skip
+    assert dispersion_loss(torch.from_numpy(x), kappa).item() == pytest.approx(expected, rel=1e-12)
+
+
+def test_dispersion_lies_between_minus_and_plus_kappa_and_gradchecks():
+    same, opposite = torch.ones(4, 3), torch.tensor([[1.0, 0], [-1, 0]])
+    assert dispersion_loss(same, 10.0).item() == pytest.approx(10, rel=1e-5)
+    assert dispersion_loss(opposite, 10.0).item() == pytest.approx(-10, rel=1e-5)
+    x = torch.randn(4, 3, dtype=torch.float64, generator=gen(), requires_grad=True)
+    assert torch.autograd.gradcheck(lambda z: dispersion_loss(z, 3.0), x)
+
+
+@pytest.mark.parametrize("size", [3, 400])
+def test_the_codebook_holds_the_means_and_shares_of_separated_clusters(size):
+    centres = 20 * torch.randn(4, size, generator=gen(1))
+    rows = torch.cat(
+        [centre + 0.1 * torch.randn(n, size, generator=gen(n)) for centre, n in zip(centres, (10, 20, 30, 40))]
+    )
+    # One start can put two centres into one cluster; the best of a few cannot with so clear a case.
+    found = [codebook(rows, 4, gen(seed)) for seed in range(5)]
+    means, shares = min(found, key=lambda pair: torch.cdist(rows, pair[0]).min(1).values.sum().item())
+    order = shares.argsort()
+    torch.testing.assert_close(shares[order], torch.tensor([0.1, 0.2, 0.3, 0.4]))
+    torch.testing.assert_close(means[order], centres, atol=0.2, rtol=0)
+
+
+def test_fewer_distinct_features_than_prototypes_shrink_the_codebook_with_a_warning():
+    rows = torch.randn(3, 5, generator=gen()).repeat(4, 1)
+    with pytest.warns(UserWarning, match="3 distinct normal features for 8 prototypes"):
+        means, shares = codebook(rows, 8, gen())
+    assert means.shape == (3, 5)
+    torch.testing.assert_close(shares, torch.full((3,), 1 / 3))
+
+
+def fitted(train, context, config=None, shift: float = 2.0, **schedule) -> DPDL:
+    method = DPDL(DPDL.Config(**SMALL | (config or {})))
+    method.fit(train(shift=shift), context(**schedule))
+    return method
+
+
+def test_prototype_losses_are_equations_16_to_18_in_numpy(train, context, pyramid):
+    method = fitted(train, context, {"bound": "none"})
+    maps, target = pyramid(6, 9), torch.tensor([0, 0, 0, 1, 1, 2])
+    terms = method.loss(Batch(maps, target))
+    normal, anomalous = [], []
+    for x, bridge in zip(maps, method.bridges):
+        flat = x.flatten(1).double().numpy()
+        flat /= np.linalg.norm(flat, axis=1, keepdims=True)
+        weight = bridge.log_weight.detach().double().log_softmax(0).numpy()
+        mean, var = bridge.mean.detach().double().numpy(), bridge.variance.detach().double().numpy()
+        eps = bridge.eps
+        log_z = logsumexp(weight + (flat**2 @ var.T + 2 * flat @ mean.T) / (2 * eps), axis=1)
+        samples = bridge.samples.double().numpy()
+        log_phi = logsumexp(
+            [w + stats.multivariate_normal(m, np.diag(eps * v)).logpdf(samples) for w, m, v in zip(weight, mean, var)],
+            axis=0,
+        )
+        normal.append(eps * (log_z[:3].mean() - log_phi.mean()))
+        anomalous.append(eps * (log_phi.mean() - log_z[3:].mean()))
+    assert terms["dpl_normal"].item() == pytest.approx(np.mean(normal), rel=1e-5, abs=1e-6)
+    assert terms["dpl_anomaly"].item() == pytest.approx(np.mean(anomalous), rel=1e-5, abs=1e-6)
+
+
+def test_without_a_bound_the_sum_falls_without_limit_and_the_hinge_stops_it(train, context, pyramid):
+    """The prototype terms cancel in Eq. 23: scaling the means alone takes mean_n log Z - mean_a log Z anywhere."""
+    maps, target = pyramid(6, 9), torch.tensor([0, 0, 0, 1, 1, 2])
+    totals: dict[str, list[float]] = {}
+    for bound in ("none", "hinge"):
+        method = fitted(train, context, {"bound": bound})
+        for size in (1.0, 1e3, 1e6):
+            with torch.no_grad():
+                for x, bridge in zip(maps, method.bridges):
+                    direction = unit(x)[3:].mean(0) - unit(x)[:3].mean(0)
+                    bridge.mean.copy_(size * direction.expand_as(bridge.mean))
+            terms = method.loss(Batch(maps, target))
+            totals.setdefault(bound, []).append((terms["dpl_normal"] + terms["dpl_anomaly"]).item())
+    assert totals["none"][2] < totals["none"][1] < totals["none"][0] - 10
+    assert totals["hinge"][2] > totals["hinge"][0], "the normals' term, with its samples, answers"
+
+
+@pytest.mark.parametrize("transport", ["mean", "sample", "sde"])
+def test_every_transport_trains_and_separates(train, context, pyramid, transport):
+    method = fitted(train, context, {"transport": transport, "steps": 5}, epochs=10, steps=20, lr=0.02)
+    normal, anomalous = method.score(pyramid(40, 20)), method.score(pyramid(40, 21, 2.0))
+    assert stats.mannwhitneyu(anomalous, normal).statistic / 1600 > 0.95
+
+
+@pytest.mark.parametrize("loss", ["deviation", "bce", "focal"])
+def test_every_binary_loss_trains_and_separates(train, context, pyramid, loss):
+    method = fitted(train, context, {"loss": loss}, epochs=10, steps=20, lr=0.02)
+    normal, anomalous = method.score(pyramid(40, 20)), method.score(pyramid(40, 21, 2.0))
+    assert stats.mannwhitneyu(anomalous, normal).statistic / 1600 > 0.95
+
+
+def test_each_ablation_takes_away_its_term_alone(train, context, pyramid):
+    maps, target = pyramid(6, 9), torch.tensor([0, 0, 0, 1, 1, 2])
+    whole = set(fitted(train, context).loss(Batch(maps, target)))
+    assert whole == {"anomaly", "normal", "residual", "dpl_normal", "dpl_anomaly", "dfl"}
+    gone = {
+        "without DPL": {"dpl_normal", "dpl_anomaly"},
+        "without DFL": {"dfl"},
+        "without M_n": {"normal"},
+        "without M_a": {"anomaly"},
+        "without M_r": {"residual"},
+    }
+    assert gone.keys() == DPDL.ablations.keys()
+    for name, changes in DPDL.ablations.items():
+        method = fitted(train, context, changes)
+        assert whole - set(method.loss(Batch(maps, target))) == gone[name]
+        assert torch.isfinite(method.score(maps)).all()
+
+
+def test_the_score_is_anomaly_plus_residual_minus_normality(train, context, pyramid):
+    method, maps = fitted(train, context), pyramid(4, 3)
+    with torch.no_grad():
+        parts = method._scores(maps, method._components(maps))
+    torch.testing.assert_close(method.score(maps), parts["anomaly"] + parts["residual"] - parts["normal"])
+
+
+def test_the_dispersion_reaches_what_lies_below_the_pyramid(train, context):
+    """Over frozen features without an adapter DFL has nothing to move; with one it moves it."""
+    layer = torch.nn.Conv2d(6, 6, 1)
+    start = layer.weight.detach().clone()
+    data = train()
+    data.below = layer
+    config = {"dpl": False, "anomaly_head": False, "residual_head": False, "dispersion": 1.0}
+    with_dfl, without = (DPDL(DPDL.Config(**SMALL | config | {"dfl": dfl})) for dfl in (True, False))
+    with_dfl.fit(data, context())
+    moved = (layer.weight - start).abs().sum()
+    assert moved > 0
+    with torch.no_grad():
+        layer.weight.copy_(start)
+    without.fit(data, context())
+    assert not torch.equal(moved, (layer.weight - start).abs().sum())
+
+
+def test_one_known_anomaly_is_enough(train, context, pyramid):
+    method = DPDL(DPDL.Config(**SMALL))
+    method.fit(train(seen=1), context())
+    assert torch.isfinite(method.score(pyramid(3))).all()
+
+
+def test_two_fits_of_one_seed_are_identical(train, context, pyramid):
+    one, two = (fitted(train, context, {"transport": "sample"}).score(pyramid(5, 8)) for _ in range(2))
+    assert torch.equal(one, two)
