@@ -8,6 +8,12 @@ import pandas as pd
 
 from osad_bench.results.ranking import ROPE, average_ranks, compare_methods, critical_difference, friedman
 
+FEW = 3
+"""Pairs up to which each difference that is noise is named."""
+
+FEW_DATASETS = 5
+"""Data sets below which a probability over data sets would mostly repeat its prior."""
+
 
 def in_words(pairs: pd.DataFrame, matrices: dict[tuple[str, str, int], pd.DataFrame]) -> list[str]:
     """Paragraphs on `paired.differences` and `ranking.dataset_means`."""
@@ -39,10 +45,15 @@ def _row_in_words(row: Any, part: pd.DataFrame) -> str:
     elif len(several) and noise.empty:
         text += f" all {len(several)} differences exceed noise."
     elif len(several):
-        text += f" {len(sure)} of {len(several)} differences exceed noise, {len(noise)} do not."
+        text += (
+            f" {len(sure)} of {len(several)} differences exceed noise, {len(noise)} do not (judged by p-values"
+            f" corrected for the number of pairs)."
+        )
     for line in sure.to_dict("records"):
         text += f" {_ahead(line, 'is better than')}."
-    for line in noise.to_dict("records"):
+    if len(noise) > FEW:
+        text += " The differences that are noise are in the table."
+    for line in noise.to_dict("records") if len(noise) <= FEW else ():
         text += (
             f" {line['first']} and {line['second']} cannot be told apart"
             f" ({line['difference']:+.3f} [{line['low']:+.3f}, {line['high']:+.3f}])."
@@ -80,18 +91,29 @@ def _matrix_in_words(name: str, matrix: pd.DataFrame) -> str:
         )
     pairs = compare_methods(matrix)
     sure = pairs[pairs["wilcoxon_p"] < 0.05]
-    text += f" Wilcoxon with Holm's correction: {len(sure)} of {len(pairs)} pairs differ."
-    if n < 6:
-        text += f" With {n} data sets it cannot show any difference (the smallest p possible is {2 / 2**n:.3g})."
+    least = len(pairs) * 2 / 2**n
+    if least > 0.05:
+        text += (
+            f" Wilcoxon's test with Holm's correction for {len(pairs)} pairs cannot show any difference on {n} data sets:"
+            f" the smallest p possible is {min(1, least):.3g}."
+        )
+    else:
+        sure = int((pairs["wilcoxon_p"] < 0.05).sum())
+        text += f" Wilcoxon with Holm's correction: {sure} of {len(pairs)} pairs differ."
+    if n < FEW_DATASETS:
+        return text + f" On fewer than {FEW_DATASETS} data sets no probability is given that one method is better."
+    likely = []
     for line in pairs.to_dict("records"):
-        probabilities = {
-            f"{line['first']} better": line["p_first_better"],
-            f"equal within {ROPE}": line["p_equal"],
-            f"{line['second']} better": line["p_second_better"],
+        outcomes = {
+            f"{line['first']} better than {line['second']}": line["p_first_better"],
+            f"{line['first']} and {line['second']} equal within {ROPE}": line["p_equal"],
+            f"{line['second']} better than {line['first']}": line["p_second_better"],
         }
-        likely = max(probabilities, key=lambda key: probabilities[key])
-        if probabilities[likely] > 0.95:
-            text += f" {line['first']} and {line['second']}: {likely} with probability {probabilities[likely]:.2f}."
+        name, probability = max(outcomes.items(), key=lambda item: item[1])
+        if probability > 0.95:
+            likely.append(f"{name} ({probability:.3f})")
+    if likely:
+        text += " Bayesian signed-rank, probability above 0.95: " + "; ".join(likely) + "."
     return text
 
 

@@ -46,7 +46,9 @@ def report(
     statistics: Annotated[
         bool | None, typer.Option(help=f"Test differences between methods; default: up to {MANY} cells.")
     ] = None,
-    figures: Annotated[bool, typer.Option(help="Draw figures as PDF and PNG.")] = True,
+    figures: Annotated[
+        bool | None, typer.Option(help=f"Draw figures as PDF and PNG; default: up to {MANY} cells.")
+    ] = None,
     images: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME", help="folder:PATH or csv:FILE to take the page's pictures from; may be repeated."),
@@ -88,8 +90,11 @@ def report(
     frame = load(directory)
     target = out or directory
     done = frame[(frame["status"] == "ok") & (frame["part"] == "test")]
-    detailed = len(done) <= MANY
-    scores = load_scores(directory, done if detailed or statistics else done.head(0))
+    small = len(done) <= MANY
+    statistics, figures = (small if wish is None else wish for wish in (statistics, figures))
+    if not (small or (statistics and figures)):
+        typer.echo(f"{len(done)} cells: tests and figures only with --statistics and --figures", err=True)
+    scores = load_scores(directory, done if small or statistics else done.head(0))
 
     numbers = [1, 2, 3] if table == "all" else [int(table)] if table else []
     papers = {f"table{number}": paper_table(frame, number) for number in numbers}
@@ -101,17 +106,15 @@ def report(
     if compare:
         more[BESIDE] = comparison = compared_for_print(compare_published(frame))
         _print_frame(comparison, "nothing here has a published counterpart")
-    if statistics or (statistics is None and detailed):
+    if statistics:
         pairs = differences(frame, scores)
         more[DIFFERENCES] = differences_for_print(pairs)
         sentences = in_words(pairs, dataset_means(frame, chosen))
         print("\n".join(sentences))
-    elif statistics is None:
-        typer.echo(f"{len(done)} cells: --statistics tests their differences all the same", err=True)
 
     for name, shown in papers.items():
         _write(target / name, shown, wanted, sentences, more, to_csv(frame, chosen) if "csv" in wanted else "", percent)
-    drawn = _draw(frame, scores, target / "figures", figures, html is not None)
+    drawn = _draw(frame, scores, target / "figures", figures, html is not None and small)
     if html is not None:
         _write_page(html, directory, frame, scores, drawn, sentences, more, images or [], data_root)
     extra = ", ".join([*(["figures"] if figures else []), *([str(html)] if html else [])])
@@ -129,6 +132,8 @@ def _write(
     percent: bool,
 ) -> None:  # fmt: skip
     """One table and what goes with it, in each format."""
+    from html import escape
+
     from osad_bench.results import render
 
     stem.parent.mkdir(parents=True, exist_ok=True)
@@ -151,7 +156,7 @@ def _write(
             "\n".join(
                 [
                     render.to_html(shown, percent=percent),
-                    *(f"<p>{render.escape_html(one)}</p>" for one in sentences),
+                    *(f"<p>{escape(one)}</p>" for one in sentences),
                     *(render.frame_to_html(frame, name) for name, frame in more.items() if len(frame)),
                 ]
             ),

@@ -159,4 +159,18 @@ def test_few_data_sets_are_said_to_show_nothing(records):
     pairs = pd.DataFrame(columns=["board", "dataset", "setting", "shots"])
     (text,) = in_words(pairs, dataset_means(records.frame()))
     assert "average ranks devnet 1.00, dpdl 2.00, dra 3.00" in text
-    assert "With 3 data sets it cannot show any difference (the smallest p possible is 0.25)" in text
+    assert (
+        "Holm's correction for 3 pairs cannot show any difference on 3 data sets: the smallest p possible is 0.75"
+        in text
+    )
+    assert "On fewer than 5 data sets no probability is given" in text
+
+
+def test_many_data_sets_are_put_in_words():
+    (text,) = in_words(
+        pd.DataFrame(columns=["board", "dataset", "setting", "shots"]), {("quick", "general", 10): DEMSAR}
+    )
+    assert "average ranks C4.5+m+cf 1.96, C4.5+m 2.00, C4.5+cf 2.89, C4.5 3.14" in text
+    assert "the methods differ. Nemenyi's critical difference at 0.05 is 1.25 ranks" in text
+    assert "of 6 pairs differ" in text
+    assert text.endswith("C4.5+m+cf better than C4.5 (0.969).")
