@@ -45,7 +45,7 @@ def comparable(frame: pd.DataFrame) -> pd.DataFrame:
     DataFrame
         The rows with ``part == "test"``, where ``board`` is added (preset and protocol options: one board never shares
         a table with another), ``dataset`` tells versions of the data apart, ``method`` holds method and variant and
-        tells versions and configurations apart, and ``known_kind`` is never missing.
+        tells versions and configurations apart (``base`` is the method alone), and ``known_kind`` is never missing.
     """
     tests: pd.DataFrame = frame[frame["part"] == "test"].copy()
     if tests.empty:
@@ -56,6 +56,7 @@ def comparable(frame: pd.DataFrame) -> pd.DataFrame:
     dedup = tests["dedup"].map(lambda used: ", without duplicates" if used else "")
     tests["board"] = preset + reserve + dedup
     tests["dataset"] = _tell_apart(tests["dataset"], tests["fingerprint"].str.slice(0, 8))
+    tests["base"] = tests["method"]
     named = tests["method"] + tests["variant"].map(lambda variant: f" {variant}" if variant else "")
     named = _tell_apart(named, "v" + tests["version"].astype(str))
     tests["method"] = _tell_apart(named, tests["config"].map(digest))

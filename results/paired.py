@@ -169,7 +169,10 @@ def differences(
     level: float = 0.95,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Every pair of methods on every row of the table, with an interval and a verdict.
+    """Pairs of methods on every row of the table, with an interval and a verdict.
+
+    Methods with their default settings are compared with each other, a variant with the default of its own method
+    (where there is none: with the method's other variants).
 
     Parameters
     ----------
@@ -209,7 +212,7 @@ def differences(
         found = [
             _pair(first, second, keys, drawn, by_key, level, seed)
             for first, second in combinations(sorted(part["method"].unique()), 2)
-            if against is None or against in (first, second)
+            if (against in (first, second) if against else _worth_comparing(first, second, part))
         ]
         found = [line for line in found if line]
         for line, p in zip(found, holm([line["p"] for line in found])):
@@ -217,6 +220,15 @@ def differences(
     columns = [*ROW, "first", "second", "difference", "low", "high", "seeds", "kinds", "p", "differs", "delong_p"]
     result: pd.DataFrame = pd.DataFrame(lines, columns=columns)
     return result
+
+
+def _worth_comparing(first: str, second: str, part: pd.DataFrame) -> bool:
+    rows = part.drop_duplicates("method").set_index("method")[["base", "variant"]]
+    (base, variant), (other_base, other_variant) = rows.loc[first], rows.loc[second]
+    if not variant and not other_variant:
+        return True
+    has_default = ((rows["base"] == base) & (rows["variant"] == "")).any()
+    return bool(base == other_base and (not variant or not other_variant or not has_default))
 
 
 def _pair(

@@ -27,8 +27,12 @@ def dataset_means(frame: pd.DataFrame, metric: Metric = "auroc") -> dict[tuple[s
     """The matrices that may be ranked: (board, setting, shots) to data sets by methods.
 
     Classes of one data set (``mvtec/carpet``) count as one data set, by their mean. Methods without results are left
-    out, then data sets that one of the remaining methods lacks: nothing is imputed.
+    out, then data sets that one of the remaining methods lacks: nothing is imputed. Variants of a method are left out
+    where two methods with default settings are there to rank.
     """
+    plain = frame[frame["variant"] == ""]
+    if len(set(plain["method"])) > 1:
+        frame = plain
     lines = summary(frame, metric)
     inside = lines["dataset"].str.contains("/")
     groups = set(lines.loc[lines["classes"] > 0, "dataset"])

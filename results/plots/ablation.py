@@ -53,7 +53,7 @@ def swept(frame: pd.DataFrame, method: str) -> dict[str, pd.DataFrame]:
     plain = mine[mine["variant"] == ""]
     if plain.empty:
         return {}
-    default: dict[str, Any] = plain.iloc[0]["config"]
+    default: dict[str, Any] = plain.sort_values("created").iloc[-1]["config"]
     changed = [[name for name in config if config[name] != default.get(name)] for config in mine["config"]]
     result = {}
     for name in sorted({names[0] for names in changed if len(names) == 1} & set(default)):

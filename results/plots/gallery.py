@@ -29,6 +29,18 @@ def all_figures(frame: pd.DataFrame, scores: pd.DataFrame) -> dict[str, tuple[st
     done = frame[(frame["status"] == "ok") & (frame["part"] == "test")]
     if done.empty:
         return {}
+    studies = {
+        method: (
+            bool(len(ablation_lines(frame, method))) and (part["ablation"] != "").any(),
+            bool(swept(frame, method)),
+        )
+        for method, part in done.groupby("method")
+    }
+    everything = frame
+    if any(ablated or varied for ablated, varied in studies.values()):
+        frame = frame[frame["variant"] == ""]  # variants have figures of their own below
+        scores = scores[scores["key"].isin(frame["key"])]
+        done = done[done["variant"] == ""]
     figures["seeds"] = ("AUROC of every seed, and their mean", seed_points(frame))
     if len(scores):
         figures["roc"] = (
@@ -46,9 +58,11 @@ def all_figures(frame: pd.DataFrame, scores: pd.DataFrame) -> dict[str, tuple[st
         figures["learning"] = ("Training curves: every seed thin, their mean thick", learning_curves(frame))
     if any(matrix.shape[1] > 2 and matrix.shape[0] > 1 for matrix in dataset_means(frame).values()):
         figures["ranks"] = ("Mean ranks over data sets; bars join what Nemenyi's test does not tell apart", critical_difference_diagram(frame))  # fmt: skip
-    for method in sorted(set(done["method"])):
-        if len(ablation_lines(frame, method)) and (frame.loc[frame["method"] == method, "ablation"] != "").any():
-            figures[f"ablation-{method}"] = (f"Ablations of {method}; whiskers: one standard deviation", ablation_bars(frame, method))  # fmt: skip
-        if swept(frame, method):
-            figures[f"sweep-{method}"] = (f"Sensitivity of {method} to its settings; star: default", sensitivity(frame, method))  # fmt: skip
+    for method, (ablated, varied) in sorted(studies.items()):
+        if ablated:
+            title = f"Ablations of {method}; whiskers: one standard deviation"
+            figures[f"ablation-{method}"] = (title, ablation_bars(everything, method))
+        if varied:
+            title = f"Sensitivity of {method} to its settings; star: default"
+            figures[f"sweep-{method}"] = (title, sensitivity(everything, method))
     return figures

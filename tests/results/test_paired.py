@@ -141,6 +141,25 @@ def test_seeds_that_only_one_method_has_are_not_compared(records):
     assert line["seeds"] == 2
 
 
+def test_a_variant_is_compared_with_its_own_default_alone(records):
+    for method, variant in (
+        ("dra", ""),
+        ("dpdl", ""),
+        ("dpdl", "a=1"),
+        ("dpdl", "a=2"),
+        ("ahl", "b=1"),
+        ("ahl", "b=2"),
+    ):
+        records.add(method, variant=variant)
+    lines = _pairs(records)
+    assert sorted(zip(lines["first"], lines["second"])) == [
+        ("ahl b=1", "ahl b=2"),
+        ("dpdl", "dpdl a=1"),
+        ("dpdl", "dpdl a=2"),
+        ("dpdl", "dra"),
+    ]
+
+
 def test_the_hard_setting_is_compared_by_its_mean_over_common_kinds(records):
     aucs = {}
     for seed in range(3):

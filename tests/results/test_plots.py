@@ -99,6 +99,16 @@ def test_ablation_bars_end_at_the_means(study):
     assert tops == pytest.approx([means["dpdl", "aitex"], means["dpdl", "elpv"]])
 
 
+def test_the_gallery_keeps_variants_out_of_the_figures_that_compare_methods(study):
+    study.add("dra")
+    study.add("devnet")
+    frame = study.frame()
+    figures = plots.all_figures(frame, load_scores(study.store.root, frame))
+    assert {"ablation-dpdl", "sweep-dpdl", "seeds", "roc", "scores", "kinds", "cost", "learning"} <= set(figures)
+    ticks = [label.get_text() for label in figures["seeds"][1].axes[0].get_xticklabels()]
+    assert ticks == ["DevNet", "DPDL", "DRA"]
+
+
 def test_sensitivity_draws_the_swept_setting_with_its_default_and_nothing_else(study):
     figure = plots.sensitivity(study.frame())
     (axes,) = figure.axes
