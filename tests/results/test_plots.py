@@ -105,7 +105,7 @@ def test_the_gallery_keeps_variants_out_of_the_figures_that_compare_methods(stud
     frame = study.frame()
     figures = plots.all_figures(frame, load_scores(study.store.root, frame))
     assert {"ablation-dpdl", "sweep-dpdl", "seeds", "roc", "scores", "kinds", "cost", "learning"} <= set(figures)
-    ticks = [label.get_text() for label in figures["seeds"][1].axes[0].get_xticklabels()]
+    ticks = [label.get_text() for label in figures["seeds"][1].axes[1].get_xticklabels()]
     assert ticks == ["DevNet", "DPDL", "DRA"]
 
 
