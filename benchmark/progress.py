@@ -199,7 +199,7 @@ def run_with_progress(
     for name in sorted({name for name, _ in duplicates}):
         most = max(n for other, n in duplicates if other == name)
         console.print(
-            f"{name}: up to {most} test images have an identical copy in training; --dedup keeps one of each",
+            f"{name}: up to {most} test images have an identical copy in training; --dedup keeps one of each, which also draws another split",
             highlight=False,
         )
     for line in summarise_failures([record for record in every if record.status == "failed"]):

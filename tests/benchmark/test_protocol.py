@@ -210,3 +210,10 @@ def test_an_exported_split_reads_back_the_same_and_a_changed_one_is_refused(tmp_
     path.write_text("hello")
     with pytest.raises(InputError, match="is not a split"):
         read_split(path)
+
+
+def test_the_known_kinds_are_those_of_the_published_hard_tables_where_a_data_set_names_them():
+    dataset = build(40, {"a": 9, "b": 7, "c": 8})
+    assert known_kinds(dataset, 3) == ("a", "b", "c")
+    dataset.hard_kinds = ("a", "c")
+    assert known_kinds(dataset, 3) == ("a", "c")
