@@ -32,7 +32,8 @@ class AutoEncoder(nn.Module):
 
     def error(self, x: Tensor) -> Tensor:
         """Mean squared error over channels at each position, (B, C, H, W) -> (B, H * W)."""
-        return (self.decode(self.encode(x)) - x).square().mean(dim=1).flatten(1)
+        difference: Tensor = self.decode(self.encode(x)) - x
+        return difference.square().mean(dim=1).flatten(1)
 
     def embedding(self, x: Tensor) -> Tensor:
         """Pooled code of unit norm, (B, C, H, W) -> (B, code)."""
@@ -87,7 +88,7 @@ class MLEP(GradientMethod):
         normal, heads = batch.target == NORMAL, self.network.heads
         reconstruction, margin = [], []
         for x in batch.pyramid:
-            head: AutoEncoder = heads[str(x.shape[1])]  # type: ignore[operator,index,assignment]
+            head: AutoEncoder = heads[str(x.shape[1])]  # type: ignore[index,assignment]
             reconstruction.append(head.error(x[normal]).mean())
             embedding = head.embedding(x)
             margin.append(margin_loss(embedding[normal], embedding[~normal], self.config.margin))

@@ -1,0 +1,98 @@
+"""PatchCore-style memory bank: distance of patches to a coreset of normal patches. A floor: it never sees an anomaly.
+
+Each position of a map, averaged with its eight neighbours, is a patch; a greedy coreset of the training normals' patches
+(k-centre, found in a random projection) is the memory; a patch scores its distance to the nearest remembered one. The
+image's score is the mean of its largest patch distances, averaged over scales.
+
+Source: Roth, Pemula, Zepeda, Schoelkopf, Brox and Gehler, "Towards total recall in industrial anomaly detection", CVPR
+2022. Departures: docs/deviations.md.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from pydantic import Field
+from torch import Tensor
+from torch.nn import functional
+
+from osad_bench.methods.base import Context, Method, MethodConfig, Pyramid, TrainingSet
+from osad_bench.methods.heads import top_mean
+
+
+def patches(features: Tensor) -> Tensor:
+    """Positions averaged over 3 x 3 neighbours (Sec. 3.1), (B, C, H, W) -> (B, H * W, C)."""
+    near = functional.avg_pool2d(features.float(), 3, stride=1, padding=1, count_include_pad=False)
+    return near.flatten(2).transpose(1, 2)
+
+
+def coreset(points: Tensor, size: int, projected: int, generator: torch.Generator) -> Tensor:
+    """Indices of a greedy k-centre coreset (Algorithm 1): each next point is the one farthest from those chosen.
+
+    Parameters
+    ----------
+    points
+        (N, C).
+    size
+        How many to choose, at most N.
+    projected
+        Dimensions of the random projection that distances are measured in (Johnson and Lindenstrauss).
+
+    Returns
+    -------
+    tensor of shape (size,), int64, without repetition
+    """
+    if size >= len(points):
+        return torch.arange(len(points))
+    if projected < points.shape[1]:
+        points = points @ (torch.randn(points.shape[1], projected, generator=generator) / projected**0.5).to(points)
+    norms = points.square().sum(1)
+    chosen = [int(torch.randint(len(points), (1,), generator=generator))]
+    nearest = torch.full((len(points),), torch.inf, device=points.device)
+    for _ in range(size - 1):
+        last = points[chosen[-1]]
+        nearest = torch.minimum(nearest, norms - 2 * (points @ last) + norms[chosen[-1]])
+        nearest[chosen[-1]] = -torch.inf
+        chosen.append(int(nearest.argmax()))
+    return torch.tensor(chosen)
+
+
+class PatchCore(Method):
+    """Distance to a coreset of normal patches."""
+
+    name, title = "patchcore", "PatchCore"
+    citation = "Roth et al., Towards total recall in industrial anomaly detection, CVPR 2022"
+    kind: ClassVar[str] = "floor"
+
+    class Config(MethodConfig):
+        """Hyper-parameters."""
+
+        memory: int = Field(
+            1500, ge=1, description="patches remembered a scale (paper: 1 % or 10 % of all; a fixed size is ours)"
+        )
+        projected: int = Field(64, ge=1, description="dimensions in which the coreset is found (public code: 128)")
+        candidates: int = Field(
+            20_000, ge=1, description="random normal patches the coreset is chosen from (ours: bounds time)"
+        )
+        topk: float = Field(
+            0.1, gt=0, le=1, description="share of positions that make the image's score (ours: as DevNet's)"
+        )
+
+    def fit(self, train: TrainingSet, context: Context) -> None:
+        """Choose the memory of each scale."""
+        config, random = self.config, context.generator
+        self.memory: list[Tensor] = []
+        for features in train.normals():
+            points = patches(features).flatten(0, 1)
+            points = points[torch.randperm(len(points), generator=random)[: config.candidates].to(points.device)]
+            self.memory.append(points[coreset(points, config.memory, config.projected, random).to(points.device)])
+
+    def score(self, pyramid: Pyramid) -> Tensor:
+        """Mean over scales of the mean of the largest patch distances, (B,)."""
+        scales = []
+        for features, memory in zip(pyramid, self.memory):
+            points = patches(features)
+            distance = torch.cdist(points.flatten(0, 1), memory).min(dim=1).values.view(points.shape[:2])
+            scales.append(top_mean(distance, self.config.topk))
+        return torch.stack(scales).mean(0)
