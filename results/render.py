@@ -28,7 +28,8 @@ def to_rich(table: Table, *, percent: bool = False, width: int = 120) -> Any:
     from rich.text import Text
 
     styles = {1: "bold", 2: "underline"}
-    first = min(max((len(name) for block in table.blocks for name, _ in block.rows), default=8), max(16, width // 3))
+    longest = max((len(name) for block in table.blocks for name, _ in block.rows), default=8)
+    first = min(max(longest, len(table.corner)), max(16, width // 3))
     parts: list[Any] = [Text(table.title, style="italic")]
     for block in table.blocks:
         texts = [[entry.text(percent=percent) for entry in entries] for _, entries in block.rows]

@@ -16,12 +16,13 @@ from statistics import median
 
 import numpy as np
 import torch
+from rich.console import Console
+from rich.table import Table
+
 from osad_bench.benchmark.backbones import load_backbone
 from osad_bench.benchmark.catalogue import open_dataset
 from osad_bench.benchmark.features import BATCH, FeatureCache, PyramidExtractor, for_inference
 from osad_bench.benchmark.preset import load_preset
-from rich.console import Console
-from rich.table import Table
 
 Work = Callable[[], object]
 

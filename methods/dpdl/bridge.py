@@ -51,7 +51,7 @@ class Bridge(nn.Module):
         return self.log_weight.double().log_softmax(0)
 
     def log_components(self, x: Tensor) -> Tensor:
-        """log of the unnormalised component weights of the plan (Eq. 11, derived): (B, d) -> (B, C), float64.
+        """log of the unnormalised component weights of the plan (Eq. 13, derived): (B, d) -> (B, C), float64.
 
         log alpha_c + (<x, S_c x> + 2 <mu_c, x>) / (2 eps)
         """
@@ -60,7 +60,7 @@ class Bridge(nn.Module):
         return self._log_weight() + quadratic / (2 * self.eps)
 
     def log_normaliser(self, x: Tensor) -> Tensor:
-        """log Z(x), of the integral of exp(<x, y> / eps) phi(y) over y (Eq. 13, derived): (B, d) -> (B,), float64."""
+        """log Z(x), of the integral of exp(<x, y> / eps) phi(y) over y (Eq. 12, derived): (B, d) -> (B,), float64."""
         return self.log_components(x).logsumexp(1)
 
     def log_densities(self, y: Tensor) -> Tensor:
@@ -82,12 +82,12 @@ class Bridge(nn.Module):
             return self.log_densities(y).argmax(1)
 
     def mean_plan(self, x: Tensor, components: Tensor | None = None) -> Tensor:
-        """E[y | x] under the plan (Eqs. 9, 10 and 12): (B, d) -> (B, d). `components`: `log_components` of x, if known."""
+        """E[y | x] under the plan (Eq. 13): (B, d) -> (B, d). `components`: `log_components` of x, if known."""
         share = (self.log_components(x) if components is None else components).softmax(1).to(x.dtype)
         return share @ self.mean + (share @ self.variance) * x
 
     def sample_plan(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """One draw of y from the plan for each row (Eq. 9): (B, d) -> (B, d)."""
+        """One draw of y from the plan for each row (Eq. 13): (B, d) -> (B, d)."""
         share = self.log_components(x).softmax(1)
         chosen = torch.multinomial(share.detach().cpu(), 1, generator=generator).flatten().to(x.device)
         variance = self.variance[chosen]

@@ -1,7 +1,7 @@
 """DPDL: distribution prototype diffusion learning (CVPR 2025). No public code exists: this is the first.
 
-Normal images are carried onto a mixture of C prototypes by a Schroedinger bridge (Eqs. 4 to 14, `bridge.py`); the
-potential of known and pseudo-anomalies is pushed away from it (Eqs. 16 to 18, DPL); all features are spread over the
+Normal images are carried onto a mixture of C prototypes by a Schroedinger bridge (Eqs. 4 and 8 to 14, `bridge.py`); the
+potential of known and pseudo-anomalies is pushed away from it (Eqs. 16 and 17, DPL); all features are spread over the
 hypersphere (Eq. 19, DFL, `dispersion.py`). Three heads score an image (Eqs. 20 to 22): M_a on the map, M_n on its
 average, M_r on the residual between the carried point and its prototype; the score is S_a + S_r - S_n. The sum of all
 losses is Eq. 23.
@@ -53,10 +53,10 @@ class DPDL(GradientMethod):
     class Config(MethodConfig):
         """Hyper-parameters of DPDL."""
 
-        prototypes: int = Field(32, ge=1, description="C, prototypes (Sec. 5.1; 8 to 64 in Fig. 3)")
-        eps: float = Field(1e-3, gt=0, description="entropic regularisation of the bridge (Sec. 5.1)")
-        kappa: float = Field(10.0, gt=0, description="concentration of DFL (Sec. 5.1)")
-        dispersion: float = Field(0.01, ge=0, description="lambda, weight of DFL (Eq. 23; Sec. 5.1)")
+        prototypes: int = Field(32, ge=1, description="C, prototypes (Sec. 5.3; Fig. 3 has 8 to 64)")
+        eps: float = Field(1e-3, gt=0, description="entropic regularisation of the bridge (Sec. 4.2)")
+        kappa: float = Field(10.0, gt=0, description="concentration of DFL (Sec. 4.3)")
+        dispersion: float = Field(0.01, ge=0, description="lambda, weight of DFL (Eq. 23; Sec. 5.7)")
         transport: Literal["mean", "sample", "sde"] = Field(
             "mean",
             description="the carried point: the plan's mean, a draw from it, or the SDE's end (the paper names none)",
@@ -74,7 +74,7 @@ class DPDL(GradientMethod):
             "deviation", description="L_binary of Eqs. 20 to 22 (not named in the paper; DevNet's and DRA's)"
         )
         topk: float = Field(0.1, gt=0, le=1, description="share of positions that make a map's score (Eq. 20)")
-        dpl: bool = Field(True, description="distribution prototype learning, Eqs. 16 to 18 (Fig. 2)")
+        dpl: bool = Field(True, description="distribution prototype learning, Eqs. 16 and 17 (Fig. 2)")
         dfl: bool = Field(True, description="dispersion feature learning, Eq. 19 (Fig. 2)")
         anomaly_head: bool = Field(True, description="M_a, Eq. 20 (Table 3)")
         normal_head: bool = Field(True, description="M_n, Eq. 21 (Table 3)")
@@ -128,7 +128,7 @@ class DPDL(GradientMethod):
         return binary_focal(scores, positive, gamma=2.0 if self.config.loss == "focal" else 0.0)
 
     def _prototype_loss(self, components: Tensor, anomalous: Tensor, bridge: Bridge) -> tuple[Tensor, Tensor]:
-        """L_DPL of the normals (Eq. 17) and of the anomalies (Eq. 18), times eps, so that they are of order 1."""
+        """L_DPL of the normals (Eq. 16) and of the anomalies (Eq. 17), times eps, so that they are of order 1."""
         potential = bridge.eps * components.logsumexp(1)
         target = bridge.eps * bridge.log_potential(bridge.samples).mean()
         normal = potential[~anomalous].mean()

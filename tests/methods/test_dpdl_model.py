@@ -67,7 +67,7 @@ def fitted(train, context, config=None, shift: float = 2.0, **schedule) -> DPDL:
     return method
 
 
-def test_prototype_losses_are_equations_16_to_18_in_numpy(train, context, pyramid):
+def test_prototype_losses_are_equations_16_and_17_in_numpy(train, context, pyramid):
     method = fitted(train, context, {"bound": "none"})
     maps, target = pyramid(6, 9), torch.tensor([0, 0, 0, 1, 1, 2])
     terms = method.loss(Batch(maps, target))

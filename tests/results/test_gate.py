@@ -99,6 +99,16 @@ def test_scores_negated_on_a_rare_kind_are_caught_although_the_mean_hardly_moves
     assert ("dpdl", "fell", "burn") in bad(findings)
 
 
+def test_a_method_that_breaks_on_some_seeds_only_is_caught(before, make_records, tmp_path):
+    later = make_records(tmp_path / "some")
+    for seed in range(5):
+        for place, method in enumerate(("dra", "dpdl")):
+            test = trained(seed, place)
+            broken = method == "dpdl" and seed in (1, 3)
+            later.add(method, seed=seed, scores=negated_on("hole", test) if broken else test)
+    assert ("dpdl", "fell", "hole") in bad(run(later, before))
+
+
 def test_a_leaked_label_is_caught(before, later):
     def leak(test):
         return TestScores(test.ids, test.labels, test.kinds, test.scores + 3.0 * test.labels)
