@@ -20,7 +20,7 @@ from osad_bench.results.record import Protocol
 
 def make(cache: Path, changes=None, kind=CachedFeatures, seed=0, generators=("cutmix",)):
     dataset = open_dataset("textures")
-    preset = load_preset("quick", {"image_size": 64, "pseudo_draws": 2} | (changes or {}))[1]
+    preset = load_preset("quick", {"image_size": 64, "pseudo_draws": 2, "adapter": "none"} | (changes or {}))[1]
     torch.manual_seed(0)
     return kind(
         dataset, split(dataset, Protocol(shots=3)), preset, load_backbone("efficientnet_lite0"), FeatureCache(cache),
