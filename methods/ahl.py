@@ -5,13 +5,18 @@ clusters, and one random halving, is an *episode* whose support and query hold n
 known anomalies each, and pseudo-anomalies of one sort drawn for the episode.
 
 Collaborative differentiable learning (Sec. 3.3): from the unified model theta each episode i takes a few gradient steps
-on its support, theta_i = theta - a grad L(support_i; theta), and theta then descends the weighted query losses
-sum_i w_i L(query_i; theta_i). The weights are a softmax of rewards: a sequence model reads the scores that the episodes'
-models gave the query images in the last epochs, predicts their next ones, and an episode whose predicted scores lie
-nearer the labels weighs more. The feature extractor is the trained base's, frozen; the heads start as the base's.
+on its support, theta_i <- theta_i - a grad L(support_i; theta_i) from theta_i = theta, and theta then descends the
+weighted query losses sum_i w_i L(query_i; theta_i), L the base's loss. The weights are w = softmax(r) of rewards: a
+sequence model reads the scores that the episodes' models gave the query images in the last epochs and predicts their
+next ones, p; with e_S the mean of (p - label)^2 over images of sort S, r_i = -(e_normal / 2 + e_pseudo / 2 + e_seen), so
+that an episode whose predicted scores lie nearer the labels weighs more. The feature extractor is the trained base's,
+frozen; the heads start as the base's.
+
+Departures: the last epoch scores (public code: the best on test images); clusters are filled by cluster (public code: by
+position), both scales of a reference are of one image, the optimiser steps after a gradient exists, batch norm keeps the
+base's statistics, inner steps follow each other. Scores are standardised and squashed before they meet labels.
 
 Source: Zhu, Ding, Pang and Shen, "Anomaly heterogeneity learning for open-set supervised anomaly detection", CVPR 2024.
-Departures: docs/deviations.md.
 """
 
 from __future__ import annotations
@@ -152,9 +157,15 @@ class AHLConfig(MethodConfig):
     outer_weight_decay: float = Field(1e-4, ge=0, description="of that Adam (public code: 1e-4)")
     outer_epochs: int = Field(30, ge=0, description="meta-epochs, an outer step each (public code: 30)")
     outer_decay_every: int = Field(10, ge=1, description="meta-epochs until the step falls tenfold (public code: 10)")
+    outer_clip: float = Field(1.0, gt=0, description="largest norm of the outer gradient (public code: 1)")
     batch: int = Field(48, ge=4, description="images of a support or query batch (public code: 48)")
     history: int = Field(5, ge=1, description="epochs of scores the sequence model reads (Sec. 4.1: 5)")
     weighting: bool = Field(True, description="weigh episodes by predicted reward (ablation of Table 4: False)")
+    sequence_lr: float = Field(2e-3, gt=0, description="Adam step of the sequence model (public code: 2e-3)")
+    sequence_weight_decay: float = Field(1e-3, ge=0, description="of that Adam (public code: 1e-3)")
+    judged: int = Field(
+        8, ge=4, description="query images of an episode whose scores are followed (public code: all; ours bounds time)"
+    )
     pool: int = Field(128, ge=8, description="pseudo-anomalies of each sort kept as features (ours)")
 
 
@@ -163,6 +174,7 @@ class AHL(Method):
 
     name, title = "ahl", "AHL"
     citation = "Zhu et al., Anomaly heterogeneity learning for open-set supervised anomaly detection, CVPR 2024"
+    departures = "docs/deviations.md#ahl"
     base: ClassVar[type[GradientMethod]] = DRA
     schedule: ClassVar[Schedule | None] = DRA.schedule
     pseudo_anomalies: ClassVar[tuple[str, ...]] = ("texture", "cutpaste", "cutmix")
@@ -207,7 +219,7 @@ class AHL(Method):
         seen = train.seen()
         episodes, sorts = self._episodes(train, pools, context.generator)
         judged = self._judged(train, seen, pools, episodes, sorts, context.generator)
-        weigh = _Weighing(len(episodes), config.history, judged.target.cpu(), context.device)
+        weigh = _Weighing(len(episodes), config, judged.target.cpu())
         leaves = {name: value.requires_grad_() for name, value in parameters.items()}
         optimizer = torch.optim.Adam(leaves.values(), lr=config.outer_lr, weight_decay=config.outer_weight_decay)
         for epoch in range(config.outer_epochs):
@@ -231,7 +243,7 @@ class AHL(Method):
                     scores.append(objective.scores_with(adapted, judged.pyramid))
             for name, leaf in leaves.items():
                 leaf.grad = total[name]
-            nn.utils.clip_grad_norm_(list(leaves.values()), 1.0)
+            nn.utils.clip_grad_norm_(list(leaves.values()), config.outer_clip)
             optimizer.step()
             curve = {"query": query_loss}
             if config.weighting:
@@ -310,7 +322,7 @@ class AHL(Method):
     ) -> Batch:
         """Fixed query images of all episodes: what the sequence model follows from epoch to epoch."""
         parts = [
-            self._batch(train, seen, pools[sort], episode.query, generator, size=8)
+            self._batch(train, seen, pools[sort], episode.query, generator, size=self.config.judged)
             for episode, sort in zip(episodes, sorts)
         ]
         return Batch(
@@ -344,11 +356,13 @@ class _Objective(nn.Module):
 class _Weighing:
     """Weights of the episodes from what the sequence model expects of their models."""
 
-    def __init__(self, models: int, history: int, target: Tensor, device: torch.device) -> None:
-        self.models, self.target, self.device = models, target, device
-        self.past: deque[Tensor] = deque(maxlen=history)
+    def __init__(self, models: int, config: AHLConfig, target: Tensor) -> None:
+        self.models, self.target = models, target
+        self.past: deque[Tensor] = deque(maxlen=config.history)
         self.sequence = SequenceModel(models)
-        self.optimizer = torch.optim.Adam(self.sequence.parameters(), lr=2e-3, weight_decay=1e-3)
+        self.optimizer = torch.optim.Adam(
+            self.sequence.parameters(), lr=config.sequence_lr, weight_decay=config.sequence_weight_decay
+        )
 
     @property
     def _full(self) -> bool:

@@ -152,6 +152,8 @@ class Method(abc.ABC):
     version: ClassVar[int] = 1
     """Raise it when a change alters scores: records of older versions are then computed anew."""
     citation: ClassVar[str] = ""
+    departures: ClassVar[str] = ""
+    """Where to read how it differs from its paper and public code, and what that does to AUC."""
     kind: ClassVar[str] = "published"
     """`published`, `floor` (a reference that trains nothing) or `ours`."""
     schedule: ClassVar[Schedule | None] = None

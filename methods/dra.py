@@ -2,10 +2,19 @@
 
 Four heads over one pyramid, each trained by a deviation loss (Sec. 3): *seen* anomalies, *pseudo*-anomalies made by
 CutMix, a latent *residual* against normal references, and a holistic *normality* head whose target is 1 for normals.
-Training minimises their sum; an image's score is the first three minus the last.
+Training minimises their sum; an image's score is the first three minus the last:
+
+- seen: g_s(M), M the feature map, top 10 % of |1x1 convolution|; pseudo-anomalies are left out of its loss;
+- pseudo: g_p(M), the same form; seen anomalies are left out of its loss;
+- residual: g_r(conv(mean_r M_r - M)), M_r the maps of normal references; any anomaly is its target;
+- normality: |MLP(average of M)|, its target 1 for normals;
+- L = L_s + L_p + L_r + L_n, each a deviation loss (DevNet 2019, Eq. 7); score = g_s + g_p + g_r - g_n.
+
+Departures: references are clean training normals (public code: augmented ones, one in two a pseudo-anomaly), the same
+five for every test image, so that scores are not random; the prior's draws are taken once.
 
 Source: Ding, Pang and Shen, "Catching both gray and black swans: open-set supervised anomaly detection", CVPR 2022. Its
-public code was read for facts only. Departures: docs/deviations.md.
+public code was read for facts only.
 """
 
 from __future__ import annotations
@@ -39,6 +48,7 @@ class DRA(GradientMethod):
 
     name, title = "dra", "DRA"
     citation = "Ding et al., Catching both gray and black swans: open-set supervised anomaly detection, CVPR 2022"
+    departures = "docs/deviations.md#dra"
     pseudo_anomalies = ("cutmix",)
     # Half normals, half known anomalies; every other normal becomes a pseudo-anomaly (public code): 12, 24 and 12 of 48.
     mix = Mix(normal=0.25, seen=0.5, pseudo=0.25)
@@ -51,7 +61,9 @@ class DRA(GradientMethod):
         """Hyper-parameters of DRA."""
 
         topk: float = Field(0.1, gt=0, le=1, description="share of positions that make a map's score (Sec. 4.1)")
-        margin: float = Field(5.0, gt=0, description="margin of the deviation loss (DevNet's)")
+        margin: float = Field(5.0, gt=0, description="margin of the deviation loss (DevNet 2019, Eq. 7)")
+        draws: int = Field(5000, ge=2, description="draws of the loss's Gaussian prior (DevNet 2019, Eq. 5)")
+        width: int = Field(256, ge=1, description="hidden units of the normality head (public code: 256)")
         references: int = Field(5, ge=1, description="normal references of the residual head (Sec. 4.1)")
         seen: bool = Field(True, description="use the seen-anomaly head (ablation of Sec. 4.5)")
         pseudo: bool = Field(True, description="use the pseudo-anomaly head (ablation of Sec. 4.5)")
@@ -69,7 +81,7 @@ class DRA(GradientMethod):
 
     def build(self, train: TrainingSet, context: Context) -> nn.Module:
         """The heads that are switched on; the references that score are fixed here."""
-        self.deviation = Deviation.draw(context.generator, self.config.margin)
+        self.deviation = Deviation.draw(context.generator, self.config.margin, self.config.draws)
         count = min(self.config.references, train.n_normal)
         self.fixed = torch.randperm(train.n_normal, generator=context.generator)[:count].tolist()
         # Drawn anew at each step and, where the backbone is fine-tuned, with gradients, as the images themselves are.
@@ -102,7 +114,7 @@ def dra_heads(shapes: Sequence[tuple[int, int, int]], config: DRA.Config) -> nn.
         "seen": lambda channels: PatchHead(channels, config.topk),
         "pseudo": lambda channels: PatchHead(channels, config.topk),
         "residual": lambda channels: ResidualHead(channels, config.topk),
-        "normality": HolisticHead,
+        "normality": lambda channels: HolisticHead(channels, config.width),
     }
     return nn.ModuleDict({name: OverScales(shapes, head) for name, head in heads.items() if getattr(config, name)})
 

@@ -1,8 +1,14 @@
 """FLOS: the closed-set detector of the OSAD papers, a classifier of positions trained by the focal loss.
 
-The same backbone, scales and head as DevNet, but a logit a position, and the focal loss (Lin et al. 2017, Eq. 4, gamma 2)
-between normals and known anomalies in place of the deviation loss. It is what Ding, Pang and Shen (CVPR 2022, Sec. 4.1)
-compare DRA with; the details they leave open are settled in docs/deviations.md.
+The same backbone, scales and head as DevNet, but a logit a position, and the focal loss between normals and known
+anomalies in place of the deviation loss:
+
+- z(x) = mean of the K largest logits over positions, averaged over scales; p = 1 / (1 + exp(-z)), and p_t is p for an
+  anomaly, 1 - p for a normal;
+- FL = -(1 - p_t)^gamma log p_t (2017, Eq. 4), gamma 2; score = z.
+
+Departures: Ding, Pang and Shen (CVPR 2022, Sec. 4.1) compare DRA with it and give no details, so head and schedule are
+DevNet's; the class weight alpha_t of Eq. 5 is left out, since batches are half normals.
 
 Source: Lin, Goyal, Girshick, He and Dollar, "Focal loss for dense object detection", ICCV 2017.
 """
@@ -23,6 +29,7 @@ class FLOS(GradientMethod):
 
     name, title = "flos", "FLOS"
     citation = "Lin et al., Focal loss for dense object detection, ICCV 2017; as in Ding et al., CVPR 2022"
+    departures = "docs/deviations.md#flos"
 
     class Config(MethodConfig):
         """Hyper-parameters of FLOS."""

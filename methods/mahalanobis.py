@@ -1,7 +1,11 @@
 """Mahalanobis: distance of pooled features to the training normals. A floor: it never sees an anomaly.
 
-The features of the pyramid's first scale are averaged over positions; a Gaussian is fitted to the training normals'
-with Ledoit and Wolf's shrunk covariance; the score is the squared Mahalanobis distance.
+The features of the pyramid's first scale are averaged over positions, x; a Gaussian is fitted to the training normals:
+
+- mu = their mean, S = their covariance, shrunk towards a multiple of the identity as Ledoit and Wolf (2004) estimate it;
+- score = (x - mu)' S^-1 (x - mu), the squared Mahalanobis distance.
+
+Departures: one feature level, the last, where the source adds up the distances of several; there is no setting.
 
 Source: Rippel, Mertens and Merhof, "Modeling the distribution of normal data in pre-trained deep features for anomaly
 detection", ICPR 2020 (one of its feature levels); Ledoit and Wolf, J. Multivariate Analysis 88, 2004.
@@ -29,6 +33,7 @@ class Mahalanobis(Method):
     name = "mahalanobis"
     title = "Mahalanobis"
     citation = "Rippel et al., Modeling the distribution of normal data in pre-trained deep features, ICPR 2020"
+    departures = "docs/deviations.md#patchcore-and-mahalanobis"
     kind: ClassVar[str] = "floor"
 
     def fit(self, train: TrainingSet, context: Context) -> None:  # noqa: ARG002

@@ -1,10 +1,15 @@
 """MLEP: reconstruction of normal embeddings with a margin that keeps known anomalies away (Liu et al., IJCAI 2019).
 
-The original predicts video frames. On images, as the OSAD papers use it without giving details, the feature map is
-encoded and decoded position by position: the reconstruction loss sees normals only, a triplet margin pulls the pooled
-codes of normals together and pushes known anomalies away from them, and the score is the reconstruction error of the
-worst positions, so that a code far from the normals' is one that the decoder never learned. docs/deviations.md says what
-is ours.
+The feature map x is encoded and decoded position by position; a code far from the normals' is one that the decoder never
+learned:
+
+- e_i = |decode(encode(x_i)) - x_i|^2 / C at position i; L_rec = mean of e_i over the normals;
+- f(x) = pooled code of unit norm; L_mar = mean of max(0, |f_a - f_p|^2 - |f_a - f_n|^2 + margin) over anchors a and
+  positives p among the normals and negatives n among the known anomalies;
+- L = L_rec + weight L_mar; score = mean of the K largest e_i, averaged over scales.
+
+Departures: the original predicts video frames with a ConvLSTM and scores the prediction's error; the OSAD papers use it
+on images without giving details, so encoder, decoder, margin and weight are ours.
 
 Source: Liu, Luo, Li, Zhao and Gao, "Margin learning embedded prediction for video anomaly detection with a few
 anomalies", IJCAI 2019.
@@ -69,6 +74,7 @@ class MLEP(GradientMethod):
     citation = (
         "Liu et al., Margin learning embedded prediction for video anomaly detection with a few anomalies, IJCAI 2019"
     )
+    departures = "docs/deviations.md#mlep"
 
     class Config(MethodConfig):
         """Hyper-parameters of MLEP; those of the original are for video, so these are ours."""

@@ -1,11 +1,15 @@
 """PatchCore-style memory bank: distance of patches to a coreset of normal patches. A floor: it never sees an anomaly.
 
-Each position of a map, averaged with its eight neighbours, is a patch; a greedy coreset of the training normals' patches
-(k-centre, found in a random projection) is the memory; a patch scores its distance to the nearest remembered one. The
-image's score is the mean of its largest patch distances, averaged over scales.
+Each position of a map, averaged with its eight neighbours, is a patch p; a greedy coreset of the training normals' patches
+(k-centre, found in a random projection; Algorithm 1) is the memory M:
+
+- d(p) = min over m in M of |p - m|; score = mean of the largest d(p), averaged over scales.
+
+Departures: the last stage of the backbone alone, no reweighting by neighbours (Eq. 7), a mean of the top share in place
+of the maximum (Eq. 6), a memory of fixed size a scale chosen from a random part of the patches.
 
 Source: Roth, Pemula, Zepeda, Schoelkopf, Brox and Gehler, "Towards total recall in industrial anomaly detection", CVPR
-2022. Departures: docs/deviations.md.
+2022.
 """
 
 from __future__ import annotations
@@ -63,6 +67,7 @@ class PatchCore(Method):
 
     name, title = "patchcore", "PatchCore"
     citation = "Roth et al., Towards total recall in industrial anomaly detection, CVPR 2022"
+    departures = "docs/deviations.md#patchcore-and-mahalanobis"
     kind: ClassVar[str] = "floor"
 
     class Config(MethodConfig):

@@ -1,8 +1,13 @@
 """SAOE: a supervised detector that also sees synthetic anomalies, CutMix and CutPaste (baseline of the OSAD papers).
 
-A classifier of positions, as FLOS but with cross-entropy, trained on normals against known anomalies and synthetic ones.
-Ding, Pang and Shen (CVPR 2022, Sec. 4.1) add outlier exposure, normals of other classes or data sets as further
-anomalies; a training set here holds one data set only, so that part is absent (docs/deviations.md).
+A classifier of positions, as FLOS but with cross-entropy, trained on normals against known anomalies and synthetic ones:
+
+- z(x) = mean of the K largest logits over positions, averaged over scales; p = 1 / (1 + exp(-z)); score = z;
+- L = -log(1 - p) for a normal, -log p for a known or a synthetic anomaly.
+
+Departures: Ding, Pang and Shen (CVPR 2022, Sec. 4.1) compare DRA with it and give no details, so head, shares of a batch
+and schedule are ours; they add outlier exposure, images from outside the data set as further anomalies, which a training
+set of one data set does not hold, so that part is absent.
 
 Sources: Hendrycks, Mazeika and Dietterich, "Deep anomaly detection with outlier exposure", ICLR 2019 (cross-entropy
 against auxiliary outliers); Li et al., "CutPaste", CVPR 2021; Yun et al., "CutMix", ICCV 2019.
@@ -24,6 +29,7 @@ class SAOE(GradientMethod):
 
     name, title = "saoe", "SAOE"
     citation = "synthetic anomalies and outlier exposure, as in Ding et al., CVPR 2022"
+    departures = "docs/deviations.md#saoe"
     pseudo_anomalies = ("cutmix", "cutpaste")
     mix = Mix(normal=0.5, seen=0.25, pseudo=0.25)
 

@@ -32,7 +32,7 @@ def list_(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] =
 
 @app.command("show")
 def show(name: Annotated[str, typer.Argument(help="A registered method.")]) -> None:
-    """Print a method's description, citation, schedule and settings with their sources."""
+    """Print a method's description, equations, departures, citation, schedule and settings with their sources."""
     import inspect
 
     from rich.console import Console
@@ -63,4 +63,5 @@ def show(name: Annotated[str, typer.Argument(help="A registered method.")]) -> N
         for key, field in fields.items():
             table.add_row(key, str(field.default), escape(field.description or ""))
         console.print(table)
-    console.print("Departures from paper and public code: docs/deviations.md", highlight=False)
+    if method.departures:
+        console.print(f"Departures, with what they do to AUC: {escape(method.departures)}", highlight=False)

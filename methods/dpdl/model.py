@@ -39,6 +39,7 @@ class DPDL(GradientMethod):
 
     name, title = "dpdl", "DPDL"
     citation = "Distribution prototype diffusion learning for open-set supervised anomaly detection, CVPR 2025"
+    departures = "docs/deviations.md#dpdl"
     pseudo_anomalies = ("cutmix",)
     mix = Mix(normal=0.5, seen=0.25, pseudo=0.25)
     schedule = Schedule(optimizer="adamw", lr=2e-4, weight_decay=1e-5, epochs=50, steps=20, decay_every=None, clip=None)
