@@ -1,0 +1,73 @@
+"""One call that tests a method of your own against the contract: ``check_method(MyMethod)``."""
+
+from __future__ import annotations
+
+import re
+
+import torch
+
+from osad_bench.methods.base import Context, Method, MethodConfig, Pyramid, Schedule
+from osad_bench.methods.memory import InMemory
+
+SHAPES = ((6, 4, 4), (6, 2, 2))
+
+
+def check_method(kind: type[Method], config: MethodConfig | None = None) -> None:
+    """Fit a method to small random features and check what it says of itself and what it scores.
+
+    Parameters
+    ----------
+    kind
+        The method's class.
+    config
+        Settings to check it with, such as a short schedule of its own; None for the defaults.
+
+    Raises
+    ------
+    AssertionError
+        It breaks the contract; the message says where and what is expected.
+
+    Examples
+    --------
+    >>> from osad_bench.methods.devnet import DevNet
+    >>> check_method(DevNet)
+    """
+    _check_attributes(kind)
+    for seen in (5, 1):
+        method, same = (_fitted(kind, config, seen) for _ in range(2))
+        maps = _draw(7, 9)
+        copies = [scale.clone() for scale in maps]
+        scores = method.score(maps).detach()
+        assert scores.shape == (7,), f"score gives shape {tuple(scores.shape)} for 7 images: expected (7,)"
+        assert torch.isfinite(scores).all(), f"scores are not finite with {seen} known anomalies: {scores.tolist()}"
+        assert all(map(torch.equal, maps, copies)), "score changed the pyramid that it was given"
+        again = same.score(maps).detach()
+        assert torch.equal(scores, again), "two fits from one seed score differently: draw from context.generator only"
+        alone = torch.cat([method.score([scale[i : i + 1] for scale in maps]).detach() for i in range(7)])
+        close = torch.allclose(scores, alone, rtol=1e-4, atol=1e-5 * float(scores.abs().max()))
+        assert close, "an image's score depends on the images scored with it: use no statistics of the batch"
+
+
+def _check_attributes(kind: type[Method]) -> None:
+    for attribute in ("name", "title"):
+        assert isinstance(getattr(kind, attribute, None), str), f"give {kind.__name__} a {attribute}"
+    assert re.fullmatch(r"[a-z0-9][a-z0-9._-]*", kind.name), f"name {kind.name!r}: use a-z, 0-9, . _ and - only"
+    assert kind.citation, f"give {kind.__name__} a citation: what a user of it should cite"
+    kind.Config()  # every setting has a default
+    for key, field in kind.Config.model_fields.items():
+        assert field.description, f"setting {key}: give it a description with the source of its default"
+
+
+def _draw(size: int, seed: int, shift: float = 0.0) -> Pyramid:
+    generator = torch.Generator().manual_seed(seed)
+    return [torch.randn(size, *shape, generator=generator) + shift for shape in SHAPES]
+
+
+def _fitted(kind: type[Method], config: MethodConfig | None, seen: int) -> Method:
+    """The method, fitted to 40 normals, `seen` anomalies and, where it draws any, pseudo-anomalies."""
+    torch.manual_seed(0)
+    method = kind(config)
+    schedule = (kind.schedule or Schedule()).model_copy(update={"epochs": 1, "steps": 2, "batch": 12})
+    train = InMemory(_draw(40, 1), _draw(seen, 2, 1.0), _draw(40, 3, 0.5) if kind.pseudo_anomalies else [])
+    method.fit(train, Context(torch.Generator().manual_seed(0), torch.device("cpu"), schedule))
+    return method
