@@ -309,7 +309,9 @@ class AHL(Method):
             for n, s, p in zip(train.normals(normal.tolist()), seen, pool, strict=True)
         ]
         target = torch.tensor([NORMAL] * len(normal) + [SEEN] * len(known) + [PSEUDO] * len(fake))
-        return Batch(pyramid, target.to(pyramid[0].device))
+        with torch.no_grad():
+            reference = self.model.references(train)
+        return Batch(pyramid, target.to(pyramid[0].device), reference)
 
     def _judged(
         self,

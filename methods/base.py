@@ -71,10 +71,14 @@ class Mix:
 
 @dataclass
 class Batch:
-    """A training batch: `pyramid` of B images and `target` (B,), int64, of NORMAL, SEEN or PSEUDO."""
+    """A training batch: `pyramid` of B images and `target` (B,), int64, of NORMAL, SEEN or PSEUDO.
+
+    `reference` holds what `GradientMethod.references` drew for the batch; None for most methods.
+    """
 
     pyramid: Pyramid
     target: Tensor
+    reference: Pyramid | None = None
 
 
 class TrainingSet(Protocol):

@@ -84,9 +84,13 @@ class DRA(GradientMethod):
         self.deviation = Deviation.draw(context.generator, self.config.margin, self.config.draws)
         count = min(self.config.references, train.n_normal)
         self.fixed = torch.randperm(train.n_normal, generator=context.generator)[:count].tolist()
-        # Drawn anew at each step and, where the backbone is fine-tuned, with gradients, as the images themselves are.
-        self.draw_reference: Callable[[], Pyramid] = lambda: mean_map(train.batch(count, Mix(1, 0, 0), ()).pyramid)
         return dra_heads(train.shapes, self.config)
+
+    def references(self, train: TrainingSet) -> Pyramid | None:
+        """Mean maps of normals, (C, H, W) a scale: anew at each step and with gradients, as the images themselves."""
+        if not self.config.residual:
+            return None
+        return mean_map(train.batch(len(self.fixed), Mix(1, 0, 0), ()).pyramid)
 
     def settle(self, train: TrainingSet) -> None:
         """Reference maps as the features now are: clean training normals, the same for every image."""
@@ -95,8 +99,8 @@ class DRA(GradientMethod):
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """The deviation losses."""
-        reference = self.draw_reference() if self.config.residual else None
-        return head_losses(head_scores(self.network, batch.pyramid, reference), batch.target, self.deviation)
+        scores = head_scores(self.network, batch.pyramid, batch.reference)
+        return head_losses(scores, batch.target, self.deviation)
 
     def forward_score(self, pyramid: Pyramid) -> Tensor:
         """Seen plus pseudo plus residual minus normality, shape (B,)."""

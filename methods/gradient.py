@@ -41,6 +41,10 @@ class GradientMethod(Method):
     def forward_score(self, pyramid: Pyramid) -> Tensor:
         """Scores of B images, shape (B,)."""
 
+    def references(self, train: TrainingSet) -> Pyramid | None:  # noqa: ARG002
+        """Draw normal maps that a training batch is compared with, for `Batch.reference`; None by default."""
+        return None
+
     def settle(self, train: TrainingSet) -> None:
         """Take from the training part what scoring needs, with the features as they now are; after every epoch."""
 
@@ -64,7 +68,9 @@ class GradientMethod(Method):
             train.train(True)
             totals: dict[str, float] = {}
             for _ in range(schedule.steps):
-                terms = self.loss(train.batch(schedule.batch, self.mix, self.pseudo_anomalies))
+                batch = train.batch(schedule.batch, self.mix, self.pseudo_anomalies)
+                batch.reference = self.references(train)
+                terms = self.loss(batch)
                 loss = torch.stack(list(terms.values())).sum()
                 if not torch.isfinite(loss):
                     raise FloatingPointError(

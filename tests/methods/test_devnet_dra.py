@@ -99,4 +99,4 @@ def test_dras_references_carry_gradients_where_something_lies_below(train, conte
     data.below = torch.nn.Conv2d(6, 6, 1)
     method = DRA()
     method.network = method.build(data, context())
-    assert all(scale.requires_grad for scale in method.draw_reference())
+    assert all(scale.requires_grad for scale in method.references(data))
