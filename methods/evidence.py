@@ -2,50 +2,55 @@
 
 What the published methods taught on frozen features: a well-estimated normal distribution of pooled features is worth
 more than a head trained on ten anomalies, the known anomalies' directions add to it, and the two fail on different
-images. `whitened` has both for the image as a whole; this adds both for its patches, where small defects are:
+images. `whitened` has both for the image as a whole; this adds both for its patches, where small defects are. All are
+taken of whitened features:
 
-===========  ============================================  =====================================================
-             far from normal                               like a known anomaly
-===========  ============================================  =====================================================
-whole image  log squared radius of the whitened average    mean cosine to the known anomalies
-patches      novelty: minus the mean cosine to the three   mean cosine to the patches of the known anomalies that
-             nearest of a memory of normal patches          lie farthest from the normals
-===========  ============================================  =====================================================
+- image, far from normal: log squared radius of the whitened average;
+- image, like a known anomaly: mean cosine to the known anomalies' averages;
+- patches, far from normal: minus the mean cosine to the three nearest of a memory of normal patches;
+- patches, like a known anomaly: mean cosine to those patches of the known anomalies that lie farthest from the normals.
 
 A patch measure is the mean of an image's top share. The four measures of each scale are put in units of their spread
 over held-out training normals and added with equal weights (`whitened` derives why): nothing is tuned on anomalies.
-
-Chosen by validation on training parts alone; the figures are in docs/deviations.md, "Evidence".
+Chosen by validation on training parts alone: docs/deviations.md, "Whitened and Evidence".
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import ClassVar
 
 import torch
+from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
-from osad_bench.methods.heads import top_mean
+from osad_bench.methods.heads import top_count, top_mean
 from osad_bench.methods.whitened import Fit, Pooled, Whitened, Whitening
-
-SAMPLE, MEMORY, NEAREST, SHARE = 8000, 1000, 3, 0.1
-"""Normal patches that the covariance is estimated from, those remembered, how many neighbours count, and the share of an
-image's positions that make its measure."""
 
 
 class Patches:
-    """Novelty and direction of whitened patches."""
+    """Novelty and direction of whitened patches; the settings are those of `EvidenceSum.Config`."""
 
-    def __init__(self, normals: Tensor, anomalies: Tensor, generator: torch.Generator) -> None:
+    def __init__(
+        self,
+        normals: Tensor,
+        anomalies: Tensor,
+        generator: torch.Generator,
+        *,
+        patches: int = 8000,
+        memory: int = 1000,
+        nearest: int = 3,
+        topk: float = 0.1,
+    ) -> None:
+        self.nearest, self.topk = nearest, topk
         rows = normals.float().permute(0, 2, 3, 1).reshape(-1, normals.shape[1])
-        rows = rows[torch.randperm(len(rows), generator=generator)[:SAMPLE].to(rows.device)]
+        rows = rows[torch.randperm(len(rows), generator=generator)[:patches].to(rows.device)]
         self.whiten = Whitening.fit(rows)
-        self.memory = functional.normalize(self.whiten(rows[:MEMORY]), dim=1)
+        self.memory = functional.normalize(self.whiten(rows[:memory]), dim=1)
         z = self._whitened(anomalies)
-        count = max(int(z.shape[1] * SHARE), 1)
-        farthest = z.square().sum(2).topk(count, dim=1).indices
+        farthest = z.square().sum(2).topk(top_count(z.shape[1], topk), dim=1).indices
         chosen = z.gather(1, farthest.unsqueeze(2).expand(-1, -1, z.shape[2]))
         self.direction = functional.normalize(chosen, dim=2).mean(dim=(0, 1))
 
@@ -56,8 +61,8 @@ class Patches:
     def __call__(self, maps: Tensor) -> Tensor:
         """(B, 2): novelty, mean cosine to the known anomalies' patches."""
         direction = functional.normalize(self._whitened(maps), dim=2)
-        nearest = (direction @ self.memory.T).topk(min(NEAREST, len(self.memory)), dim=2).values.mean(2)
-        return torch.stack([top_mean(-nearest, SHARE), top_mean(direction @ self.direction, SHARE)], dim=1)
+        nearest = (direction @ self.memory.T).topk(min(self.nearest, len(self.memory)), dim=2).values.mean(2)
+        return torch.stack([top_mean(-nearest, self.topk), top_mean(direction @ self.direction, self.topk)], dim=1)
 
 
 class EvidenceSum(Whitened):
@@ -66,4 +71,21 @@ class EvidenceSum(Whitened):
     name, title = "evidence", "Evidence (ours)"
     citation = "osad-bench"
     kind: ClassVar[str] = "ours"
-    evidence: ClassVar[Sequence[Fit]] = (Pooled, Patches)
+    departures = "docs/deviations.md#whitened-and-evidence"
+
+    class Config(Whitened.Config):
+        """Hyper-parameters; all are ours, none was tuned."""
+
+        patches: int = Field(
+            8000, ge=2, description="normal patches a scale that the covariance is estimated from (ours)"
+        )
+        memory: int = Field(1000, ge=1, description="of these, how many are remembered for the novelty (ours)")
+        nearest: int = Field(3, ge=1, description="nearest remembered patches that make a patch's novelty (ours)")
+        topk: float = Field(
+            0.1, gt=0, le=1, description="share of positions that make an image's measure (as DevNet's)"
+        )
+
+    def evidence(self) -> Sequence[Fit]:
+        """Of the image and of its patches."""
+        settings = self.config.model_dump(include={"patches", "memory", "nearest", "topk"})
+        return [Pooled, partial(Patches, **settings)]

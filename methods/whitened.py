@@ -13,7 +13,7 @@ What is left is a weight each, which a handful of anomalies cannot tell (estimat
 regression lowered validation AUC): both are put in units of their spread over held-out training normals and added. The
 units are out of fold, because a normal that helped to fit R lies too near its mean.
 
-Sources: Ledoit and Wolf, J. Multivariate Analysis 88, 2004 (covariance); Banerjee et al., JMLR 6, 2005 (von Mises-Fisher
+Departures: docs/deviations.md. Sources: Ledoit and Wolf, J. Multivariate Analysis 88, 2004 (covariance); Banerjee et al., JMLR 6, 2005 (von Mises-Fisher
 mixtures). The combination is this project's.
 """
 
@@ -125,7 +125,7 @@ class Whitened(Method):
     name, title = "whitened", "Whitened"
     citation = "osad-bench; covariance by Ledoit and Wolf 2004, directions by Banerjee et al. 2005"
     kind: ClassVar[str] = "floor"
-    evidence: ClassVar[Sequence[Fit]] = (Pooled,)
+    departures = "docs/deviations.md#whitened-and-evidence"
 
     class Config(MethodConfig):
         """Hyper-parameters."""
@@ -133,11 +133,18 @@ class Whitened(Method):
         folds: int = Field(5, ge=2, description="parts of the normals for the out-of-fold units (ours)")
         measured: int = Field(512, ge=8, description="normals measured for the units, at most (ours: bounds time)")
 
+    def evidence(self) -> Sequence[Fit]:
+        """What is measured of each scale."""
+        return [Pooled]
+
     def fit(self, train: TrainingSet, context: Context) -> None:
         """Evidence of each scale."""
         config = self.config
         self.parts = [
-            [Calibrated(fit, normals, seen, config.folds, config.measured, context.generator) for fit in self.evidence]
+            [
+                Calibrated(fit, normals, seen, config.folds, config.measured, context.generator)
+                for fit in self.evidence()
+            ]
             for normals, seen in zip(train.normals(), train.seen())
         ]
 
