@@ -65,3 +65,27 @@ def test_scales_share_one_head_and_are_averaged(pyramid):
 def test_scales_of_different_depth_get_heads_of_their_own():
     head = OverScales([(6, 4, 4), (3, 2, 2)], PatchHead)
     assert head([torch.ones(2, 6, 4, 4), torch.ones(2, 3, 2, 2)]).shape == (2,)
+
+
+def test_nested_gradients_of_the_top_positions_are_those_of_the_whole_map():
+    """In evaluation mode the residual head visits only the positions that make the score: score and AHL's outer gradient stay."""
+    generator = torch.Generator().manual_seed(0)
+    x, start = (torch.randn(4, 6, 5, 7, generator=generator, dtype=torch.float64) for _ in range(2))
+    head = ResidualHead(6, 0.2).double()
+    head(start)  # batch norm's statistics are no longer 0 and 1
+    head.eval()
+
+    def whole_map(x):
+        return head.head(head.mix(x))
+
+    def outer_gradient(score):
+        """Of the loss after one inner step, back to where the step began."""
+        parameters = list(head.parameters())
+        kept = [p.detach().clone() for p in parameters]
+        inner = torch.autograd.grad(score(x).square().sum(), parameters, create_graph=True)
+        # d/dtheta of <inner, v> for a fixed v: the part of a nested gradient that asks for second derivatives
+        return torch.autograd.grad(sum((g * v).sum() for g, v in zip(inner, kept)), parameters)
+
+    torch.testing.assert_close(head(x), whole_map(x), rtol=1e-12, atol=0)
+    for got, expected in zip(outer_gradient(head), outer_gradient(whole_map)):
+        torch.testing.assert_close(got, expected, rtol=1e-10, atol=1e-12)
