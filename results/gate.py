@@ -5,19 +5,23 @@ What is compared, and what noise is granted:
 - Cells of the same seed on the same images are compared image by image. The variance of the mean difference has two
   parts, added: the images (DeLong's, with images that several seeds share counted once) and the seeds. The two overlap,
   so the test errs on the side of silence.
-- The part of the seeds is taken twice: from the spread of the differences, and from the spread of the baseline's seeds
-  alone (an unchanged method repeats it). The first sees small falls that all seeds share, the second a method that breaks
-  on some seeds only and so hides in its own spread. The smaller p-value, doubled, counts.
+- The part of the seeds is taken thrice: from the spread of the differences (sees small falls that all seeds share), from
+  the spread of the baseline's seeds (an unchanged method repeats it; sees a method that breaks on some seeds only and so
+  hides in its own spread), and from the spreads of both sides pooled (with few seeds the only one that knows enough). The
+  smallest p-value, times three, counts.
+- Three seeds often agree by luck. So the critical value is Cochran and Cox's, a mean of Student's for the images and for
+  the seeds, weighted by their variances: Welch's degrees of freedom would take a small spread of few seeds at its word.
 - Where no seed is in both, the means over seeds are compared, by Welch's test and again by the baseline's spread.
 
-A fall counts when it exceeds the tolerance and Student's one-sided test rejects at a level that Holm's correction keeps
-over all rows: of checks of an unchanged method, at most `alpha` fail. A third of `alpha` goes to the rows, a third to
+A fall counts when it exceeds the tolerance and the one-sided test rejects at a level that Holm's correction keeps over
+all rows: of checks of an unchanged method, at most `alpha` fail. A third of `alpha` goes to the rows, a third to
 the single kinds of anomaly within them (a method can break on one kind and hide it in the mean), and a third to leaps:
 rises so large that at least half of the error is gone, which is what a leaked label looks like. Time never fails a check.
 """
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -25,7 +29,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy import optimize, stats
 
 from osad_bench.results.baseline import Baseline, BaselineCell, Row, to_cell
 from osad_bench.results.paired import holm, placements
@@ -73,13 +77,34 @@ class Finding:
         return f"{name} on {dataset}, {setting} setting, M = {shots}{options}, preset {preset}"
 
 
+Part = tuple[float, float]
+"""A variance and its degrees of freedom."""
+
+
+def cochran_cox(difference: float, parts: tuple[Part, ...]) -> float:
+    """One-sided p-value of a positive difference whose variance is the sum of independently estimated parts.
+
+    W. G. Cochran and G. M. Cox, "Experimental designs", 2nd edition, 1957, Sec. 4.14. With one part it is Student's.
+    """
+    total = float(sum(variance for variance, _ in parts))
+    if difference <= 0 or total == 0:
+        return float(difference <= 0)
+
+    def too_far(log_p: float) -> float:
+        critical = sum(variance * stats.t.isf(np.exp(log_p), freedom) for variance, freedom in parts) / total
+        return float(critical - difference / total**0.5)
+
+    least = np.log(1e-12)
+    return float(np.exp(least if too_far(least) < 0 else optimize.brentq(too_far, least, np.log(0.5))))
+
+
 @dataclass(frozen=True)
 class Change:
-    """A mean difference now - before, with the (standard error, degrees of freedom) of each test of it."""
+    """A mean difference now - before, with the parts of the variance that each test of it adds up."""
 
     before: float
     now: float
-    tests: tuple[tuple[float, float], ...]
+    tests: tuple[tuple[Part, ...], ...]
     how: str
 
     @property
@@ -90,19 +115,13 @@ class Change:
     @property
     def se(self) -> float:
         """Smallest of the standard errors."""
-        return min(se for se, _ in self.tests)
+        return math.sqrt(min(sum(variance for variance, _ in parts) for parts in self.tests))
 
     def p(self, direction: int) -> float:
         """One-sided p-value of a fall (-1) or a rise (+1): the smallest, times the number of tests."""
         if abs(self.difference) < 1e-12:
             return 1.0
-        values = [
-            float(stats.t.sf(direction * self.difference / se, freedom))
-            if se > 0
-            else float(self.difference * direction < 0)
-            for se, freedom in self.tests
-        ]
-        return min(1.0, len(values) * min(values))
+        return min(1.0, len(self.tests) * min(cochran_cox(direction * self.difference, parts) for parts in self.tests))
 
 
 Pair = tuple[BaselineCell, BaselineCell, TestScores]
@@ -136,12 +155,14 @@ def _paired(pairs: list[Pair], kind: str) -> Change | None:
         parts.append((float((values**2).sum()) * len(values) / max(1, len(values) - 1), max(1, len(values) - 1)))
     seeds = np.array([np.mean(values, axis=0) for values in by_seed.values()])
     how = f"{len(seeds)} seeds in both, image by image" if len(seeds) > 1 else "one seed, image by image"
-    tests = [_combine(parts)]
+    images = _welch(parts)
+    tests: tuple[tuple[Part, ...], ...] = ((images,),)
     if len(seeds) > 1:
         own = float(np.var(seeds[:, 1] - seeds[:, 0], ddof=1)) / len(seeds), len(seeds) - 1
         usual = float(np.var(seeds[:, 0], ddof=1)) * 2 / len(seeds), len(seeds) - 1
-        tests = [_combine([*parts, own]), _combine([*parts, usual])]
-    return Change(float(np.mean(before)), float(np.mean(now)), tuple(tests), how)
+        pooled = float(np.var(seeds, axis=0, ddof=1).sum()) / len(seeds), 2 * (len(seeds) - 1)
+        tests = (images, own), (images, usual), (images, pooled)
+    return Change(float(np.mean(before)), float(np.mean(now)), tests, how)
 
 
 def _unpaired(old: list[BaselineCell], new: list[BaselineCell], kind: str) -> Change | None:
@@ -161,14 +182,14 @@ def _unpaired(old: list[BaselineCell], new: list[BaselineCell], kind: str) -> Ch
     parts = [(old_variance / len(before), freedom), (new_part[0] / len(now), new_part[1])]
     usual = old_variance * (1 / len(before) + 1 / len(now)), freedom
     how = f"other seeds: {len(before)} before, {len(now)} now"
-    return Change(float(np.mean(before)), float(np.mean(now)), (_combine(parts), _combine([usual])), how)
+    return Change(float(np.mean(before)), float(np.mean(now)), ((_welch(parts),), (usual,)), how)
 
 
-def _combine(parts: list[tuple[float, int]]) -> tuple[float, float]:
-    """Standard error of added variances, with the degrees of freedom of Welch and Satterthwaite."""
+def _welch(parts: list[tuple[float, int]]) -> Part:
+    """Added variances as one, with the degrees of freedom of Welch and Satterthwaite."""
     total = sum(variance for variance, _ in parts)
     spread = sum(variance**2 / freedom for variance, freedom in parts)
-    return float(np.sqrt(total)), total**2 / spread if spread > 0 else 1.0
+    return total, total**2 / spread if spread > 0 else 1.0
 
 
 def _match(old: list[BaselineCell], new: dict[tuple[str | None, int], tuple[BaselineCell, TestScores]]) -> list[Pair]:
