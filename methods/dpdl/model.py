@@ -64,7 +64,7 @@ class DPDL(GradientMethod):
         )
         steps: int = Field(20, ge=1, description="Euler-Maruyama steps of transport=sde (not given in the paper)")
         bound: Literal["hinge", "weight", "none"] = Field(
-            "hinge",
+            "weight",
             description="how the anomalies' potential is kept from growing without limit (ours, docs/deviations.md)",
         )
         margin: float = Field(
