@@ -83,11 +83,9 @@ class ResidualHead(nn.Module):
         with torch.no_grad():
             scores = self.head.score(self.mix(residual)).flatten(1).abs()
             top = scores.topk(top_count(scores.shape[1], self.head.top), dim=1).indices  # (B, k)
-        wide = residual.shape[3] + 2  # of the padded map
-        corner = (
-            top // residual.shape[3] * wide + top % residual.shape[3]
-        )  # where the 3 x 3 window of a position starts
-        step = (wide * torch.arange(3)[:, None] + torch.arange(3)).flatten().to(top.device)
+        wide = residual.shape[3]
+        corner = top // wide * (wide + 2) + top % wide  # where a position's 3 x 3 window starts in the padded map
+        step = ((wide + 2) * torch.arange(3)[:, None] + torch.arange(3)).flatten().to(top.device)
         where = (corner[:, :, None] + step).flatten(1)[:, None]  # (B, 1, 9 k)
         windows = functional.pad(residual, (1, 1, 1, 1)).flatten(2).take_along_dim(where, 2)
         windows = windows.view(*residual.shape[:2], -1, 9)  # (B, C, k, 9)

@@ -1,0 +1,106 @@
+"""Every registered method on the synthetic textures, preset quick at small size: it learns, and it learns from the right part."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import roc_auc_score
+
+from osad_bench.benchmark.backbones import load_backbone
+from osad_bench.benchmark.execute import schedule_of
+from osad_bench.benchmark.features import FeatureCache
+from osad_bench.benchmark.preset import load_preset
+from osad_bench.benchmark.protocol import Split, split
+from osad_bench.benchmark.registry import methods
+from osad_bench.benchmark.training import CachedFeatures
+from osad_bench.datasets.base import Sample
+from osad_bench.datasets.textures import KINDS, Textures
+from osad_bench.methods.base import Context
+from osad_bench.results.record import Protocol
+
+SMALL = {"image_size": 64, "pseudo_draws": 1, "schedule.epochs": 8, "schedule.steps": 10}
+
+
+class ManyNormals(Textures):
+    """Anomalies that are normals: 80 normals to train on, 200 to test on, 10 known anomalies and 200 to test on.
+
+    With 200 of each an AUROC of 0.5 has a standard deviation of 0.03.
+    """
+
+    def scan(self) -> Iterator[Sample]:
+        for index in range(280):
+            yield Sample(f"normal/{index:03}", 0, partition="train" if index < 80 else "test")
+        for index in range(210):
+            kind = KINDS[index % 3]
+            yield Sample(f"{kind}/{index:03}", 1, kind)
+
+
+class Poisoned(Textures):
+    """One test normal is inverted; all other images are as they were."""
+
+    victim = ""
+
+    def load(self, sample: Sample) -> np.ndarray:
+        image = super().load(sample)
+        return 255 - image if sample.id == self.victim else image
+
+
+def short(name: str, epochs: int):
+    """The method; AHL's own schedule is cut to `epochs` meta-epochs."""
+    kind = methods.get(name)
+    own = {"outer_epochs": epochs, "history": 2} if "outer_epochs" in kind.Config.model_fields else {}
+    return kind(kind.Config(**own))
+
+
+def fitted_scores(method, dataset: Textures, division: Split, **changes: object) -> np.ndarray:
+    """Scores of the test part, normals first, after a fit by the small preset."""
+    preset = load_preset("quick", SMALL | changes)[1]
+    if method.schedule is None:
+        preset = preset.model_copy(update={"adapter": "none"})  # nothing would train it
+    torch.manual_seed(0)
+    train = CachedFeatures(
+        dataset, division, preset, load_backbone(preset.backbone), FeatureCache(Path(os.environ["OSAD_BENCH_CACHE"])),
+        method.pseudo_anomalies, torch.Generator().manual_seed(0), torch.device("cpu"),
+    )  # fmt: skip
+    method.fit(train, Context(torch.Generator().manual_seed(0), torch.device("cpu"), schedule_of(method, preset)))
+    return torch.cat([method.score(pyramid).detach() for pyramid in train.test()]).double().numpy()
+
+
+def auroc(division: Split, scores: np.ndarray) -> float:
+    return float(roc_auc_score([0] * len(division.test_normal) + [1] * len(division.test_anomaly), scores))
+
+
+@pytest.fixture(params=methods.names())
+def name(request) -> str:
+    return request.param
+
+
+def test_it_separates_an_easy_defect(name):
+    textures = Textures(root=None, variant=None)
+    division = split(textures, Protocol(shots=10))
+    assert auroc(division, fitted_scores(short(name, 6), textures, division)) > 0.95
+
+
+def test_it_is_at_one_half_where_anomalies_are_normals(name):
+    textures = ManyNormals(root=None, variant="null")
+    division = split(textures, Protocol(shots=10))
+    assert (len(division.train_normal), len(division.test_normal), len(division.test_anomaly)) == (80, 200, 200)
+    assert auroc(division, fitted_scores(short(name, 6), textures, division)) == pytest.approx(0.5, abs=0.1)
+
+
+def test_a_poisoned_test_normal_changes_no_other_score(name):
+    """Residual references, normalisers, clusters, prototypes, coresets: all from training normals alone."""
+    textures, poisoned = (kind(root=None, variant=None) for kind in (Textures, Poisoned))
+    division = split(textures, Protocol(shots=10))
+    poisoned.victim = division.test_normal[0]
+    clean, other = (
+        fitted_scores(short(name, 1), dataset, division, **{"schedule.epochs": 1, "schedule.steps": 2})
+        for dataset in (textures, poisoned)
+    )
+    assert clean[0] != other[0], "the poisoned image itself is scored anew"
+    np.testing.assert_array_equal(clean[1:], other[1:])
