@@ -85,8 +85,13 @@ METHOD_TITLES = {
     "dra": "DRA",
     "ahl": "AHL",
     "dpdl": "DPDL",
+    "ahl-devnet": "AHL on DevNet",
+    "evidence": "Evidence (ours)",
+    "whitened": "Whitened",
+    "patchcore": "PatchCore",
+    "mahalanobis": "Mahalanobis",
 }
-"""The paper's methods in its order."""
+"""The paper's methods in its order, then what this project has beside them."""
 
 DATASET_TITLES = {
     "mvtec": "MVTec AD",
