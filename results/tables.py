@@ -85,7 +85,7 @@ METHOD_TITLES = {
     "dra": "DRA",
     "ahl": "AHL",
     "dpdl": "DPDL",
-    "ahl-devnet": "AHL on DevNet",
+    "ahl-devnet": "AHL (DevNet)",
     "evidence": "Evidence (ours)",
     "whitened": "Whitened",
     "patchcore": "PatchCore",
