@@ -10,8 +10,9 @@ taken of whitened features:
 - patches, far from normal: minus the mean cosine to the three nearest of a memory of normal patches;
 - patches, like a known anomaly: mean cosine to those patches of the known anomalies that lie farthest from the normals.
 
-A patch measure is the mean of an image's top share. The four measures of each scale are put in units of their spread
+A patch measure is the mean of an image's top share. The four measures e_j of each scale are put in units of their spread
 over held-out training normals and added with equal weights (`whitened` derives why): nothing is tuned on anomalies.
+score = sum over scales and j of (e_j - mean_j) / std_j, mean and deviation of the held-out normals.
 Chosen by validation on training parts alone: docs/deviations.md, "Whitened and Evidence".
 """
 

@@ -61,3 +61,28 @@ def test_cutpaste_draws_patches_and_scars_alike():
 def test_what_is_no_usable_image_is_refused(generate, bad):
     with pytest.raises(ValueError, match="uint8 image of shape|too small"):
         generate(bad, np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("generate", [cutmix, cutpaste])
+def test_what_is_pasted_comes_from_the_image_with_its_colours_jittered_by_a_tenth(generate):
+    """A flat grey image has nothing to paste but grey: only its brightness may change, by a tenth."""
+    grey = np.full((64, 64, 3), 128, np.uint8)
+    levels = [generate(grey, np.random.default_rng(seed))[0] for seed in range(100)]
+    assert all((image == image[..., :1]).all() for image in levels), "grey stays grey"
+    changes = np.array([np.abs(image.astype(int) - 128).max() for image in levels])
+    assert changes.max() <= 13
+    assert changes.max() >= 8, "and it is jittered"
+
+
+def test_a_texture_overlay_covers_some_of_the_image_and_is_opaque_to_any_degree_from_a_tenth():
+    shares, strengths = [], []
+    for seed in range(200):
+        black = np.zeros((96, 96, 3), np.uint8)
+        changed, mask = texture(black, np.random.default_rng(seed))
+        shares.append(mask.mean())
+        strengths.append(changed[mask].max())
+    assert min(shares) >= 0.002
+    assert max(shares) < 0.6
+    assert 0.02 < np.mean(shares) < 0.2
+    assert max(strengths) > 200, "nearly opaque and bright"
+    assert min(strengths) < 40, "and barely visible"

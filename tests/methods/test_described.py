@@ -31,7 +31,7 @@ def test_every_method_is_cited_and_tells_its_equations_and_departures(name):
     method = methods.get(name)
     text = inspect.getdoc(inspect.getmodule(method)) or ""
     assert method.citation, f"{name}: give the class a citation"
-    assert "Source" in text, f"{name}: the module's docstring names no source"
+    assert "Source" in text or method.kind == "ours", f"{name}: the module's docstring names no source"
     assert re.search(r"Eqs?\. \d|=", text), f"{name}: the module's docstring has no equation"
     assert re.search(r"Departures|docs/deviations\.md", text), f"{name}: the module's docstring tells no departures"
 
@@ -39,8 +39,6 @@ def test_every_method_is_cited_and_tells_its_equations_and_departures(name):
 def test_departures_point_at_a_section_that_exists(name, root):
     document, _, anchor = methods.get(name).departures.partition("#")
     titles = re.findall(r"^## (.*)$", (root / document).read_text("utf-8"), re.MULTILINE)
-    if anchor == "dpdl" and "DPDL" not in titles:
-        pytest.skip("the section DPDL is still to be written")
     assert anchor in {title.lower().replace(" ", "-") for title in titles}
 
 
