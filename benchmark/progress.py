@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -91,7 +92,7 @@ class ProgressReporter(Reporter):
         """Advance a running cell's bar."""
         key = cell.cell.key
         if key not in self.running:
-            self.running[key] = self.bars.add_task(f"  {cell.title}", total=epochs, note="")
+            self.running[key] = self.bars.add_task(escape(f"  {cell.title}"), total=epochs, note="")
         self.bars.update(self.running[key], completed=epoch, note=f"loss {sum(values.values()):.3g}")
 
     def finish(self, cell: PlannedCell, record: Record) -> None:
@@ -103,10 +104,10 @@ class ProgressReporter(Reporter):
             self.bars.update(self.cells, completed=self.finished)
         if record.metrics is not None:
             text = f"AUROC {record.metrics.auroc:.3f} in {duration(record.timings.total)}"
-            self._log(f"[{self.finished}/{self.total}] {cell.title}: {text}".replace("[", r"\[", 1))
+            self._log(escape(f"[{self.finished}/{self.total}] {cell.title}: {text}"))
         elif record.error is not None:
-            text = f"[red]failed[/red] {cell.title}: {record.error.type}: {record.error.message}".splitlines()[0]
-            self.console.print(text, highlight=False, soft_wrap=True)
+            text = f"{cell.title}: {record.error.type}: {record.error.message}".splitlines()[0]
+            self.console.print(f"[red]failed[/red] {escape(text)}", highlight=False, soft_wrap=True)
 
 
 def print_plan(console: Console, cells: Sequence[PlannedCell], todo: Todo, estimate: float | None, out: Path) -> None:
@@ -199,11 +200,11 @@ def run_with_progress(
     for name in sorted({name for name, _ in duplicates}):
         most = max(n for other, n in duplicates if other == name)
         console.print(
-            f"{name}: up to {most} test images have an identical copy in training; --dedup keeps one of each, which also draws another split",
+            f"{escape(name)}: up to {most} test images have an identical copy in training; --dedup keeps one of each, which also draws another split",
             highlight=False,
         )
     for line in summarise_failures([record for record in every if record.status == "failed"]):
-        console.print(f"[red]failed[/red] {line}", highlight=False, soft_wrap=True)
+        console.print(f"[red]failed[/red] {escape(line)}", highlight=False, soft_wrap=True)
     if failed or todo.failed:
         console.print(
             "the failed cells' tracebacks are in their records; --retry-failed computes them again", highlight=False

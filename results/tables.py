@@ -189,28 +189,61 @@ def paper_table(frame: pd.DataFrame, number: int) -> list[Table]:
     ValueError
         There is no such table.
     """
-    if number not in {1, 2, 3}:
-        raise ValueError(f"the paper has tables 1, 2 and 3, not {number}")
-    lines = summary(frame)
+    records = paper_records(frame, number)
+    if number == 3:
+        return ablation_table(records, "dpdl", "Table 3 of the DPDL paper, rerun")
+    lines = summary(records)
     inside = lines["dataset"].str.contains("/")
     if number == 1:
         groups = set(lines.loc[lines["classes"] > 0, "dataset"])
-        lines = lines[(lines["setting"] == "general") & ~(inside & lines["dataset"].str.split("/").str[0].isin(groups))]
-    elif number == 2:
-        alone = lines["dataset"].isin(DATASET_TITLES) & (lines["classes"] == 0)
-        lines = lines[(lines["setting"] == "hard") & (alone | ~(inside | (lines["classes"] > 0)))]
+        lines = lines[~(inside & lines["dataset"].str.split("/").str[0].isin(groups))]
     else:
-        return ablation_table(frame[frame["shots"] == 10], "dpdl", "Table 3 of the DPDL paper, rerun")
+        alone = lines["dataset"].isin(DATASET_TITLES) & (lines["classes"] == 0)
+        lines = lines[alone | ~(inside | (lines["classes"] > 0))]
+    tests = frame[(frame["part"] == "test") & (frame["setting"] == _SETTINGS[number])]
+    variants = tests.loc[~tests["key"].isin(records["key"]), ["method", "variant"]].drop_duplicates()
+    aside = [f"{len(variants)} variants of methods are left out (report without --table shows them)."] * (
+        len(variants) > 0
+    )
     result = []
     for board, part in lines.groupby("board"):
         methods = in_order(part["method"], METHOD_TITLES)
         shown = tuple(METHOD_TITLES.get(method, method) for method in methods)
-        setting = "general" if number == 1 else "hard"
-        title = f"Table {number} of the DPDL paper, rerun: AUROC (mean±std), {setting} setting, preset {board}"
+        title = (
+            f"Table {number} of the DPDL paper, rerun: AUROC (mean±std), {_SETTINGS[number]} setting, preset {board}"
+        )
         blocks = _blocks(part, methods, DATASET_TITLES)
-        notes = (_seeds_note(part), *left_out(frame[frame["setting"] == setting]))
+        notes = (_seeds_note(part), *aside, *left_out(records))
         result.append(Table(title, shown, blocks, notes, "Dataset"))
     return result
+
+
+_SETTINGS = {1: "general", 2: "hard"}
+
+
+def paper_records(frame: pd.DataFrame, number: int) -> pd.DataFrame:
+    """The records that `paper_table` is made of; in Tables 1 and 2 no variants of a method that is there as it is.
+
+    Raises
+    ------
+    ValueError
+        There is no such table.
+    """
+    if number not in {1, 2, 3}:
+        raise ValueError(f"the paper has tables 1, 2 and 3, not {number}")
+    if number == 3:
+        return ablation_records(frame[frame["shots"] == 10], "dpdl")
+    part = frame[frame["setting"] == _SETTINGS[number]]
+    plain = part["variant"] == ""
+    result: pd.DataFrame = part[plain | ~part["method"].isin(part.loc[plain, "method"])]
+    return result
+
+
+def ablation_records(frame: pd.DataFrame, method: str) -> pd.DataFrame:
+    """A method's records: its ablations and the complete one where `osad-bench ablate` named them, else all."""
+    mine: pd.DataFrame = frame[frame["method"] == method]
+    named = mine["ablation"] != ""
+    return mine[named | (mine["variant"] == "")] if named.any() else mine
 
 
 def ablation_lines(frame: pd.DataFrame, method: str) -> pd.DataFrame:
@@ -219,12 +252,9 @@ def ablation_lines(frame: pd.DataFrame, method: str) -> pd.DataFrame:
     Where `osad-bench ablate` wrote the records, these are the named ablations (``without M_r``) and ``complete``;
     else every variant there is, named by its changed settings. Data sets with one variant alone are left out.
     """
-    mine = frame[frame["method"] == method]
-    named = mine[mine["ablation"] != ""]
-    if len(named):
-        mine = mine[(mine["ablation"] != "") | (mine["variant"] == "")]
+    mine = ablation_records(frame, method)
     lines = summary(mine)
-    names = {f"{method} {row.variant}": row.ablation for row in named.itertuples()}
+    names = {f"{method} {row.variant}": row.ablation for row in mine[mine["ablation"] != ""].itertuples()}
     lines["variant"] = [
         "complete" if label == method else names.get(label, label.removeprefix(f"{method} "))
         for label in lines["method"]

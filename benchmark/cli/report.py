@@ -26,6 +26,11 @@ EPILOG = """[bold]Examples[/bold]
 FORMATS = ("md", "tex", "csv", "html")
 BESIDE, DIFFERENCES = "Beside the published numbers", "Differences between methods"
 SLUGS = {BESIDE: "published", DIFFERENCES: "differences"}
+MISSING = {
+    1: "run --setting general",
+    2: "run --setting hard",
+    3: "osad-bench ablate dpdl --out DIR makes them, with M = 10",
+}
 MANY = 3000
 """Cells from which figures and tests of single images are made on demand only."""
 
@@ -66,14 +71,10 @@ def report(
     from rich.console import Console
 
     from osad_bench.benchmark.errors import InputError
-    from osad_bench.results.compare import compare_published, compared_for_print
-    from osad_bench.results.paired import differences
-    from osad_bench.results.ranking import dataset_means
     from osad_bench.results.render import print_tables, to_csv
     from osad_bench.results.scores import load_scores
     from osad_bench.results.store import load
-    from osad_bench.results.tables import METRIC_TITLES, paper_table, tables
-    from osad_bench.results.words import differences_for_print, in_words
+    from osad_bench.results.tables import METRIC_TITLES, paper_records, paper_table, tables
 
     wanted = [name.strip() for name in formats.split(",")]
     for option, value, known in (
@@ -97,34 +98,70 @@ def report(
     scores = load_scores(directory, done if small or statistics else done.head(0))
 
     numbers = [1, 2, 3] if table == "all" else [int(table)] if table else []
-    papers = {f"table{number}": paper_table(frame, number) for number in numbers}
-    papers = papers or {"report": tables(frame, chosen)}
-    print_tables([one for shown in papers.values() for one in shown], Console(), percent=percent)
+    sheets = [
+        (f"table{number}", paper_records(frame, number), paper_table(frame, number), number) for number in numbers
+    ]
+    written = []
+    for name, records, shown, number in sheets or [("report", frame, tables(frame, chosen), 0)]:
+        if not shown and number:
+            typer.echo(f"no records for {name}: {MISSING[number]}", err=True)
+            continue
+        print_tables(shown, Console(), percent=percent)
+        more, sentences = _judge(records, scores, chosen, number, bool(compare), statistics)
+        if compare:
+            _print_frame(more[BESIDE], "nothing here has a published counterpart")
+        print("\n".join(sentences))
+        csv = to_csv(records, chosen) if "csv" in wanted else ""
+        _write(target / name, shown, wanted, sentences, more, csv, percent)
+        written.append(name)
+    drawn = _draw(frame, scores, target / "figures", figures, html is not None and small)
+    if html is not None:
+        if sheets:
+            more, sentences = _judge(frame, scores, chosen, 0, bool(compare), statistics)
+        _write_page(html, directory, frame, scores, drawn, sentences, more, images or [], data_root)
+    files = [f"{', '.join(written)} as {', '.join(wanted)}"] if written else []
+    files += [*(["figures"] if figures else []), *([str(html)] if html else [])]
+    typer.echo(f"wrote {', '.join(files) or 'nothing'} to {target}", err=True)
+
+
+def _judge(
+    records: pd.DataFrame, scores: pd.DataFrame, metric: Metric, number: int, compare: bool, statistics: bool
+) -> tuple[dict[str, pd.DataFrame], list[str]]:
+    """What goes with one table: frames to print by their headings, and the statistics in words."""
+    from osad_bench.results.compare import compare_published, compared_for_print
+    from osad_bench.results.paired import differences
+    from osad_bench.results.ranking import dataset_means
+    from osad_bench.results.words import differences_for_print, in_words
 
     more: dict[str, pd.DataFrame] = {}
     sentences: list[str] = []
     if compare:
-        more[BESIDE] = comparison = compared_for_print(compare_published(frame))
-        _print_frame(comparison, "nothing here has a published counterpart")
+        comparison = compare_published(records)
+        more[BESIDE] = compared_for_print(comparison[comparison["table"] == number] if number else comparison)
     if statistics:
-        pairs = differences(frame, scores)
+        if number == 3:
+            records = records.assign(variant=records["ablation"].where(records["ablation"] != "", records["variant"]))
+        pairs = differences(records, scores)
         more[DIFFERENCES] = differences_for_print(pairs)
-        sentences = in_words(pairs, dataset_means(frame, chosen))
-        print("\n".join(sentences))
-
-    for name, shown in papers.items():
-        _write(target / name, shown, wanted, sentences, more, to_csv(frame, chosen) if "csv" in wanted else "", percent)
-    drawn = _draw(frame, scores, target / "figures", figures, html is not None and small)
-    if html is not None:
-        _write_page(html, directory, frame, scores, drawn, sentences, more, images or [], data_root)
-    extra = ", ".join([*(["figures"] if figures else []), *([str(html)] if html else [])])
-    typer.echo(f"wrote {', '.join(papers)} as {', '.join(wanted)}{f', {extra}' if extra else ''} to {target}", err=True)
+        sentences = in_words(pairs, {} if number == 3 else dataset_means(records, metric))
+    return more, sentences
 
 
 def _print_frame(frame: pd.DataFrame, otherwise: str) -> None:
     from tabulate import tabulate
 
     print(tabulate(frame, headers="keys", showindex=False, disable_numparse=True) if len(frame) else otherwise)
+
+
+def _alike(frames: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
+    """Frames for narrow pages: a preset that all rows share goes from its column to the heading; empty ones go."""
+    result = {}
+    for name, frame in frames.items():
+        if len(frame) and frame["preset"].nunique() == 1:
+            name, frame = f"{name}, preset {frame['preset'].iloc[0]}", frame.drop(columns="preset")
+        if len(frame):
+            result[name] = frame
+    return result
 
 
 def _write(
@@ -137,18 +174,19 @@ def _write(
     from osad_bench.results import render
 
     stem.parent.mkdir(parents=True, exist_ok=True)
+    narrow = _alike(more)
     texts = {
         "md": lambda: "\n".join(
             [
                 render.to_markdown(shown, percent=percent),
                 *(["### In words\n", *(f"{render.escape_markdown(one)}\n" for one in sentences)] if sentences else []),
-                *(f"### {name}\n\n{render.frame_to_markdown(frame)}" for name, frame in more.items() if len(frame)),
+                *(f"### {name}\n\n{render.frame_to_markdown(frame)}" for name, frame in narrow.items()),
             ]
         ),
         "tex": lambda: "\n".join(
             [
                 render.to_latex(shown, percent=percent),
-                *(render.frame_to_latex(frame, name) for name, frame in more.items() if len(frame)),
+                *(render.frame_to_latex(frame, name) for name, frame in narrow.items()),
             ]
         ),
         "html": lambda: render.html_document(
@@ -157,7 +195,7 @@ def _write(
                 [
                     render.to_html(shown, percent=percent),
                     *(f"<p>{escape(one)}</p>" for one in sentences),
-                    *(render.frame_to_html(frame, name) for name, frame in more.items() if len(frame)),
+                    *(render.frame_to_html(frame, name) for name, frame in narrow.items()),
                 ]
             ),
         ),
@@ -205,7 +243,7 @@ def _write_page(
         typer.echo(f"no pictures of {sentence}", err=True)
     path.parent.mkdir(parents=True, exist_ok=True)
     page = render_page(
-        frame, scores, figures=drawn, sentences=sentences, more={name: one for name, one in more.items() if len(one)},
+        frame, scores, figures=drawn, sentences=sentences, more=_alike(more),
         thumbnails=pictures, citations=citations(sorted(set(frame["method"]))),
     )  # fmt: skip
     path.write_text(page, encoding="utf-8")
