@@ -109,7 +109,7 @@ def report(
         print_tables(shown, Console(), percent=percent)
         more, sentences = _judge(records, scores, chosen, number, bool(compare), statistics)
         if compare:
-            _print_frame(more[BESIDE], "nothing here has a published counterpart")
+            _print_frames(_alike({BESIDE: more[BESIDE]}), "nothing here has a published counterpart")
         print("\n".join(sentences))
         csv = to_csv(records, chosen) if "csv" in wanted else ""
         _write(target / name, shown, wanted, sentences, more, csv, percent)
@@ -147,17 +147,20 @@ def _judge(
     return more, sentences
 
 
-def _print_frame(frame: pd.DataFrame, otherwise: str) -> None:
+def _print_frames(frames: dict[str, pd.DataFrame], otherwise: str) -> None:
     from tabulate import tabulate
 
-    print(tabulate(frame, headers="keys", showindex=False, disable_numparse=True) if len(frame) else otherwise)
+    for name, frame in frames.items():
+        print(f"\n{name}\n\n{tabulate(frame, headers='keys', showindex=False, disable_numparse=True)}\n")
+    if not frames:
+        print(otherwise)
 
 
 def _alike(frames: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
     """Frames for narrow pages: a preset that all rows share goes from its column to the heading; empty ones go."""
     result = {}
     for name, frame in frames.items():
-        if len(frame) and frame["preset"].nunique() == 1:
+        if len(frame) and len(set(frame["preset"])) == 1:
             name, frame = f"{name}, preset {frame['preset'].iloc[0]}", frame.drop(columns="preset")
         if len(frame):
             result[name] = frame

@@ -71,13 +71,27 @@ def test_the_papers_tables_come_in_their_form(records, tmp_path):
     assert "Table 1 of the DPDL paper, rerun" in done.stdout
     assert "ELPV (mean of 2 kinds)" in (tmp_path / "table2.md").read_text("utf-8")
     assert r"\textcolor{red}" in (tmp_path / "table1.tex").read_text("utf-8")
-    assert (tmp_path / "table3.md").exists()
+    assert not (tmp_path / "table3.md").exists()
+    assert "no records for table3: osad-bench ablate dpdl" in done.stderr
+
+
+def test_each_of_the_papers_tables_brings_its_own_records_words_and_comparison(records, tmp_path):
+    report(records, "--table", "all", "--compare", "published", "--out", tmp_path, "--no-figures")
+    general, hard = ((tmp_path / f"table{number}.csv").read_text("utf-8") for number in (1, 2))
+    assert ",general," in general
+    assert ",hard," not in general
+    assert ",general," not in hard
+    assert "hard setting" not in (tmp_path / "table1.md").read_text("utf-8")
+    assert "dpdl is better than dra" in (tmp_path / "table1.md").read_text("utf-8")
+    assert {line.split(",")[1] for line in (tmp_path / "table2-published.csv").read_text("utf-8").splitlines()[1:]} == {
+        "2"
+    }
 
 
 def test_published_numbers_stand_beside_ours(records, tmp_path):
     done = report(records, "--compare", "published", "--out", tmp_path, "--no-figures", "--no-statistics")
     lines = [line for line in done.stdout.splitlines() if "0.937±0.003" in line]
-    assert [line.split()[1] for line in lines] == ["1", "3"]
+    assert [line.split()[0] for line in lines] == ["1", "3"]
     assert all("own run" in line for line in lines)
     assert "0.845±0.013" in (tmp_path / "report.md").read_text("utf-8")
     assert "copied" in (tmp_path / "report-published.csv").read_text("utf-8")

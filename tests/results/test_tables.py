@@ -76,6 +76,15 @@ def test_table_3_names_the_ablations_and_puts_the_complete_method_last(records):
     assert table.columns == ("ELPV",)
 
 
+def test_tables_1_and_2_leave_variants_out_where_the_method_itself_is_there(records):
+    records.add("dpdl")
+    records.add("dpdl", variant="prototypes=16")
+    records.add("dra", variant="references=3")
+    (table,) = paper_table(records.frame(), 1)
+    assert set(table.columns) == {"DPDL", "dra references=3"}
+    assert "1 variants of methods are left out (report without --table shows them)." in table.notes
+
+
 def test_variants_that_nobody_named_are_rows_by_their_settings(records):
     records.add("dra", seed=0)
     records.add("dra", seed=0, variant="references=3")
