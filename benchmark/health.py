@@ -123,7 +123,9 @@ def _plugins(report: _Report) -> None:
             except UnknownNameError as error:
                 report.trap(registry.noun, str(error))
         if good:
-            report.fact(registry.noun.removesuffix("y") + ("ies" if registry.noun.endswith("y") else "s"), ", ".join(good))
+            report.fact(
+                registry.noun.removesuffix("y") + ("ies" if registry.noun.endswith("y") else "s"), ", ".join(good)
+            )
 
 
 def examine(data_root: Path | None, cache: Path | None) -> int:

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter, NullLocator
 
 from osad_bench.results.aggregate import summary
-from osad_bench.results.plots.style import SMALL, dataset_title, method_title, panels, styles
+from osad_bench.results.plots.style import SMALL, dataset_title, method_title, name_boards, panels, styles
 from osad_bench.results.tables import DATASET_TITLES, ablation_lines
 
 _ORDER = {name: place for place, name in enumerate(DATASET_TITLES)}
@@ -24,6 +24,7 @@ def ablation_bars(frame: pd.DataFrame, method: str = "dpdl") -> Figure:
     style = styles(variants[::-1])
     bars = int(lines.groupby(["board", "setting", "shots"])["dataset"].nunique().max()) if len(lines) else 1
     figure, axes = panels(len(groups), max(3.4, 0.9 + bars * (0.3 + 0.17 * len(variants))), 2.6, across=1)
+    boards = name_boards(figure, lines["board"])
     for one, ((board, setting, shots), part) in zip(axes, groups):
         datasets = sorted(part["dataset"].unique(), key=lambda name: (_ORDER.get(name, 99), name))
         width = 0.82 / len(variants)
@@ -39,7 +40,8 @@ def ablation_bars(frame: pd.DataFrame, method: str = "dpdl") -> Figure:
         one.set_xticks(range(len(datasets)), [dataset_title(name) for name in datasets])
         one.set_ylim(bottom, min(1.02, float((part["mean"] + part["std"].fillna(0)).max()) + 0.03))
         one.set_ylabel("AUROC" + (" (axis starts at chance)" if bottom else ""), fontsize=SMALL)
-        one.set_title(f"{method_title(method)}, {setting} setting, M = {shots}, preset {board}", fontsize=SMALL + 0.5)
+        title = f"{method_title(method)}, {setting} setting, M = {shots}{boards[board]}"
+        one.set_title(title, fontsize=SMALL + 0.5)
         one.grid(axis="x", visible=False)
     if axes:
         handles, names = axes[0].get_legend_handles_labels()
@@ -76,6 +78,7 @@ def sensitivity(frame: pd.DataFrame, method: str = "dpdl") -> Figure:
     datasets = sorted({name for *_, part in panel for name in part["dataset"]}, key=lambda n: (_ORDER.get(n, 99), n))
     style = styles(datasets)
     figure, axes = panels(len(panel), 3.3, 2.5, across=2)
+    boards = name_boards(figure, (board for _, (board, *_), _ in panel))
     for one, (name, (board, setting, shots), part) in zip(axes, panel):
         values = sorted(part["value"].unique())
         for dataset, line in part.groupby("dataset"):
@@ -100,7 +103,7 @@ def sensitivity(frame: pd.DataFrame, method: str = "dpdl") -> Figure:
         one.set_xticks(values, [f"{value:g}" for value in values])
         one.set_xlabel(name.replace("_", " "), fontsize=SMALL + 0.5)
         one.set_ylabel("AUROC", fontsize=SMALL)
-        one.set_title(f"{method_title(method)}, {setting}, M = {shots}, preset {board}", fontsize=SMALL)
+        one.set_title(f"{method_title(method)}, {setting}, M = {shots}{boards[board]}", fontsize=SMALL)
     if axes:
         handles, names = axes[0].get_legend_handles_labels()
         figure.legend(handles, names, loc="outside lower center", ncols=4, fontsize=SMALL, frameon=False)

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from osad_bench.results.aggregate import ROW, comparable, summary
-from osad_bench.results.plots.style import SMALL, method_title, panels, row_title, styles, widen
+from osad_bench.results.plots.style import SMALL, method_title, name_boards, note, panels, row_title, styles, widen
 
 
 def cost_lines(frame: pd.DataFrame) -> pd.DataFrame:
@@ -31,6 +31,7 @@ def auc_against_cost(frame: pd.DataFrame) -> Figure:
     groups = list(lines.groupby(ROW))
     style = styles(sorted(lines["method"].unique()))
     figure, axes = panels(len(groups), 2.3, 2.3)
+    boards = name_boards(figure, lines["board"])
     for place, (one, (row, part)) in enumerate(zip(axes, groups)):
         for line in part.sort_values("method").to_dict("records"):
             look = style[line["method"]]
@@ -50,7 +51,7 @@ def auc_against_cost(frame: pd.DataFrame) -> Figure:
         one.set_xlabel("seconds a cell (fit and score)", fontsize=SMALL)
         if place % 3 == 0:
             one.set_ylabel("AUROC", fontsize=SMALL)
-        one.set_title(row_title(row), fontsize=SMALL)
+        one.set_title(row_title(row, boards), fontsize=SMALL)
     if axes:
         found = dict(pair for one in axes for pair in zip(*one.get_legend_handles_labels()[::-1]))
         figure.legend(
@@ -58,5 +59,5 @@ def auc_against_cost(frame: pd.DataFrame) -> Figure:
         )
     devices = sorted(set(frame["device"]))
     if len(devices) > 1:
-        figure.suptitle(f"seconds of {len(devices)} different devices: not comparable", fontsize=SMALL)
+        note(figure, f"seconds of {len(devices)} different devices: not comparable")
     return figure

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from sklearn.metrics import roc_curve
 
 from osad_bench.results.aggregate import ROW, comparable
-from osad_bench.results.plots.style import SMALL, method_title, panels, row_title, styles
+from osad_bench.results.plots.style import SMALL, method_title, name_boards, panels, row_title, styles
 
 GRID = np.linspace(0, 1, 201)
 
@@ -32,6 +32,7 @@ def roc_curves(frame: pd.DataFrame, scores: pd.DataFrame) -> Figure:
     style = styles(sorted(tests["method"].unique()))
     by_key = dict(iter(scores.groupby("key", sort=False)))
     figure, axes = panels(len(groups), 2.9, 3.0, across=2)
+    boards = name_boards(figure, tests["board"])
     for one, (row, part) in zip(axes, groups):
         for method, cells in part.groupby("method"):
             mean, std = mean_roc(pd.concat([by_key[key] for key in cells["key"]]))
@@ -45,7 +46,7 @@ def roc_curves(frame: pd.DataFrame, scores: pd.DataFrame) -> Figure:
         one.set_ylim(0, 1.01)
         one.set_xlabel("false positive rate", fontsize=SMALL)
         one.set_ylabel("true positive rate", fontsize=SMALL)
-        one.set_title(row_title(row), fontsize=SMALL)
+        one.set_title(row_title(row, boards), fontsize=SMALL)
         one.legend(title="AUROC", title_fontsize=SMALL, fontsize=SMALL - 0.5, loc="lower right", frameon=False)
     return figure
 
@@ -56,6 +57,7 @@ def learning_curves(frame: pd.DataFrame) -> Figure:
     tests = tests[(tests["status"] == "ok") & tests["curve"].map(bool)]
     groups = list(tests.groupby(["method", *ROW]))
     figure, axes = panels(len(groups), 2.3, 2.1)
+    boards = name_boards(figure, tests["board"])
     for place, (one, ((method, *row), part)) in enumerate(zip(axes, groups)):
         names = sorted({name for curve in part["curve"] for name in curve}, key=lambda name: (name != "loss", name))
         for name, look in styles(names).items():
@@ -71,12 +73,12 @@ def learning_curves(frame: pd.DataFrame) -> Figure:
         largest = sorted(max(map(abs, curve[name])) for curve in part["curve"] for name in curve)
         if largest[-1] > 8 * max(1.0, largest[len(largest) // 2]):  # one term would flatten all others
             one.set_yscale("symlog", linthresh=1)
-        one.set_title(f"{method_title(str(method))}\n{row_title(row)}", fontsize=SMALL - 0.5)
+        one.set_title(f"{method_title(str(method))}\n{row_title(row, boards)}", fontsize=SMALL - 0.5)
         one.set_xlabel("epoch", fontsize=SMALL)
         if place % 3 == 0:
             one.set_ylabel("training loss", fontsize=SMALL)
         one.legend(
-            fontsize=SMALL - 1, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.25), ncols=2,
+            fontsize=SMALL - 1, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.33), ncols=2,
             columnspacing=1, handlelength=2.2,
         )  # fmt: skip
     return figure

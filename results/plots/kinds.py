@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from osad_bench.results.aggregate import ROW, comparable
-from osad_bench.results.plots.style import SMALL, dataset_title, method_title, panels, row_title
+from osad_bench.results.plots.style import SMALL, method_title, name_boards, panels, row_title
 
 
 def kind_means(frame: pd.DataFrame) -> pd.DataFrame:
@@ -36,6 +36,7 @@ def kind_heatmap(frame: pd.DataFrame) -> Figure:
     width, height = max(3.2, 1.4 + 0.5 * widest), 1.1 + 0.24 * tallest + 0.05 * lines["kind"].str.len().max()
     figure, axes = panels(len(groups), width, height if len(lines) else 2.0, across=2 if width < 4 else 1)
     image = None
+    boards = name_boards(figure, lines["board"])
     for one, (row, part) in zip(axes, groups):
         matrix = part.pivot_table(index="method", columns="kind", values="mean")
         image = one.imshow(matrix, vmin=0.5, vmax=1.0, cmap="cividis", aspect="auto")
@@ -43,9 +44,10 @@ def kind_heatmap(frame: pd.DataFrame) -> Figure:
         one.set_yticks(range(matrix.shape[0]), [method_title(name) for name in matrix.index])
         for (y, x), value in np.ndenumerate(matrix.to_numpy()):
             if np.isfinite(value):
-                colour = "black" if value > 0.78 else "white"
+                red, green, blue, _ = image.cmap(image.norm(value))
+                colour = "black" if 0.3 * red + 0.6 * green + 0.1 * blue > 0.46 else "white"
                 one.text(x, y, f"{value:.2f}", ha="center", va="center", fontsize=SMALL - 0.5, color=colour)
-        one.set_title(row_title(row), fontsize=SMALL)
+        one.set_title(row_title(row, boards), fontsize=SMALL)
         one.grid(visible=False)
         one.spines[:].set_visible(False)
     if image is not None:
@@ -78,6 +80,7 @@ def score_histograms(frame: pd.DataFrame, scores: pd.DataFrame) -> Figure:
     figure, axes = panels(len(groups), 2.3, 2.0)
     bins = [float(edge) for edge in np.linspace(-4, 10, 43)]
     used: dict[str, Any] = {}
+    boards = name_boards(figure, tests["board"])
     for place, (one, ((*row, method), cells)) in enumerate(zip(axes, groups)):
         mine = units[units["key"].isin(cells["key"])]
         for part, (colour, line, name) in LOOKS.items():
@@ -95,11 +98,7 @@ def score_histograms(frame: pd.DataFrame, scores: pd.DataFrame) -> Figure:
                         f"{beyond:.0%} beyond \u2192", (1, 0.9 - 0.13 * list(LOOKS).index(part)),
                         xycoords="axes fraction", ha="right", fontsize=SMALL - 1, color=colour,
                     )  # fmt: skip
-        board, dataset, setting, shots = row
-        one.set_title(
-            f"{method_title(str(method))}\n{dataset_title(dataset)}, {setting}, M = {shots}\n{board}",
-            fontsize=SMALL - 0.5,
-        )
+        one.set_title(f"{method_title(str(method))}\n{row_title(row, boards)}", fontsize=SMALL - 0.5)
         one.set_yticks([])
         one.set_xlabel("score (std of normals)", fontsize=SMALL - 0.5)
         if place % 3 == 0:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import cycle, islice
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 from matplotlib import rc_context
@@ -25,6 +26,8 @@ HATCHES = ("", "///", "...", "\\\\\\", "xxx", "---", "ooo")
 SMALL = 7.5
 """Smallest type in points; figures are drawn at print size."""
 MOST_PANELS = 18
+NARROWEST = 2.3
+"""Inches of the narrowest panel."""
 
 
 @dataclass(frozen=True)
@@ -55,8 +58,28 @@ def panels(count: int, width: float, height: float, across: int = 3) -> tuple[Fi
     if not shown:
         figure.text(0.5, 0.5, "no complete cells to show", ha="center", va="center", fontsize=9)
     if count > shown:
-        figure.suptitle(f"the first {shown} of {count} panels; filter the frame to see others", fontsize=SMALL)
+        note(figure, f"the first {shown} of {count} panels; filter the frame to see others")
     return figure, axes
+
+
+def _wrapped(text: str, inches: float) -> str:
+    """Lines of small type that are at most this wide."""
+    return fill(text, max(20, int(inches * 72 / (0.55 * SMALL))))
+
+
+def note(figure: Figure, text: str) -> None:
+    """Add a line above the figure."""
+    lines = [figure.get_suptitle(), _wrapped(text, figure.get_figwidth())]
+    figure.suptitle("\n".join(filter(None, lines)), fontsize=SMALL)
+
+
+def name_boards(figure: Figure, boards: Iterable[str]) -> dict[str, str]:
+    """What a panel's title says of its board: nothing where all share one, which then stands above the figure."""
+    names = sorted(set(boards))
+    if len(names) == 1:
+        note(figure, f"preset {names[0]}")
+        return {names[0]: ""}
+    return {name: "\n" + _wrapped(f"preset {name}", NARROWEST) for name in names}
 
 
 def tidy(axes: Axes) -> None:
@@ -85,10 +108,10 @@ def dataset_title(name: str) -> str:
     return DATASET_TITLES.get(name, name)
 
 
-def row_title(row: Iterable[Any]) -> str:
-    """Two lines that name a row of the table (`aggregate.ROW`)."""
+def row_title(row: Iterable[Any], boards: dict[str, str]) -> str:
+    """What names a row of the table (`aggregate.ROW`), its board as `name_boards` says."""
     board, dataset, setting, shots = row
-    return f"{dataset_title(dataset)}, {setting}, M = {shots}\npreset {board}"
+    return f"{dataset_title(dataset)}, {setting}, M = {shots}{boards[board]}"
 
 
 def save(figure: Figure, path: Path | str) -> list[Path]:
