@@ -27,7 +27,8 @@ from osad_bench.methods.heads import top_mean
 
 def patches(features: Tensor) -> Tensor:
     """Positions averaged over 3 x 3 neighbours (Sec. 3.1), (B, C, H, W) -> (B, H * W, C)."""
-    near = functional.avg_pool2d(features.float(), 3, stride=1, padding=1, count_include_pad=False)
+    last = features.float().contiguous(memory_format=torch.channels_last)  # twice as fast, and rows come out in order
+    near = functional.avg_pool2d(last, 3, stride=1, padding=1, count_include_pad=False)
     return near.flatten(2).transpose(1, 2)
 
 
@@ -62,6 +63,19 @@ def coreset(points: Tensor, size: int, projected: int, generator: torch.Generato
     return torch.tensor(chosen)
 
 
+def remember(features: Tensor, size: int, candidates: int, projected: int, generator: torch.Generator) -> Tensor:
+    """A coreset of `size` of at most `candidates` random patches of normals, (B, C, H, W) -> (size, C)."""
+    points = patches(features).flatten(0, 1)
+    points = points[torch.randperm(len(points), generator=generator)[:candidates].to(points.device)]
+    return points[coreset(points, size, projected, generator).to(points.device)]
+
+
+def distances(features: Tensor, memory: Tensor) -> Tensor:
+    """Distance of each patch to the nearest remembered one, (B, C, H, W) -> (B, H * W)."""
+    points = patches(features)
+    return torch.cdist(points.flatten(0, 1), memory).min(dim=1).values.view(points.shape[:2])
+
+
 class PatchCore(Method):
     """Distance to a coreset of normal patches."""
 
@@ -86,18 +100,13 @@ class PatchCore(Method):
 
     def fit(self, train: TrainingSet, context: Context) -> None:
         """Choose the memory of each scale."""
-        config, random = self.config, context.generator
-        self.memory: list[Tensor] = []
-        for features in train.normals():
-            points = patches(features).flatten(0, 1)
-            points = points[torch.randperm(len(points), generator=random)[: config.candidates].to(points.device)]
-            self.memory.append(points[coreset(points, config.memory, config.projected, random).to(points.device)])
+        config = self.config
+        self.memory = [
+            remember(features, config.memory, config.candidates, config.projected, context.generator)
+            for features in train.normals()
+        ]
 
     def score(self, pyramid: Pyramid) -> Tensor:
         """Mean over scales of the mean of the largest patch distances, (B,)."""
-        scales = []
-        for features, memory in zip(pyramid, self.memory):
-            points = patches(features)
-            distance = torch.cdist(points.flatten(0, 1), memory).min(dim=1).values.view(points.shape[:2])
-            scales.append(top_mean(distance, self.config.topk))
-        return torch.stack(scales).mean(0)
+        scales = zip(pyramid, self.memory)
+        return torch.stack([top_mean(distances(maps, memory), self.config.topk) for maps, memory in scales]).mean(0)

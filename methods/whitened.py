@@ -55,10 +55,10 @@ class Whitening:
 
 
 class Evidence(Protocol):
-    """Measures of how anomalous images are, fitted to maps (n, C, H, W) of normals and of known anomalies."""
+    """Two measures of how anomalous images are, fitted to maps (n, C, H, W) of normals and of known anomalies."""
 
     def __call__(self, maps: Tensor) -> Tensor:
-        """(B, C, H, W) -> (B, K), higher = more anomalous."""
+        """(B, C, H, W) -> (B, 2), higher = more anomalous: far from the normals, like the known anomalies."""
 
 
 class Fit(Protocol):
@@ -79,11 +79,15 @@ class Pooled:
     def _pool(maps: Tensor) -> Tensor:
         return maps.double().mean(dim=(2, 3))
 
+    def _distance(self, z: Tensor) -> Tensor:
+        """Squared distance of whitened averages from the normals, (B, C) -> (B,)."""
+        return z.square().sum(1)
+
     def __call__(self, maps: Tensor) -> Tensor:
-        """(B, 2): log squared radius, mean cosine to the known anomalies."""
+        """(B, 2): log squared distance, mean cosine to the known anomalies."""
         z = self.whiten(self._pool(maps))
-        radius = z.square().sum(1).clamp_min(1e-12).log()
-        return torch.stack([radius, functional.normalize(z, dim=1) @ self.direction], dim=1)
+        distance = self._distance(z).clamp_min(1e-12).log()
+        return torch.stack([distance, functional.normalize(z, dim=1) @ self.direction], dim=1)
 
 
 class Calibrated:
@@ -99,10 +103,19 @@ class Calibrated:
         The normals are divided in so many parts; each is measured by evidence fitted to the others.
     most
         At most so many normals are measured.
+    direction
+        Weight of the second measure; the first one's is 1.
     """
 
     def __init__(
-        self, fit: Fit, normals: Tensor, anomalies: Tensor, folds: int, most: int, generator: torch.Generator
+        self,
+        fit: Fit,
+        normals: Tensor,
+        anomalies: Tensor,
+        folds: int,
+        most: int,
+        generator: torch.Generator,
+        direction: float = 1.0,
     ) -> None:
         self.evidence = fit(normals, anomalies, generator)
         measured = []
@@ -113,10 +126,11 @@ class Calibrated:
             evidence = fit(normals[others], anomalies, generator)
             measured.append(evidence(normals[held[: -(-most // len(parts))]]))
         self.std, self.mean = torch.std_mean(torch.cat(measured), dim=0, correction=0)
+        self.weight = torch.tensor([1.0, direction]).to(self.mean)
 
     def __call__(self, maps: Tensor) -> Tensor:
-        """Sum of the standardised measures, (B,)."""
-        return ((self.evidence(maps) - self.mean) / self.std.clamp_min(1e-9)).sum(1)
+        """Weighted sum of the standardised measures, (B,)."""
+        return ((self.evidence(maps) - self.mean) / self.std.clamp_min(1e-9)) @ self.weight
 
 
 class Whitened(Method):
@@ -132,6 +146,7 @@ class Whitened(Method):
 
         folds: int = Field(5, ge=2, description="parts of the normals for the out-of-fold units (ours)")
         measured: int = Field(512, ge=8, description="normals measured for the units, at most (ours: bounds time)")
+        direction: float = Field(1.0, ge=0, description="weight of likeness to the known anomalies; distance: 1 (ours)")
 
     def evidence(self) -> Sequence[Fit]:
         """What is measured of each scale."""
@@ -142,7 +157,7 @@ class Whitened(Method):
         config = self.config
         self.parts = [
             [
-                Calibrated(fit, normals, seen, config.folds, config.measured, context.generator)
+                Calibrated(fit, normals, seen, config.folds, config.measured, context.generator, config.direction)
                 for fit in self.evidence()
             ]
             for normals, seen in zip(train.normals(), train.seen())

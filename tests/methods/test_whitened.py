@@ -7,11 +7,13 @@ import pytest
 import scipy.linalg
 import scipy.stats
 import torch
+from scipy.spatial.distance import cdist
 from sklearn.covariance import LedoitWolf
 from sklearn.metrics import roc_auc_score
 
-from osad_bench.methods.evidence import EvidenceSum, Patches
+from osad_bench.methods.evidence import EvidenceSum, Images, Patches
 from osad_bench.methods.mahalanobis import Mahalanobis
+from osad_bench.methods.patchcore import patches
 from osad_bench.methods.whitened import Calibrated, Pooled, Whitened, Whitening
 
 C, H = 6, 4
@@ -81,7 +83,7 @@ def test_at_most_so_many_normals_are_measured_and_few_are_enough():
     assert torch.isfinite(part(normal_maps(3, 2))).all()
 
 
-@pytest.mark.parametrize("kind", [Pooled, Patches])
+@pytest.mark.parametrize("kind", [Pooled, Images, Patches])
 def test_constant_channels_and_constant_images_give_numbers(kind):
     normals = normal_maps(12)
     normals[:, 2] = 0
@@ -130,9 +132,22 @@ def test_patches_find_a_small_defect_that_the_average_hides():
         return maps
 
     parts = noise(200, 0), defect(5, 1), noise(200, 2), defect(200, 3)
-    whitened, evidence = auroc(Whitened, *parts), auroc(EvidenceSum, *parts)
+    alike = EvidenceSum.Config(direction=Whitened.Config().direction)  # weighed as in Whitened
+    whitened, evidence = auroc(Whitened, *parts), auroc(lambda: EvidenceSum(alike), *parts)
     assert evidence > 0.85
     assert evidence > whitened + 0.1
+
+
+def test_image_evidence_is_numpys():
+    normals, anomalies, test = normal_maps(50), normal_maps(3, 1) + 1, normal_maps(7, 2)
+    gaussian = LedoitWolf().fit(normals.double().mean((2, 3)).numpy())
+    root = scipy.linalg.inv(scipy.linalg.sqrtm(gaussian.covariance_))
+    z, n = ((x.double().mean((2, 3)).numpy() - gaussian.location_) @ root for x in (test, normals))
+    near = np.argsort(cdist(z, n), axis=1)[:, :3]
+    expected = [np.log(((one - n[index].mean(0)) ** 2).sum()) for one, index in zip(z, near)]
+    found = Images(normals, anomalies, seeded(), nearest=3)(test).numpy()
+    np.testing.assert_allclose(found[:, 0], expected, rtol=1e-6)
+    np.testing.assert_allclose(found[:, 1], Pooled(normals, anomalies, seeded())(test)[:, 1].numpy(), rtol=1e-12)
 
 
 def test_patch_evidence_is_numpys():
@@ -148,14 +163,44 @@ def test_patch_evidence_is_numpys():
     def unit(x):
         return x / np.linalg.norm(x, axis=-1, keepdims=True)
 
-    memory = unit((rows(normals).reshape(-1, C) - gaussian.location_) @ root)
     z = (rows(anomalies) - gaussian.location_) @ root
     far = np.array([one[np.argmax((one**2).sum(1))] for one in z])  # 10 % of 16 positions: one
-    directions = unit((rows(test) - gaussian.location_) @ root)
-    novelty = -np.sort(directions @ memory.T, axis=2)[:, :, -3:].mean(2)
-    alike = directions @ unit(far).mean(0)
-    expected = np.stack([novelty.max(1), alike.max(1)], axis=1)
+    alike = unit((rows(test) - gaussian.location_) @ root) @ unit(far).mean(0)
+    averaged, memory = (patches(maps).double().numpy() for maps in (test, normals))
+    distance = cdist(averaged.reshape(-1, C), memory.reshape(-1, C)).min(1).reshape(3, -1)
+    expected = np.stack([np.log(distance.max(1)), alike.max(1)], axis=1)
     np.testing.assert_allclose(part(test).numpy(), expected, rtol=1e-3, atol=1e-4)
+
+
+def test_normals_of_several_sorts_are_each_compared_with_their_own():
+    """An anomaly between all sorts is nearer to their common mean than any normal is."""
+
+    def noise(n, seed):
+        return 0.3 * torch.randn(n, C, H, H, generator=seeded(seed))
+
+    sorts = 3 * torch.eye(C).repeat(40, 1)[:, :, None, None]
+    normals, fresh, between = sorts + noise(40 * C, 0), sorts + noise(40 * C, 1), 0.5 + noise(50, 2)
+    scores = {}
+    for kind in (Pooled, Images):
+        measured = kind(normals, between[:1], seeded())(torch.cat([fresh, between]))
+        scores[kind] = roc_auc_score([0] * len(fresh) + [1] * 50, measured[:, 0].numpy())
+    assert scores[Pooled] < 0.1
+    assert scores[Images] > 0.95
+
+
+def test_direction_weighs_the_likeness_to_the_known_anomalies():
+    normals, anomalies, test = normal_maps(60), normal_maps(3, 1) + 1, normal_maps(9, 2)
+
+    def scores(weight):
+        method = Whitened(Whitened.Config(direction=weight))
+        method.fit(Parts(normals, anomalies), Ctx())
+        return method.score([test]).numpy()
+
+    none, half, whole = scores(0), scores(0.5), scores(1)
+    np.testing.assert_allclose(half, (none + whole) / 2, rtol=1e-9)
+    alike = Calibrated(Pooled, normals, anomalies, 5, 512, seeded())
+    measured = ((alike.evidence(test) - alike.mean) / alike.std).numpy()
+    np.testing.assert_allclose(whole - none, measured[:, 1], rtol=1e-9)
 
 
 def test_the_same_generator_gives_the_same_scores():
