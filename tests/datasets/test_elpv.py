@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import importlib.util
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -74,3 +76,15 @@ def test_a_folder_without_labels_says_what_is_expected(clone):
     shutil.rmtree(clone / "src")
     with pytest.raises(DatasetError, match=r"no labels\.csv in .*expected a clone of https://"):
         ELPV(clone).samples  # noqa: B018
+
+
+@installed
+def test_the_uncertain_cells_are_a_validation_set_that_no_test_part_shares_an_image_with(root, tmp_path):
+    subprocess.run([sys.executable, root / "docs" / "elpv_uncertain.py", tmp_path], check=True, capture_output=True)
+    used = {sample.id: sample.label for sample in open_dataset(f"csv:{tmp_path / 'uncertain.csv'}").samples}
+    assert (len(used), sum(used.values())) == (1131 + 106, 106)
+    dataset = open_dataset("elpv")
+    for seed in range(5):
+        division = split(dataset, Protocol(shots=10, seed=seed))
+        assert {name for name, label in used.items() if not label} == set(division.train_normal)
+        assert not set(used) & {*division.test_normal, *division.test_anomaly, *division.train_anomaly}
