@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from osad_bench.results.aggregate import ROW, Metric, summary
-from osad_bench.results.tables import Table
+from osad_bench.results.tables import Table, without_variants
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -245,6 +245,8 @@ def frame_to_html(frame: pd.DataFrame, caption: str) -> str:
 
 
 def to_csv(frame: pd.DataFrame, metric: Metric = "auroc") -> str:
-    """The summary in long form, one line a cell, full precision."""
+    """The summary in long form, one line a cell, full precision; ranks as in `tables`, none for variants."""
+    ranks = summary(without_variants(frame), metric)[[*ROW, "method", "rank"]]
+    lines = summary(frame, metric).drop(columns="rank").merge(ranks, how="left", on=[*ROW, "method"])
     columns = [*ROW, "method", "mean", "std", "n", "expected", "kinds", "classes", "failed", "complete", "rank"]
-    return str(summary(frame, metric).to_csv(index=False, columns=columns, lineterminator="\n"))
+    return str(lines.to_csv(index=False, columns=columns, lineterminator="\n"))
