@@ -27,8 +27,9 @@ def dataset_means(frame: pd.DataFrame, metric: Metric = "auroc") -> dict[tuple[s
     """The matrices that may be ranked: (board, setting, shots) to data sets by methods.
 
     Classes of one data set (``mvtec/carpet``) count as one data set, by their mean. Methods without results are left
-    out, then data sets that one of the remaining methods lacks: nothing is imputed. Variants of a method are left out
-    where two methods with default settings are there to rank.
+    out, and those with half of the data sets or fewer, then data sets that one of the remaining methods lacks: nothing
+    is imputed. ``matrix.attrs`` names both (``methods left out``, ``data sets left out``). Variants of a method are left
+    out where two methods with default settings are there to rank.
     """
     plain = frame[frame["variant"] == ""]
     if len(set(plain["method"])) > 1:
@@ -45,6 +46,8 @@ def dataset_means(frame: pd.DataFrame, metric: Metric = "auroc") -> dict[tuple[s
         matrix = matrix.dropna(axis="columns", how="all")
         # A method with half of the data sets would cost all others theirs.
         matrix = matrix.loc[:, matrix.notna().sum() * 2 > len(matrix)].dropna()
+        matrix.attrs["methods left out"] = sorted(set(part["method"]) - set(matrix.columns))
+        matrix.attrs["data sets left out"] = sorted(set(part["dataset"]) - set(matrix.index))
         result[str(board), str(setting), int(shots)] = matrix
     return result
 

@@ -274,8 +274,7 @@ def _variant_lines(mine: pd.DataFrame, method: str, metric: Metric, whole: str) 
     lines = summary(mine, metric)
     names = {f"{method} {row.variant}": row.ablation for row in mine[mine["ablation"] != ""].itertuples()}
     lines["variant"] = [
-        whole if label == method else names.get(label, label.removeprefix(f"{method} "))
-        for label in lines["method"]
+        whole if label == method else names.get(label, label.removeprefix(f"{method} ")) for label in lines["method"]
     ]
     compared: pd.DataFrame = lines[lines.groupby(ROW)["variant"].transform("size") > 1]
     return compared

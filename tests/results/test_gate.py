@@ -5,6 +5,7 @@ from __future__ import annotations
 from xml.etree import ElementTree
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.stats import binom
 
@@ -215,6 +216,24 @@ def test_a_failed_cell_fails(before, later):
 def test_other_images_are_not_compared(before, later):
     findings = run(fill(later, fingerprint="0" * 64), before)
     assert {status for _, status, _ in bad(findings)} == {"other data"}
+
+
+def test_of_two_versions_of_a_method_the_last_made_is_checked(before, later):
+    """A store keeps what it has: the records of the version before must not hide that the new one is broken."""
+    fill(later, lambda test: negated_on("hole", test), version=2)
+    frame = fill(later, version=1).frame()
+    made_first = frame["version"] == 1
+    frame.loc[made_first, "created"] = frame.loc[made_first, "created"] - pd.Timedelta(days=1)
+    assert ("dpdl", "fell", "hole") in bad(check(later.store.root, frame, before))
+    assert len(make_baseline(later.store.root, frame).cells) == len(before.cells)
+
+
+def test_rows_that_the_baseline_lacks_cost_nothing(before, later):
+    fill(later, methods=("dra", "dpdl", "ahl"))
+    for path in later.store.root.glob("scores/*/*.npz"):
+        if later.store.get(path.stem).cell.method == "ahl":
+            path.unlink()
+    assert bad(run(later, before)) == []
 
 
 def test_a_new_method_is_a_note(before, later):
