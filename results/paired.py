@@ -6,6 +6,7 @@ All methods see the same splits, so every comparison is paired: what makes an im
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
@@ -162,7 +163,7 @@ def holm(p: ArrayLike) -> Floats:
 
 def differences(
     frame: pd.DataFrame,
-    scores: pd.DataFrame,
+    scores: pd.DataFrame | Callable[[pd.DataFrame], pd.DataFrame],
     *,
     against: str | None = None,
     draws: int = 2000,
@@ -179,7 +180,8 @@ def differences(
     frame
         As `osad_bench.results.load` returns it.
     scores
-        As `osad_bench.results.scores.load_scores` returns it.
+        As `osad_bench.results.scores.load_scores` returns it, or a function that returns it for some rows of `frame`: of a
+        large store one row of the table is then held in memory at a time.
     against
         Compare each method with this one alone; None for all pairs.
     draws
@@ -201,10 +203,12 @@ def differences(
     """
     tests = comparable(frame)
     tests = tests[tests["status"] == "ok"]
-    by_key: dict[Any, pd.DataFrame] = dict(iter(scores.groupby("key", sort=False)))
-    tests = tests[tests["key"].isin(list(by_key))]
+    held = None if callable(scores) else dict(iter(scores.groupby("key", sort=False)))
     lines: list[dict[str, Any]] = []
     for row, part in tests.groupby(ROW):
+        by_key = dict(iter(scores(part).groupby("key", sort=False))) if callable(scores) else held or {}
+        part = part[part["key"].isin(list(by_key))]
+        shown = part.drop_duplicates("method").set_index("method")[["base", "variant"]]
         keys = {
             (line.method, line.seed, line.known_kind): line.key for line in part.sort_values("created").itertuples()
         }
@@ -212,7 +216,7 @@ def differences(
         found = [
             _pair(first, second, keys, drawn, by_key, level, seed)
             for first, second in combinations(sorted(part["method"].unique()), 2)
-            if (against in (first, second) if against else _worth_comparing(first, second, part))
+            if (against in (first, second) if against else _worth_comparing(first, second, shown))
         ]
         found = [line for line in found if line]
         for line, p in zip(found, holm([line["p"] for line in found])):
@@ -222,8 +226,7 @@ def differences(
     return result
 
 
-def _worth_comparing(first: str, second: str, part: pd.DataFrame) -> bool:
-    rows = part.drop_duplicates("method").set_index("method")[["base", "variant"]]
+def _worth_comparing(first: str, second: str, rows: pd.DataFrame) -> bool:
     (base, variant), (other_base, other_variant) = rows.loc[first], rows.loc[second]
     if not variant and not other_variant:
         return True
