@@ -213,6 +213,14 @@ def test_nothing_sticks_out_of_a_narrow_or_a_wide_window(tab, width):
     assert tab.evaluate("document.documentElement.scrollWidth") <= width
 
 
+def test_a_long_name_leaves_room_for_the_numbers_on_a_narrow_screen(tab):
+    tab.set_viewport_size({"width": 390, "height": 800})
+    head = tab.locator("table.board tbody th", has_text="<script>").first.bounding_box()
+    assert head["width"] < 200
+    tab.locator("table.board button.cell").first.click(timeout=5000)
+    assert tab.locator("dialog[open]").count() == 1
+
+
 def test_on_paper_there_are_tables_and_figures_and_no_controls(tab, tmp_path):
     tab.emulate_media(media="print")
     assert not tab.locator(".filters").is_visible()
