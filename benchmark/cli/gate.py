@@ -9,6 +9,26 @@ from typing import Annotated
 
 import typer
 
+BASELINE_EPILOG = """[bold]Example[/bold]
+
+  osad-bench baseline DIR > baseline.json"""
+
+CHECK_EPILOG = """[bold]Examples[/bold]
+
+  osad-bench check DIR --against baseline.json
+
+  osad-bench check DIR --against baseline.json --junit junit.xml
+
+  osad-bench check DIR --against baseline.json --github --allow-missing
+
+[bold]In CI[/bold], with a grid that takes a minute or two:
+
+  osad-bench run --config gate.toml --out DIR
+
+  osad-bench check DIR --against baseline.json
+
+When a change is meant to move scores: osad-bench baseline DIR > baseline.json"""
+
 STORE = typer.Argument(metavar="DIR", help="Folder that `osad-bench run --out` wrote.")
 
 

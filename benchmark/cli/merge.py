@@ -7,6 +7,12 @@ from typing import Annotated
 
 import typer
 
+EPILOG = """[bold]Example[/bold]
+
+  osad-bench merge HERE THERE --into ALL
+
+Copying the folders together does the same, but does not say where two of them disagree."""
+
 
 def merge(
     sources: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Folders that `osad-bench run --out` wrote.")],
