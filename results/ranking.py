@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from osad_bench.results.aggregate import LOWER_IS_BETTER, Metric, summary
+from osad_bench.results.aggregate import LOWER_IS_BETTER, Metric, group_of, summary
 from osad_bench.results.paired import holm
 
 ROPE = 0.01
@@ -35,9 +35,8 @@ def dataset_means(frame: pd.DataFrame, metric: Metric = "auroc") -> dict[tuple[s
     if len(set(plain["method"])) > 1:
         frame = plain
     lines = summary(frame, metric)
-    inside = lines["dataset"].str.contains("/")
     groups = set(lines.loc[lines["classes"] > 0, "dataset"])
-    lines = lines[~(inside & lines["dataset"].str.split("/").str[0].isin(groups))]
+    lines = lines[~group_of(lines["dataset"]).isin(groups)]
     sign = -1.0 if metric in LOWER_IS_BETTER else 1.0
     result = {}
     for (board, setting, shots), part in lines.groupby(["board", "setting", "shots"]):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from osad_bench.results.aggregate import ROW, Metric, left_out, summary
+from osad_bench.results.aggregate import ROW, Metric, group_of, left_out, summary
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -202,13 +202,11 @@ def paper_table(frame: pd.DataFrame, number: int) -> list[Table]:
     if number == 3:
         return ablation_table(records, "dpdl", "Table 3 of the DPDL paper, rerun")
     lines = summary(records)
-    inside = lines["dataset"].str.contains("/")
+    group = group_of(lines["dataset"])
     if number == 1:
-        groups = set(lines.loc[lines["classes"] > 0, "dataset"])
-        lines = lines[~(inside & lines["dataset"].str.split("/").str[0].isin(groups))]
+        lines = lines[~group.isin(set(lines.loc[lines["classes"] > 0, "dataset"]))]
     else:
-        alone = lines["dataset"].isin(DATASET_TITLES) & (lines["classes"] == 0)
-        lines = lines[alone | ~(inside | (lines["classes"] > 0))]
+        lines = lines[(lines["classes"] == 0) & ((group != "mvtec") | lines["dataset"].isin(DATASET_TITLES))]
     tests = frame[(frame["part"] == "test") & (frame["setting"] == _SETTINGS[number])]
     variants = tests.loc[~tests["key"].isin(records["key"]), ["method", "variant"]].drop_duplicates()
     aside = [f"{len(variants)} variants of methods are left out (report without --table shows them)."] * (

@@ -66,7 +66,7 @@ def check(
     """
     from dataclasses import asdict
 
-    from osad_bench.results.annotate import to_github, to_junit
+    from osad_bench.results.annotate import condensed, to_github, to_junit
     from osad_bench.results.baseline import read_baseline
     from osad_bench.results.gate import BAD, summarise
     from osad_bench.results.gate import check as compare
@@ -76,7 +76,7 @@ def check(
         directory, load(directory), read_baseline(against), tolerance=tolerance, alpha=alpha,
         allow_missing=allow_missing, accept_rise=accept_rise,
     )  # fmt: skip
-    for finding in findings:
+    for finding in findings if json_ else condensed(findings):
         if json_:
             values = {name: None if value != value else value for name, value in asdict(finding).items()}
             print(json.dumps({"title": finding.title, "bad": finding.status in BAD, **values}))
@@ -85,7 +85,7 @@ def check(
                 f"{finding.status.upper() if finding.status in BAD else finding.status}: {finding.title}: {finding.message}"
             )
     if github:
-        print(to_github(findings))
+        print(to_github(condensed(findings)))
     if junit is not None:
         junit.parent.mkdir(parents=True, exist_ok=True)
         junit.write_text(to_junit(findings), encoding="utf-8")

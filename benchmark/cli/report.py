@@ -107,12 +107,13 @@ def report(
     target = out or directory
     done = frame[(frame["status"] == "ok") & (frame["part"] == "test")]
     small = len(done) <= MANY
-    paired, figures = (small if wish is None else wish for wish in (statistics, figures))
-    if not (small or (paired and figures)):
+    wishes = (statistics, figures)
+    paired, figures = (small if wish is None else wish for wish in wishes)
+    if not small and None in wishes:
         typer.echo(
             f"{len(done)} cells: tests of single images and figures only with --statistics and --figures", err=True
         )
-    elif len(done) > LONG:
+    elif len(done) > LONG and (paired or figures):
         typer.echo(
             f"{len(done)} cells: tests and figures take some minutes (--no-statistics, --no-figures leave them out)",
             err=True,

@@ -12,7 +12,7 @@ import pandas as pd
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from osad_bench.results.aggregate import ROW, comparable, summary
+from osad_bench.results.aggregate import ROW, comparable, group_of, summary
 from osad_bench.results.page.mistakes import worst_mistakes
 from osad_bench.results.plots.style import dataset_title, method_title
 from osad_bench.results.tables import METHOD_TITLES, entry_of, in_order, row_name, without_variants
@@ -49,7 +49,7 @@ def boards(frame: pd.DataFrame, places: Mapping[str, int]) -> list[dict[str, Any
 def _boards(frame: pd.DataFrame, places: Mapping[str, int], of: str, least: int = 1) -> list[dict[str, Any]]:
     """`boards` of these records, of lines where at least so many columns have something."""
     tests = comparable(frame)
-    tests["class_of"] = tests["dataset"].str.split("/").str[0]
+    tests["class_of"] = group_of(tests["dataset"])
     keys = {name: list(part["key"]) for name, part in tests.groupby([*ROW, "method"])}
     means = {
         name: list(part["key"]) for name, part in tests.groupby(["board", "class_of", "setting", "shots", "method"])

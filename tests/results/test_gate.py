@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from scipy.stats import binom
 
-from osad_bench.results.annotate import to_github, to_junit
+from osad_bench.results.annotate import condensed, to_github, to_junit
 from osad_bench.results.baseline import Baseline, BaselineError, make_baseline, read_baseline
 from osad_bench.results.gate import BAD, check, summarise
 from osad_bench.results.record import TestScores
@@ -240,6 +240,17 @@ def test_a_new_method_is_a_note(before, later):
     findings = run(fill(later, methods=("dra", "dpdl", "ahl")), before)
     assert [finding.row[6] for finding in findings if finding.status == "new"] == ["ahl"]
     assert bad(findings) == []
+
+
+def test_many_new_rows_are_told_as_a_number(before, later):
+    fill(later, methods=("dra", "dpdl", *(f"method{place}" for place in range(9))), seeds=[0])
+    findings = run(later, before)
+    shown = condensed(findings)
+    assert sum(finding.status == "new" for finding in findings) == 9
+    new = [finding.message for finding in shown if finding.status == "new"]
+    assert len(new) == 5
+    assert new[-1] == "1 cells that the baseline lacks, as it lacks 4 further rows"
+    assert [f for f in shown if f.status != "new"] == [f for f in findings if f.status != "new"]
 
 
 def test_the_hard_setting_is_compared_by_its_kinds(make_records, tmp_path, later):

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from osad_bench.results.render import (
     LATEX_PREAMBLE,
+    escape_latex,
     frame_to_latex,
     print_tables,
     to_csv,
@@ -162,6 +163,10 @@ def test_latex_compiles_with_hostile_names_and_wide_tables(records, paper, tmp_p
     assert done.returncode == 0, log[-2000:]
     assert (tmp_path / "report.pdf").stat().st_size > 10_000
     assert not re.search(r"Overfull \\hbox .* in paragraph", log)
+
+
+def test_two_hyphens_stay_two_hyphens_in_latex():
+    assert escape_latex("run --dedup ---x – y") == "run -{}-dedup -{}-{}-x -- y"
 
 
 def test_best_is_red_and_second_best_blue_in_latex(records):
