@@ -312,7 +312,11 @@ def variant_table(
 def _seeds_note(lines: pd.DataFrame) -> str:
     counts = sorted(lines["expected"].unique())
     seeds = str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
-    text = f"Standard deviation over n = {seeds} seeds with ddof = 1."
+    text = (
+        "One seed: no standard deviation."
+        if seeds == "1"
+        else f"Standard deviation over n = {seeds} seeds with ddof = 1."
+    )
     incomplete = lines[~lines["complete"]]
     if len(incomplete):
         text += f" {len(incomplete)} incomplete cells show their own n and are not ranked."

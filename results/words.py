@@ -132,7 +132,7 @@ def _matrix_in_words(name: str, matrix: pd.DataFrame) -> str:
     least = len(pairs) * 2 / 2**n
     if least > 0.05:
         text += (
-            f" Wilcoxon's test with Holm's correction for {len(pairs)} pairs cannot show any difference on {n} data sets:"
+            f" Wilcoxon's test with Holm's correction for {len(pairs)} {'pair' if len(pairs) == 1 else 'pairs'} cannot show any difference on {n} data sets:"
             f" the smallest p possible is {min(1, least):.3g}."
         )
     else:

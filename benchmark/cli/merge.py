@@ -27,5 +27,6 @@ def merge(
     copied, conflicts = copy(sources, into)
     for conflict in conflicts:
         print(f"conflict: {conflict.message} (kept {conflict.kept}, dropped {conflict.dropped})")
-    typer.echo(f"copied {copied} records into {into}, {len(conflicts)} conflicts", err=True)
+    many = "conflict" if len(conflicts) == 1 else "conflicts"
+    typer.echo(f"copied {copied} records into {into}, {len(conflicts)} {many}", err=True)
     return 1 if conflicts else 0

@@ -68,6 +68,14 @@ def test_a_difference_inside_the_spread_is_not_flagged(records):
     assert printed.loc[0, "origin"] == "copied"
 
 
+def test_one_seed_is_never_flagged_as_its_spread_is_unknown(records):
+    records.add("dra", separation=0.2)
+    (line,) = compare_published(records.frame()).to_dict("records")
+    assert line["difference"] < -0.1
+    assert not line["exceeds"]
+    assert compared_for_print(compare_published(records.frame())).loc[0, "beyond spread"] == "one seed"
+
+
 def test_the_mean_of_mvtecs_classes_is_compared_only_when_all_fifteen_are_there(records):
     for place in range(14):
         records.add("dra", dataset=f"mvtec/class{place}")
