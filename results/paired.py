@@ -101,17 +101,18 @@ def weighted_aucs(labels: ArrayLike, scores: ArrayLike, weights: Floats) -> Floa
     -------
     array of shape (draws,); NaN for a sample without normals or without anomalies
     """
-    order = np.argsort(np.asarray(scores), kind="stable")
-    values, positive = np.asarray(scores)[order], np.asarray(labels)[order] == 1
-    drawn = weights[:, order]
-    cumulative = np.zeros((len(drawn), len(values) + 1))
-    np.cumsum(np.where(positive, 0.0, drawn), axis=1, out=cumulative[:, 1:])
-    ties = values[positive]
-    below = cumulative[:, np.searchsorted(values, ties, "left")]
-    upto = cumulative[:, np.searchsorted(values, ties, "right")]
-    anomalies, normals = drawn[:, positive].sum(axis=1), cumulative[:, -1]
+    values, drawn = np.asarray(scores), weights.T  # an image a row: what is picked below is whole rows
+    order = np.argsort(values, kind="stable")
+    normal, anomalous = (order[np.asarray(labels)[order] == label] for label in (0, 1))
+    cumulative = np.zeros((len(normal) + 1, drawn.shape[1]))
+    np.cumsum(drawn[normal], axis=0, out=cumulative[1:])
+    left, right = (np.searchsorted(values[normal], values[anomalous], side) for side in ("left", "right"))
+    below = cumulative[left]
+    tied = left != right
+    below[tied] = (below[tied] + cumulative[right[tied]]) / 2
+    several = drawn[anomalous]
     with np.errstate(invalid="ignore"):
-        result: Floats = ((below + upto) * 0.5 * drawn[:, positive]).sum(axis=1) / (anomalies * normals)
+        result: Floats = np.einsum("ij,ij->j", below, several) / (several.sum(axis=0) * cumulative[-1])
     return result
 
 
@@ -136,16 +137,16 @@ def bootstrap_aucs(cells: dict[Any, pd.DataFrame], draws: int, seed: int = 0) ->
     """
     images = pd.concat([part[["image", "label"]] for part in cells.values()]).drop_duplicates("image")
     generator = np.random.default_rng(seed)
-    drawn = np.empty((draws, len(images)), dtype=np.float64)
+    drawn = np.empty((len(images), draws), dtype=np.float64)
     for label in (0, 1):
         place = np.flatnonzero(images["label"].to_numpy() == label)
-        drawn[:, place] = generator.multinomial(len(place), np.full(len(place), 1 / len(place)), size=draws)
+        drawn[place] = generator.multinomial(len(place), np.full(len(place), 1 / len(place)), size=draws).T
     index = pd.Index(images["image"])
     result = {}
     for name, part in cells.items():
         labels, values = part["label"].to_numpy(), part["score"].to_numpy()
         once = weighted_aucs(labels, values, np.ones((1, len(part))))
-        result[name] = float(once[0]), weighted_aucs(labels, values, drawn[:, index.get_indexer(part["image"])])
+        result[name] = float(once[0]), weighted_aucs(labels, values, drawn[index.get_indexer(part["image"])].T)
     return result
 
 
