@@ -86,14 +86,25 @@ def per_seed(frame: pd.DataFrame, metric: Metric = "auroc") -> pd.DataFrame:
     return result
 
 
+OWN = frozenset({"folder", "csv"})
+"""First parts of names such as ``folder/photos``: a user's own data sets, which have nothing else in common."""
+
+
+def group_of(datasets: pd.Series) -> pd.Series:
+    """The data set of which each is one class (``mvtec`` of ``mvtec/carpet``); empty where it is none."""
+    group = datasets.str.split("/").str[0]
+    result: pd.Series = group.where(datasets.str.contains("/") & ~group.isin(OWN), "")
+    return result
+
+
 def _group_means(seeds: pd.DataFrame) -> pd.DataFrame:
     """Rows of `per_seed` for data sets made of classes (``mvtec/carpet``): the mean over the classes, seed by seed."""
-    classes = seeds[seeds["dataset"].str.contains("/")].copy()
+    classes = seeds[group_of(seeds["dataset"]) != ""].copy()
     if classes.empty:
         seeds["classes"] = 0
         return seeds
     classes["class"] = classes["dataset"]
-    classes["dataset"] = classes["dataset"].str.split("/").str[0]
+    classes["dataset"] = group_of(classes["dataset"])
     expected = classes.groupby(ROW)["class"].nunique().rename("classes").reset_index()
     grouped = classes.groupby([*ROW, "method", "seed"])
     means = grouped.agg(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from xml.etree import ElementTree
 
 from osad_bench.results.gate import BAD, Finding
@@ -29,6 +30,19 @@ def to_junit(findings: list[Finding]) -> str:
             ElementTree.SubElement(case, "system-out").text = message
     ElementTree.indent(suite)
     return '<?xml version="1.0" encoding="utf-8"?>\n' + ElementTree.tostring(suite, encoding="unicode") + "\n"
+
+
+NEW = 5
+"""Rows that the baseline lacks, of which more are told as a number."""
+
+
+def condensed(findings: list[Finding]) -> list[Finding]:
+    """The findings for people: of many rows that the baseline lacks the first few, and how many more there are."""
+    new = [finding for finding in findings if finding.status == "new"]
+    if len(new) <= NEW:
+        return findings
+    last = replace(new[NEW - 1], message=f"{new[NEW - 1].message}, as it lacks {len(new) - NEW} further rows")
+    return [*(finding for finding in findings if finding.status != "new"), *new[: NEW - 1], last]
 
 
 def to_github(findings: list[Finding]) -> str:

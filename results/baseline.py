@@ -90,6 +90,13 @@ def image_digest(test: TestScores) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+def newest(tests: pd.DataFrame) -> pd.DataFrame:
+    """Of several records of one row and split (another version of the method, say) the one that was made last."""
+    what = ["preset", "dataset", "setting", "shots", "reserve", "dedup", "method", "variant", "known_kind", "seed"]
+    result: pd.DataFrame = tests.sort_values("created", kind="stable").drop_duplicates(what, keep="last")
+    return result
+
+
 def to_cell(line: dict[str, Any], test: TestScores) -> BaselineCell:
     """A row of `Store.frame` with its scores as a baseline's cell."""
     ranks = np.unique(test.scores, return_inverse=True)[1].astype("<u4")
@@ -117,14 +124,15 @@ def make_baseline(root: Path | str, frame: pd.DataFrame) -> Baseline:
     StoreError
         Scores are damaged.
     """
-    done = frame[(frame["status"] == "ok") & (frame["part"] == "test")]
+    tests = newest(frame[frame["part"] == "test"])
+    done = tests[tests["status"] == "ok"]
     if done.empty:
         raise BaselineError(f"no finished test cell in {root}: a baseline would compare nothing")
     store = Store(root)
     cells = [to_cell(line, store.scores(line["key"])) for line in done.to_dict("records")]
-    newest = done.sort_values("created").iloc[-1]
+    last = done.sort_values("created").iloc[-1]
     return Baseline(
-        created=newest["created"], project_version=newest["project_version"], commit=newest["commit"],
+        created=last["created"], project_version=last["project_version"], commit=last["commit"],
         cells=sorted(cells, key=lambda cell: (cell.row, cell.known_kind or "", cell.seed)),
     )  # fmt: skip
 

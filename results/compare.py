@@ -26,8 +26,10 @@ def compare_published(frame: pd.DataFrame) -> pd.DataFrame:
     DataFrame
         ``board, table, setting, shots, dataset, method, ours, std, n, complete, published, published_std, origin,
         difference`` (ours - published), ``spread`` (root of the sum of both variances over seeds) and ``exceeds``:
-        whether the difference is larger than the spread. It says that two setups differ, not which is right: splits,
-        preset and backbone differ from the paper's unless the board's name says otherwise.
+        whether the difference is larger than the spread (never of one seed, whose spread nobody knows). It says that
+        two setups differ, not which is right: splits, preset and backbone differ from the paper's unless the board's
+        name says otherwise. Rows of Table 3 whose variant is unknown stand beside the ablations that are compared with
+        it, with the paper's number alone.
     """
     third = published(3)
     known = third[~third["variant"].str.startswith("unknown")].copy()
@@ -42,12 +44,27 @@ def compare_published(frame: pd.DataFrame) -> pd.DataFrame:
     both: pd.DataFrame = ours.merge(theirs, on=["setting", "shots", "dataset", "method"])
     both["difference"] = both["ours"] - both["published"]
     both["spread"] = np.sqrt(both["std"].fillna(0) ** 2 + both["published_std"] ** 2)
-    both["exceeds"] = both["difference"].abs() > both["spread"]
+    both["exceeds"] = (both["difference"].abs() > both["spread"]) & both["std"].notna()
+    unknown = third[third["variant"].str.startswith("unknown")].rename(
+        columns={"mean": "published", "std": "published_std"}
+    )
+    unknown["method"] = "dpdl " + unknown.pop("variant")
+    places = both.loc[
+        (both["table"] == 3) & (both["method"] != "dpdl"), ["board", "table", "setting", "shots", "dataset"]
+    ].drop_duplicates()
+    beside = places.merge(unknown, on=["table", "setting", "shots", "dataset"]).assign(
+        n=0, complete=True, exceeds=False
+    )
+    if len(beside):
+        both = pd.concat([both, beside], ignore_index=True)
     columns = [
         "board", "table", "setting", "shots", "dataset", "method", "ours", "std", "n", "complete", "published",
         "published_std", "origin", "difference", "spread", "exceeds",
     ]  # fmt: skip
-    result: pd.DataFrame = both[columns].sort_values(columns[:6], ignore_index=True)
+    order = both.assign(most=-both["shots"]).sort_values(
+        ["board", "table", "setting", "most", "dataset", "method"], ignore_index=True
+    )
+    result: pd.DataFrame = order[columns]
     return result
 
 
@@ -61,14 +78,16 @@ def compared_for_print(comparison: pd.DataFrame) -> pd.DataFrame:
     """`compare_published`'s frame with numbers as the paper prints them."""
 
     def number(mean: float, std: float) -> str:
+        if pd.isna(mean):
+            return "–"
         return f"{mean:.3f}" if pd.isna(std) else f"{mean:.3f}±{std:.3f}"
 
     lines = [
         (
             line["board"], line["table"], line["dataset"], line["setting"], line["shots"], line["method"],
             number(line["ours"], line["std"]), line["n"] if line["complete"] else f"{line['n']} (incomplete)",
-            number(line["published"], line["published_std"]), line["origin"], f"{line['difference']:+.3f}",
-            "yes" if line["exceeds"] else "",
+            number(line["published"], line["published_std"]), line["origin"],
+            "" if pd.isna(line["difference"]) else f"{line['difference']:+.3f}", "yes" if line["exceeds"] else "one seed" * (line["n"] == 1),
         )
         for line in comparison.to_dict("records")
     ]  # fmt: skip

@@ -6,6 +6,7 @@ All methods see the same splits, so every comparison is paired: what makes an im
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
@@ -100,17 +101,18 @@ def weighted_aucs(labels: ArrayLike, scores: ArrayLike, weights: Floats) -> Floa
     -------
     array of shape (draws,); NaN for a sample without normals or without anomalies
     """
-    order = np.argsort(np.asarray(scores), kind="stable")
-    values, positive = np.asarray(scores)[order], np.asarray(labels)[order] == 1
-    drawn = weights[:, order]
-    cumulative = np.zeros((len(drawn), len(values) + 1))
-    np.cumsum(np.where(positive, 0.0, drawn), axis=1, out=cumulative[:, 1:])
-    ties = values[positive]
-    below = cumulative[:, np.searchsorted(values, ties, "left")]
-    upto = cumulative[:, np.searchsorted(values, ties, "right")]
-    anomalies, normals = drawn[:, positive].sum(axis=1), cumulative[:, -1]
+    values, drawn = np.asarray(scores), weights.T  # an image a row: what is picked below is whole rows
+    order = np.argsort(values, kind="stable")
+    normal, anomalous = (order[np.asarray(labels)[order] == label] for label in (0, 1))
+    cumulative = np.zeros((len(normal) + 1, drawn.shape[1]))
+    np.cumsum(drawn[normal], axis=0, out=cumulative[1:])
+    left, right = (np.searchsorted(values[normal], values[anomalous], side) for side in ("left", "right"))
+    below = cumulative[left]
+    tied = left != right
+    below[tied] = (below[tied] + cumulative[right[tied]]) / 2
+    several = drawn[anomalous]
     with np.errstate(invalid="ignore"):
-        result: Floats = ((below + upto) * 0.5 * drawn[:, positive]).sum(axis=1) / (anomalies * normals)
+        result: Floats = np.einsum("ij,ij->j", below, several) / (several.sum(axis=0) * cumulative[-1])
     return result
 
 
@@ -135,16 +137,16 @@ def bootstrap_aucs(cells: dict[Any, pd.DataFrame], draws: int, seed: int = 0) ->
     """
     images = pd.concat([part[["image", "label"]] for part in cells.values()]).drop_duplicates("image")
     generator = np.random.default_rng(seed)
-    drawn = np.empty((draws, len(images)), dtype=np.float64)
+    drawn = np.empty((len(images), draws), dtype=np.float64)
     for label in (0, 1):
         place = np.flatnonzero(images["label"].to_numpy() == label)
-        drawn[:, place] = generator.multinomial(len(place), np.full(len(place), 1 / len(place)), size=draws)
+        drawn[place] = generator.multinomial(len(place), np.full(len(place), 1 / len(place)), size=draws).T
     index = pd.Index(images["image"])
     result = {}
     for name, part in cells.items():
         labels, values = part["label"].to_numpy(), part["score"].to_numpy()
         once = weighted_aucs(labels, values, np.ones((1, len(part))))
-        result[name] = float(once[0]), weighted_aucs(labels, values, drawn[:, index.get_indexer(part["image"])])
+        result[name] = float(once[0]), weighted_aucs(labels, values, drawn[index.get_indexer(part["image"])].T)
     return result
 
 
@@ -162,7 +164,7 @@ def holm(p: ArrayLike) -> Floats:
 
 def differences(
     frame: pd.DataFrame,
-    scores: pd.DataFrame,
+    scores: pd.DataFrame | Callable[[pd.DataFrame], pd.DataFrame],
     *,
     against: str | None = None,
     draws: int = 2000,
@@ -179,7 +181,8 @@ def differences(
     frame
         As `osad_bench.results.load` returns it.
     scores
-        As `osad_bench.results.scores.load_scores` returns it.
+        As `osad_bench.results.scores.load_scores` returns it, or a function that returns it for some rows of `frame`: of a
+        large store one row of the table is then held in memory at a time.
     against
         Compare each method with this one alone; None for all pairs.
     draws
@@ -201,10 +204,12 @@ def differences(
     """
     tests = comparable(frame)
     tests = tests[tests["status"] == "ok"]
-    by_key: dict[Any, pd.DataFrame] = dict(iter(scores.groupby("key", sort=False)))
-    tests = tests[tests["key"].isin(list(by_key))]
+    held = None if callable(scores) else dict(iter(scores.groupby("key", sort=False)))
     lines: list[dict[str, Any]] = []
     for row, part in tests.groupby(ROW):
+        by_key = dict(iter(scores(part).groupby("key", sort=False))) if callable(scores) else held or {}
+        part = part[part["key"].isin(list(by_key))]
+        shown = part.drop_duplicates("method").set_index("method")[["base", "variant"]]
         keys = {
             (line.method, line.seed, line.known_kind): line.key for line in part.sort_values("created").itertuples()
         }
@@ -212,7 +217,7 @@ def differences(
         found = [
             _pair(first, second, keys, drawn, by_key, level, seed)
             for first, second in combinations(sorted(part["method"].unique()), 2)
-            if (against in (first, second) if against else _worth_comparing(first, second, part))
+            if (against in (first, second) if against else _worth_comparing(first, second, shown))
         ]
         found = [line for line in found if line]
         for line, p in zip(found, holm([line["p"] for line in found])):
@@ -222,8 +227,7 @@ def differences(
     return result
 
 
-def _worth_comparing(first: str, second: str, part: pd.DataFrame) -> bool:
-    rows = part.drop_duplicates("method").set_index("method")[["base", "variant"]]
+def _worth_comparing(first: str, second: str, rows: pd.DataFrame) -> bool:
     (base, variant), (other_base, other_variant) = rows.loc[first], rows.loc[second]
     if not variant and not other_variant:
         return True

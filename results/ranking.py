@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from osad_bench.results.aggregate import LOWER_IS_BETTER, Metric, summary
+from osad_bench.results.aggregate import LOWER_IS_BETTER, Metric, group_of, summary
 from osad_bench.results.paired import holm
 
 ROPE = 0.01
@@ -27,16 +27,16 @@ def dataset_means(frame: pd.DataFrame, metric: Metric = "auroc") -> dict[tuple[s
     """The matrices that may be ranked: (board, setting, shots) to data sets by methods.
 
     Classes of one data set (``mvtec/carpet``) count as one data set, by their mean. Methods without results are left
-    out, then data sets that one of the remaining methods lacks: nothing is imputed. Variants of a method are left out
-    where two methods with default settings are there to rank.
+    out, and those with half of the data sets or fewer, then data sets that one of the remaining methods lacks: nothing
+    is imputed. ``matrix.attrs`` names both (``methods left out``, ``data sets left out``). Variants of a method are left
+    out where two methods with default settings are there to rank.
     """
     plain = frame[frame["variant"] == ""]
     if len(set(plain["method"])) > 1:
         frame = plain
     lines = summary(frame, metric)
-    inside = lines["dataset"].str.contains("/")
     groups = set(lines.loc[lines["classes"] > 0, "dataset"])
-    lines = lines[~(inside & lines["dataset"].str.split("/").str[0].isin(groups))]
+    lines = lines[~group_of(lines["dataset"]).isin(groups)]
     sign = -1.0 if metric in LOWER_IS_BETTER else 1.0
     result = {}
     for (board, setting, shots), part in lines.groupby(["board", "setting", "shots"]):
@@ -45,6 +45,8 @@ def dataset_means(frame: pd.DataFrame, metric: Metric = "auroc") -> dict[tuple[s
         matrix = matrix.dropna(axis="columns", how="all")
         # A method with half of the data sets would cost all others theirs.
         matrix = matrix.loc[:, matrix.notna().sum() * 2 > len(matrix)].dropna()
+        matrix.attrs["methods left out"] = sorted(set(part["method"]) - set(matrix.columns))
+        matrix.attrs["data sets left out"] = sorted(set(part["dataset"]) - set(matrix.index))
         result[str(board), str(setting), int(shots)] = matrix
     return result
 

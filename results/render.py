@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Iterable
 from html import escape as escape_html
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from osad_bench.results.aggregate import ROW, Metric, summary
-from osad_bench.results.tables import Table
+from osad_bench.results.tables import Table, without_variants
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -121,6 +122,7 @@ _LATEX = {
     "|": r"\textbar{}",
     "±": r"$\pm$",
     "–": "--",
+    "\N{ZERO WIDTH SPACE}": "{}",
     "ε": r"$\epsilon$",
     "κ": r"$\kappa$",
     "λ": r"$\lambda$",
@@ -133,6 +135,7 @@ def escape_latex(text: str) -> str:
     Latin letters with accents pass (LaTeX reads UTF-8); what its standard fonts lack becomes its Unicode number, so
     that the file always compiles.
     """
+    text = re.sub("-(?=-)", "-\N{ZERO WIDTH SPACE}", text)  # two hyphens would become a dash
     return "".join(_LATEX.get(character) or _latex_letter(character) for character in text)
 
 
@@ -224,7 +227,7 @@ def frame_to_latex(frame: pd.DataFrame, caption: str) -> str:
     body = [" & ".join(escape_latex(str(value)) for value in row) + r" \\" for row in frame.to_numpy()]
     return "\n".join(
         [
-            r"{\footnotesize\setlength{\tabcolsep}{3pt}",
+            r"{\scriptsize\setlength{\tabcolsep}{2.5pt}",
             rf"\begin{{longtable}}{{{'l' * len(frame.columns)}}}",
             rf"\caption{{{escape_latex(caption)}}}\\",
             r"\toprule", heads, r"\midrule", r"\endhead", *body, r"\bottomrule", r"\end{longtable}}", "",
@@ -245,6 +248,8 @@ def frame_to_html(frame: pd.DataFrame, caption: str) -> str:
 
 
 def to_csv(frame: pd.DataFrame, metric: Metric = "auroc") -> str:
-    """The summary in long form, one line a cell, full precision."""
+    """The summary in long form, one line a cell, full precision; ranks as in `tables`, none for variants."""
+    ranks = summary(without_variants(frame), metric)[[*ROW, "method", "rank"]]
+    lines = summary(frame, metric).drop(columns="rank").merge(ranks, how="left", on=[*ROW, "method"])
     columns = [*ROW, "method", "mean", "std", "n", "expected", "kinds", "classes", "failed", "complete", "rank"]
-    return str(summary(frame, metric).to_csv(index=False, columns=columns, lineterminator="\n"))
+    return str(lines.to_csv(index=False, columns=columns, lineterminator="\n"))

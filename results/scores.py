@@ -35,12 +35,19 @@ def load_scores(root: Path | str, frame: pd.DataFrame) -> pd.DataFrame:
         Scores are missing or damaged.
     """
     store, parts = Store(root), []
+    shared: dict[str, str] = {}  # every name once in memory, not once a cell
     ok = frame[frame["status"] == "ok"]
     for key in ok["key"]:
         test = store.scores(key)
         parts.append(
             pd.DataFrame(
-                {"key": key, "image": test.ids, "label": test.labels, "kind": test.kinds, "score": test.scores}
+                {
+                    "key": pd.Series([key] * len(test.ids), dtype=object),
+                    "image": pd.Series([shared.setdefault(name, name) for name in test.ids.tolist()], dtype=object),
+                    "label": test.labels,
+                    "kind": pd.Series([shared.setdefault(name, name) for name in test.kinds.tolist()], dtype=object),
+                    "score": test.scores,
+                }
             )
         )
     if not parts:

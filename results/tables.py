@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from osad_bench.results.aggregate import ROW, Metric, left_out, summary
+from osad_bench.results.aggregate import ROW, Metric, group_of, left_out, summary
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -161,6 +161,9 @@ def _blocks(lines: pd.DataFrame, methods: list[str], titles: Mapping[str, str]) 
 def tables(frame: pd.DataFrame, metric: Metric = "auroc") -> list[Table]:
     """One table a board with everything there is, blocks by setting (general first) and shots (most first).
 
+    Variants of a method that is there as it is do not compete with the methods, as the best of many would be chosen by
+    its test AUC: they follow in a table of their own.
+
     Parameters
     ----------
     frame
@@ -169,11 +172,17 @@ def tables(frame: pd.DataFrame, metric: Metric = "auroc") -> list[Table]:
         Which metric to show.
     """
     result = []
-    for board, lines in summary(frame, metric).groupby("board"):
+    plain = without_variants(frame)
+    for board, lines in summary(plain, metric).groupby("board"):
         methods = in_order(lines["method"], METHOD_TITLES)
         title = f"{METRIC_TITLES[metric]} (mean±std over seeds), preset {board}"
-        notes = (_seeds_note(lines), *left_out(frame))
+        notes = (_seeds_note(lines), *left_out(plain))
         result.append(Table(title, tuple(methods), _blocks(lines, methods, {}), notes))
+    if len(plain) == len(frame):
+        return result
+    varied = frame.loc[~frame["key"].isin(plain["key"]), "method"]
+    for method in in_order(varied, METHOD_TITLES):
+        result += variant_table(frame[frame["method"] == method], method, "Variants", metric)
     return result
 
 
@@ -193,13 +202,11 @@ def paper_table(frame: pd.DataFrame, number: int) -> list[Table]:
     if number == 3:
         return ablation_table(records, "dpdl", "Table 3 of the DPDL paper, rerun")
     lines = summary(records)
-    inside = lines["dataset"].str.contains("/")
+    group = group_of(lines["dataset"])
     if number == 1:
-        groups = set(lines.loc[lines["classes"] > 0, "dataset"])
-        lines = lines[~(inside & lines["dataset"].str.split("/").str[0].isin(groups))]
+        lines = lines[~group.isin(set(lines.loc[lines["classes"] > 0, "dataset"]))]
     else:
-        alone = lines["dataset"].isin(DATASET_TITLES) & (lines["classes"] == 0)
-        lines = lines[alone | ~(inside | (lines["classes"] > 0))]
+        lines = lines[(lines["classes"] == 0) & ((group != "mvtec") | lines["dataset"].isin(DATASET_TITLES))]
     tests = frame[(frame["part"] == "test") & (frame["setting"] == _SETTINGS[number])]
     variants = tests.loc[~tests["key"].isin(records["key"]), ["method", "variant"]].drop_duplicates()
     aside = [f"{len(variants)} variants of methods are left out (report without --table shows them)."] * (
@@ -233,9 +240,14 @@ def paper_records(frame: pd.DataFrame, number: int) -> pd.DataFrame:
         raise ValueError(f"the paper has tables 1, 2 and 3, not {number}")
     if number == 3:
         return ablation_records(frame[frame["shots"] == 10], "dpdl")
-    part = frame[frame["setting"] == _SETTINGS[number]]
-    plain = part["variant"] == ""
-    result: pd.DataFrame = part[plain | ~part["method"].isin(part.loc[plain, "method"])]
+    return without_variants(frame[frame["setting"] == _SETTINGS[number]])
+
+
+def without_variants(frame: pd.DataFrame) -> pd.DataFrame:
+    """The records without the variants of methods that the same preset has as they are."""
+    plain = frame["variant"] == ""
+    there = pd.MultiIndex.from_frame(frame[["preset", "method"]])
+    result: pd.DataFrame = frame[plain | ~there.isin(there[plain])]
     return result
 
 
@@ -252,12 +264,15 @@ def ablation_lines(frame: pd.DataFrame, method: str) -> pd.DataFrame:
     Where `osad-bench ablate` wrote the records, these are the named ablations (``without M_r``) and ``complete``;
     else every variant there is, named by its changed settings. Data sets with one variant alone are left out.
     """
-    mine = ablation_records(frame, method)
-    lines = summary(mine)
+    return _variant_lines(ablation_records(frame, method), method, "auroc", "complete")
+
+
+def _variant_lines(mine: pd.DataFrame, method: str, metric: Metric, whole: str) -> pd.DataFrame:
+    """Lines of `summary`, ``variant`` as a table prints it: `whole` for the method as it is."""
+    lines = summary(mine, metric)
     names = {f"{method} {row.variant}": row.ablation for row in mine[mine["ablation"] != ""].itertuples()}
     lines["variant"] = [
-        "complete" if label == method else names.get(label, label.removeprefix(f"{method} "))
-        for label in lines["method"]
+        whole if label == method else names.get(label, label.removeprefix(f"{method} ")) for label in lines["method"]
     ]
     compared: pd.DataFrame = lines[lines.groupby(ROW)["variant"].transform("size") > 1]
     return compared
@@ -265,11 +280,17 @@ def ablation_lines(frame: pd.DataFrame, method: str) -> pd.DataFrame:
 
 def ablation_table(frame: pd.DataFrame, method: str, heading: str = "Ablations") -> list[Table]:
     """Variants of a method as rows, the complete one last, and data sets as columns; ranks down the columns."""
-    lines = ablation_lines(frame, method)
+    return variant_table(ablation_records(frame, method), method, heading, whole="complete")
+
+
+def variant_table(
+    mine: pd.DataFrame, method: str, heading: str, metric: Metric = "auroc", whole: str = "default"
+) -> list[Table]:
+    """All these records of one method: variants as rows, the `whole` one last, and data sets as columns."""
     result = []
-    for board, part in lines.groupby("board"):
+    for board, part in _variant_lines(mine, method, metric, whole).groupby("board"):
         datasets = in_order(part["dataset"], DATASET_TITLES)
-        variants = sorted(part["variant"].unique(), key=lambda name: (name == "complete", name))
+        variants = sorted(part["variant"].unique(), key=lambda name: (name == whole, name))
         blocks = []
         order = part[["setting", "shots"]].drop_duplicates().sort_values(["setting", "shots"], ascending=[True, False])
         for setting, shots in order.itertuples(index=False):
@@ -281,9 +302,9 @@ def ablation_table(frame: pd.DataFrame, method: str, heading: str = "Ablations")
                 if any((variant, dataset) in cells for dataset in datasets)
             )
             blocks.append(Block(_block_title(setting, shots), rows))
-        title = f"{heading}: {METHOD_TITLES.get(method, method)}, AUROC (mean±std), preset {board}"
+        title = f"{heading}: {METHOD_TITLES.get(method, method)}, {METRIC_TITLES[metric]} (mean±std), preset {board}"
         columns = tuple(DATASET_TITLES.get(dataset, dataset) for dataset in datasets)
-        notes = (_seeds_note(part), *left_out(frame[frame["method"] == method]))
+        notes = (_seeds_note(part), *left_out(mine))
         result.append(Table(title, columns, tuple(blocks), notes, "variant"))
     return result
 
@@ -291,7 +312,11 @@ def ablation_table(frame: pd.DataFrame, method: str, heading: str = "Ablations")
 def _seeds_note(lines: pd.DataFrame) -> str:
     counts = sorted(lines["expected"].unique())
     seeds = str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
-    text = f"Standard deviation over n = {seeds} seeds with ddof = 1."
+    text = (
+        "One seed: no standard deviation."
+        if seeds == "1"
+        else f"Standard deviation over n = {seeds} seeds with ddof = 1."
+    )
     incomplete = lines[~lines["complete"]]
     if len(incomplete):
         text += f" {len(incomplete)} incomplete cells show their own n and are not ranked."

@@ -11,6 +11,9 @@ from osad_bench.results.ranking import ROPE, average_ranks, compare_methods, cri
 FEW = 3
 """Pairs up to which each difference that is noise is named."""
 
+MANY = 6
+"""Pairs from which those that differ are told method by method."""
+
 FEW_DATASETS = 5
 """Data sets below which a probability over data sets would mostly repeat its prior."""
 
@@ -49,8 +52,13 @@ def _row_in_words(row: Any, part: pd.DataFrame) -> str:
             f" {len(sure)} of {len(several)} differences exceed noise, {len(noise)} do not (judged by p-values"
             f" corrected for the number of pairs)."
         )
-    for line in sure.to_dict("records"):
-        text += f" {_ahead(line, 'is better than')}."
+    if len(sure) > MANY:
+        text += " " + _by_winner(
+            [(*_order(line), f"{abs(line['difference']):.3f}") for line in sure.to_dict("records")]
+        )
+    else:
+        for line in sure.to_dict("records"):
+            text += f" {_ahead(line, 'is better than')}."
     if len(noise) > FEW:
         text += " The differences that are noise are in the table."
     for line in noise.to_dict("records") if len(noise) <= FEW else ():
@@ -71,9 +79,32 @@ def _row_in_words(row: Any, part: pd.DataFrame) -> str:
     return text
 
 
+def _order(line: dict[Any, Any]) -> tuple[str, str]:
+    """The better and the worse of a pair."""
+    first, second = line["first"], line["second"]
+    return (first, second) if line["difference"] > 0 else (second, first)
+
+
+def _by_winner(found: list[tuple[str, str, str]]) -> str:
+    """(better, worse, number) as a sentence a better method, the one with most below it first."""
+    below: dict[str, list[tuple[str, str]]] = {}
+    for better, worse, number in found:
+        below.setdefault(better, []).append((number, worse))
+    sentences = []
+    for better, ones in sorted(below.items(), key=lambda item: (-len(item[1]), item[0])):
+        numbers = sorted(number for number, _ in ones)
+        spread = numbers[0] if numbers[0] == numbers[-1] else f"{numbers[0]} to {numbers[-1]}"
+        sentences.append(f"{better} is better than {_listed(sorted(worse for _, worse in ones))} (by {spread}).")
+    return " ".join(sentences)
+
+
+def _listed(names: list[str]) -> str:
+    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
+
+
 def _ahead(line: dict[Any, Any], verb: str) -> str:
-    first, second, sign = line["first"], line["second"], 1 if line["difference"] > 0 else -1
-    better, worse = (first, second) if sign > 0 else (second, first)
+    sign = 1 if line["difference"] > 0 else -1
+    better, worse = _order(line)
     low, high = sorted((sign * line["low"], sign * line["high"]))
     return f"{better} {verb} {worse} by {sign * line['difference']:.3f} [{low:.3f}, {high:.3f}]"
 
@@ -82,6 +113,13 @@ def _matrix_in_words(name: str, matrix: pd.DataFrame) -> str:
     n, k = matrix.shape
     ranks = average_ranks(matrix)
     text = f"{name}, over {n} data sets: average ranks " + ", ".join(f"{m} {r:.2f}" for m, r in ranks.items()) + "."
+    for what, why in (
+        ("methods", "results on half of the data sets or fewer"),
+        ("data sets", "a method lacks results"),
+    ):
+        names = matrix.attrs.get(f"{what} left out", [])
+        if names:
+            text += f" Not ranked ({why}): {_listed(names)}."
     if k > 2:
         test = friedman(matrix)
         verdict = "the methods differ" if test.f_p < 0.05 else "no difference between the methods is shown"
@@ -94,7 +132,7 @@ def _matrix_in_words(name: str, matrix: pd.DataFrame) -> str:
     least = len(pairs) * 2 / 2**n
     if least > 0.05:
         text += (
-            f" Wilcoxon's test with Holm's correction for {len(pairs)} pairs cannot show any difference on {n} data sets:"
+            f" Wilcoxon's test with Holm's correction for {len(pairs)} {'pair' if len(pairs) == 1 else 'pairs'} cannot show any difference on {n} data sets:"
             f" the smallest p possible is {min(1, least):.3g}."
         )
     else:
@@ -102,18 +140,24 @@ def _matrix_in_words(name: str, matrix: pd.DataFrame) -> str:
         text += f" Wilcoxon with Holm's correction: {sure} of {len(pairs)} pairs differ."
     if n < FEW_DATASETS:
         return text + f" On fewer than {FEW_DATASETS} data sets no probability is given that one method is better."
-    likely = []
+    likely: list[tuple[str, str, str]] = []
+    equal = []
     for line in pairs.to_dict("records"):
-        outcomes = {
-            f"{line['first']} better than {line['second']}": line["p_first_better"],
-            f"{line['first']} and {line['second']} equal within {ROPE}": line["p_equal"],
-            f"{line['second']} better than {line['first']}": line["p_second_better"],
-        }
-        name, probability = max(outcomes.items(), key=lambda item: item[1])
-        if probability > 0.95:
-            likely.append(f"{name} ({probability:.3f})")
-    if likely:
-        text += " Bayesian signed-rank, probability above 0.95: " + "; ".join(likely) + "."
+        first, second = line["first"], line["second"]
+        for better, worse, probability in (
+            (first, second, line["p_first_better"]), (second, first, line["p_second_better"])
+        ):  # fmt: skip
+            if probability > 0.95:
+                likely.append((better, worse, f"{probability:.3f}"))
+        if line["p_equal"] > 0.95:
+            equal.append(f"{first} and {second} ({line['p_equal']:.3f})")
+    if len(likely) > MANY:
+        text += " Bayesian signed-rank, probability above 0.95: " + _by_winner(likely).replace("(by ", "(")
+    elif likely:
+        said = [f"{better} better than {worse} ({number})" for better, worse, number in likely]
+        text += " Bayesian signed-rank, probability above 0.95: " + "; ".join(said) + "."
+    if equal:
+        text += f" Equal within {ROPE}, probability above 0.95: " + "; ".join(equal) + "."
     return text
 
 

@@ -9,6 +9,26 @@ from typing import Annotated
 
 import typer
 
+BASELINE_EPILOG = """[bold]Example[/bold]
+
+  osad-bench baseline DIR > baseline.json"""
+
+CHECK_EPILOG = """[bold]Examples[/bold]
+
+  osad-bench check DIR --against baseline.json
+
+  osad-bench check DIR --against baseline.json --junit junit.xml
+
+  osad-bench check DIR --against baseline.json --github --allow-missing
+
+[bold]In CI[/bold], with a grid that takes a minute or two:
+
+  osad-bench run --config gate.toml --out DIR
+
+  osad-bench check DIR --against baseline.json
+
+When a change is meant to move scores: osad-bench baseline DIR > baseline.json"""
+
 STORE = typer.Argument(metavar="DIR", help="Folder that `osad-bench run --out` wrote.")
 
 
@@ -46,7 +66,7 @@ def check(
     """
     from dataclasses import asdict
 
-    from osad_bench.results.annotate import to_github, to_junit
+    from osad_bench.results.annotate import condensed, to_github, to_junit
     from osad_bench.results.baseline import read_baseline
     from osad_bench.results.gate import BAD, summarise
     from osad_bench.results.gate import check as compare
@@ -56,7 +76,7 @@ def check(
         directory, load(directory), read_baseline(against), tolerance=tolerance, alpha=alpha,
         allow_missing=allow_missing, accept_rise=accept_rise,
     )  # fmt: skip
-    for finding in findings:
+    for finding in findings if json_ else condensed(findings):
         if json_:
             values = {name: None if value != value else value for name, value in asdict(finding).items()}
             print(json.dumps({"title": finding.title, "bad": finding.status in BAD, **values}))
@@ -65,7 +85,7 @@ def check(
                 f"{finding.status.upper() if finding.status in BAD else finding.status}: {finding.title}: {finding.message}"
             )
     if github:
-        print(to_github(findings))
+        print(to_github(condensed(findings)))
     if junit is not None:
         junit.parent.mkdir(parents=True, exist_ok=True)
         junit.write_text(to_junit(findings), encoding="utf-8")

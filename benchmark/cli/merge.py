@@ -7,6 +7,12 @@ from typing import Annotated
 
 import typer
 
+EPILOG = """[bold]Example[/bold]
+
+  osad-bench merge HERE THERE --into ALL
+
+Copying the folders together does the same, but does not say where two of them disagree."""
+
 
 def merge(
     sources: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Folders that `osad-bench run --out` wrote.")],
@@ -21,5 +27,6 @@ def merge(
     copied, conflicts = copy(sources, into)
     for conflict in conflicts:
         print(f"conflict: {conflict.message} (kept {conflict.kept}, dropped {conflict.dropped})")
-    typer.echo(f"copied {copied} records into {into}, {len(conflicts)} conflicts", err=True)
+    many = "conflict" if len(conflicts) == 1 else "conflicts"
+    typer.echo(f"copied {copied} records into {into}, {len(conflicts)} {many}", err=True)
     return 1 if conflicts else 0

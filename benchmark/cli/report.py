@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import pandas as pd
 
     from osad_bench.results.aggregate import Metric
@@ -15,13 +17,17 @@ if TYPE_CHECKING:
 
 EPILOG = """[bold]Examples[/bold]
 
-  osad-bench report osad-results                               the table, and everything as files in osad-results
+  osad-bench report DIR                       the table, and everything as files in DIR
 
-  osad-bench report osad-results --table all --format tex --out paper
+  osad-bench report DIR --html page.html      one file to open, send or put on a server
 
-  osad-bench report osad-results --compare published
+  osad-bench report DIR --compare published   beside the DPDL paper's numbers
 
-  osad-bench report osad-results --html page.html              one file to open, send or put on a server"""
+  osad-bench report DIR --table all --format tex --out paper
+
+  osad-bench report DIR --methods dra,mine --datasets elpv --out paper
+
+A .tex file is a table to take into a paper; its first line says what the preamble needs."""
 
 FORMATS = ("md", "tex", "csv", "html")
 BESIDE, DIFFERENCES = "Beside the published numbers", "Differences between methods"
@@ -31,12 +37,20 @@ MISSING = {
     2: "run --setting hard",
     3: "osad-bench ablate dpdl --out DIR makes them, with M = 10",
 }
-MANY = 3000
-"""Cells from which figures and tests of single images are made on demand only."""
+MANY = 10_000
+"""Cells from which figures and tests of single images are made on demand only: all methods and data sets have 6,000."""
+LONG = 1000
+"""Cells from which they take minutes."""
 
 
 def report(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="Folder that `osad-bench run --out` wrote.")],
+    methods: Annotated[str | None, typer.Option(help="Only these, separated by commas.")] = None,
+    datasets: Annotated[
+        str | None, typer.Option(help="Only these, separated by commas; mvtec for all its classes.")
+    ] = None,
+    setting: Annotated[str | None, typer.Option(help="Only general or hard.")] = None,
+    shots: Annotated[str | None, typer.Option(help="Only these M, separated by commas.")] = None,
     table: Annotated[
         str | None, typer.Option(help="1, 2, 3 or all: the DPDL paper's tables; default: everything in one.")
     ] = None,
@@ -66,6 +80,7 @@ def report(
 
     Exit code: 0 written, 2 wrong usage or input.
     """
+    from functools import partial
     from typing import cast
 
     from rich.console import Console
@@ -88,14 +103,22 @@ def report(
     if table and metric != "auroc":
         raise InputError(f"--table {table} has AUROCs as the paper does; leave --metric {metric} out, or --table")
     chosen: Metric = cast("Metric", metric)
-    frame = load(directory)
+    frame = chosen_records(load(directory), methods=methods, datasets=datasets, setting=setting, shots=shots)
     target = out or directory
     done = frame[(frame["status"] == "ok") & (frame["part"] == "test")]
     small = len(done) <= MANY
-    statistics, figures = (small if wish is None else wish for wish in (statistics, figures))
-    if not (small or (statistics and figures)):
-        typer.echo(f"{len(done)} cells: tests and figures only with --statistics and --figures", err=True)
-    scores = load_scores(directory, done if small or statistics else done.head(0))
+    wishes = (statistics, figures)
+    paired, figures = (small if wish is None else wish for wish in wishes)
+    if not small and None in wishes:
+        typer.echo(
+            f"{len(done)} cells: tests of single images and figures only with --statistics and --figures", err=True
+        )
+    elif len(done) > LONG and (paired or figures):
+        typer.echo(
+            f"{len(done)} cells: tests and figures take some minutes (--no-statistics, --no-figures leave them out)",
+            err=True,
+        )
+    scores = partial(load_scores, directory) if paired else None
 
     numbers = [1, 2, 3] if table == "all" else [int(table)] if table else []
     sheets = [
@@ -107,43 +130,78 @@ def report(
             typer.echo(f"no records for {name}: {MISSING[number]}", err=True)
             continue
         print_tables(shown, Console(), percent=percent)
-        more, sentences = _judge(records, scores, chosen, number, bool(compare), statistics)
+        more, sentences = _judge(records, scores, chosen, number, bool(compare), statistics is not False)
         if compare:
             _print_frames(_alike({BESIDE: more[BESIDE]}), "nothing here has a published counterpart")
         print("\n".join(sentences))
         csv = to_csv(records, chosen) if "csv" in wanted else ""
         _write(target / name, shown, wanted, sentences, more, csv, percent)
         written.append(name)
-    drawn = _draw(frame, scores, target / "figures", figures, html is not None and small)
+    drawn = _draw(
+        directory, frame, done if small else done.head(0), target / "figures", figures, html is not None and small
+    )
     if html is not None:
         if sheets:
-            more, sentences = _judge(frame, scores, chosen, 0, bool(compare), statistics)
-        _write_page(html, directory, frame, scores, drawn, sentences, more, images or [], data_root)
+            more, sentences = _judge(frame, scores, chosen, 0, bool(compare), statistics is not False)
+        _write_page(html, directory, frame, drawn, sentences, more, images or [], data_root)
     files = [f"{', '.join(written)} as {', '.join(wanted)}"] if written else []
     files += [*(["figures"] if figures else []), *([str(html)] if html else [])]
     typer.echo(f"wrote {', '.join(files) or 'nothing'} to {target}", err=True)
 
 
+def chosen_records(frame: pd.DataFrame, **wishes: str | None) -> pd.DataFrame:
+    """The records that the options `wishes` choose; a data set's name stands for its classes too.
+
+    Raises
+    ------
+    InputError
+        Nothing has one of these names.
+    """
+    from osad_bench.benchmark.errors import InputError
+
+    columns = {"methods": "method", "datasets": "dataset", "setting": "setting", "shots": "shots"}
+    for option, wish in wishes.items():
+        if wish is None:
+            continue
+        values = frame[columns[option]].astype(str)
+        found = values == ""
+        for name in (part.strip() for part in wish.split(",")):
+            match = (values == name) | ((option == "datasets") & values.str.startswith(f"{name}/"))
+            if not match.any():
+                raise InputError(f"--{option} {name}: the records have {', '.join(sorted(set(values)))}")
+            found = found | match
+        frame = frame[found]
+    return frame
+
+
 def _judge(
-    records: pd.DataFrame, scores: pd.DataFrame, metric: Metric, number: int, compare: bool, statistics: bool
+    records: pd.DataFrame,
+    scores: Callable[[pd.DataFrame], pd.DataFrame] | None,
+    metric: Metric,
+    number: int,
+    compare: bool,
+    words: bool,
 ) -> tuple[dict[str, pd.DataFrame], list[str]]:
     """What goes with one table: frames to print by their headings, and the statistics in words."""
+    import pandas as pd
+
+    from osad_bench.results.aggregate import ROW
     from osad_bench.results.compare import compare_published, compared_for_print
     from osad_bench.results.paired import differences
     from osad_bench.results.ranking import dataset_means
     from osad_bench.results.words import differences_for_print, in_words
 
     more: dict[str, pd.DataFrame] = {}
-    sentences: list[str] = []
     if compare:
         comparison = compare_published(records)
         more[BESIDE] = compared_for_print(comparison[comparison["table"] == number] if number else comparison)
-    if statistics:
+    pairs = pd.DataFrame(columns=ROW)
+    if scores is not None:
         if number == 3:
             records = records.assign(variant=records["ablation"].where(records["ablation"] != "", records["variant"]))
         pairs = differences(records, scores)
         more[DIFFERENCES] = differences_for_print(pairs)
-        sentences = in_words(pairs, {} if number == 3 else dataset_means(records, metric))
+    sentences = in_words(pairs, {} if number == 3 else dataset_means(records, metric)) if words else []
     return more, sentences
 
 
@@ -186,12 +244,7 @@ def _write(
                 *(f"### {name}\n\n{render.frame_to_markdown(frame)}" for name, frame in narrow.items()),
             ]
         ),
-        "tex": lambda: "\n".join(
-            [
-                render.to_latex(shown, percent=percent),
-                *(render.frame_to_latex(frame, name) for name, frame in narrow.items()),
-            ]
-        ),
+        "tex": lambda: render.to_latex(shown, percent=percent),
         "html": lambda: render.html_document(
             stem.name,
             "\n".join(
@@ -206,18 +259,25 @@ def _write(
     }
     for one in formats:
         stem.with_name(f"{stem.name}.{one}").write_text(texts[one](), encoding="utf-8")
+    if "tex" in formats:  # in files of their own: a paper takes the table in and not a thousand lines of tests
+        for name, frame in more.items():
+            text = "\n".join(render.frame_to_latex(one, title) for title, one in _alike({name: frame}).items())
+            stem.with_name(f"{stem.name}-{SLUGS[name]}.tex").write_text(text, encoding="utf-8")
     if "csv" in formats:
         for name, frame in more.items():
             frame.to_csv(stem.with_name(f"{stem.name}-{SLUGS[name]}.csv"), index=False, lineterminator="\n")
 
 
-def _draw(frame: pd.DataFrame, scores: pd.DataFrame, folder: Path, files: bool, page: bool) -> dict[str, Any]:
-    """Every figure, saved where `files` says so; caption to figure."""
+def _draw(
+    directory: Path, frame: pd.DataFrame, scored: pd.DataFrame, folder: Path, files: bool, page: bool
+) -> dict[str, Any]:
+    """Every figure, of the scores of `scored`, saved where `files` says so; caption to figure."""
     if not (files or page):
         return {}
     from osad_bench.results.plots import all_figures, save
+    from osad_bench.results.scores import load_scores
 
-    drawn = all_figures(frame, scores)
+    drawn = all_figures(frame, load_scores(directory, scored))
     if files:
         for name, (_, figure) in drawn.items():
             save(figure, folder / name)
@@ -225,7 +285,7 @@ def _draw(frame: pd.DataFrame, scores: pd.DataFrame, folder: Path, files: bool, 
 
 
 def _write_page(
-    path: Path, directory: Path, frame: pd.DataFrame, scores: pd.DataFrame, drawn: dict[str, Any], sentences: list[str],
+    path: Path, directory: Path, frame: pd.DataFrame, drawn: dict[str, Any], sentences: list[str],
     more: dict[str, pd.DataFrame], images: list[str], data_root: Path | None,
 ) -> None:  # fmt: skip
     from osad_bench.benchmark.citations import citations
@@ -236,8 +296,7 @@ def _write_page(
 
     done = frame[(frame["status"] == "ok") & (frame["part"] == "test")]
     order = done.sort_values(["seed", "setting", "dataset", "method"]).head(MOST_SCORED)
-    kept = set(order["key"])
-    scores = scores[scores["key"].isin(kept)] if len(scores) else load_scores(directory, order)
+    scores = load_scores(directory, order)
     worst = worst_mistakes(scores).sort_values("share", ascending=False)
     fingerprints = dict(zip(done["key"], done["fingerprint"]))
     wanted = [(fingerprints[key], image) for key, image in zip(worst["key"], worst["image"])]

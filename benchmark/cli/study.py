@@ -152,7 +152,7 @@ def _show(out: Path, method: str, keys: set[str], what: str) -> None:
     from osad_bench.results.render import print_tables
     from osad_bench.results.scores import load_scores
     from osad_bench.results.store import load
-    from osad_bench.results.tables import ablation_table, tables
+    from osad_bench.results.tables import ablation_table, variant_table
     from osad_bench.results.words import in_words
 
     frame = load(out)
@@ -162,7 +162,7 @@ def _show(out: Path, method: str, keys: set[str], what: str) -> None:
         shown, figure = ablation_table(frame, method), plots.ablation_bars(frame, method)
         named = frame.assign(variant=frame["ablation"].where(frame["ablation"] != "", frame["variant"]))
     else:
-        shown, figure = tables(frame), plots.sensitivity(frame, method)
+        shown, figure = variant_table(frame, method, "Sweep"), plots.sensitivity(frame, method)
     print_tables(shown, Console())
     pairs = differences(named, load_scores(out, frame), against=method)
     for paragraph in in_words(pairs, {}):

@@ -12,19 +12,44 @@ import pandas as pd
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from osad_bench.results.aggregate import ROW, comparable, summary
+from osad_bench.results.aggregate import ROW, comparable, group_of, summary
 from osad_bench.results.page.mistakes import worst_mistakes
 from osad_bench.results.plots.style import dataset_title, method_title
-from osad_bench.results.tables import METHOD_TITLES, entry_of, in_order, row_name
+from osad_bench.results.tables import METHOD_TITLES, entry_of, in_order, row_name, without_variants
 
 MOST_SCORED = 500
 """Cells whose scores the page carries; of more, the first by table order."""
 
 
-def boards(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """The tables: one a board, a line a data set, setting and M, with the keys of the records behind each number."""
+KEY = 16
+"""Digits of a key or fingerprint that the page carries: enough to find the record's file."""
+
+VALUES = {
+    "AUROC": "auroc", "average precision": "average_precision", "FPR at 95 % TPR": "fpr95",
+    "seconds to fit": "fit_seconds", "seconds to score": "score_seconds", "peak memory, MB": "peak_memory_mb",
+    "training normals": "train_normal", "training anomalies": "train_anomaly", "test normals": "test_normal",
+    "test anomalies": "test_anomaly", "test images with a copy in training": "crossing_duplicates",
+}  # fmt: skip
+"""What the drill-down lists: its name to the column."""
+
+
+def boards(frame: pd.DataFrame, places: Mapping[str, int]) -> list[dict[str, Any]]:
+    """The tables: one a board, a line a data set, setting and M, with the places of the records behind each number.
+
+    As in `tables.tables`, variants of a method that is there as it is have tables of their own.
+    """
+    plain = without_variants(frame)
+    result = _boards(plain, places, "")
+    for method in in_order(frame.loc[~frame["key"].isin(plain["key"]), "method"], METHOD_TITLES):
+        mine = frame[frame["method"] == method]
+        result += _boards(mine, places, f", variants of {method_title(method)}", least=2)
+    return result
+
+
+def _boards(frame: pd.DataFrame, places: Mapping[str, int], of: str, least: int = 1) -> list[dict[str, Any]]:
+    """`boards` of these records, of lines where at least so many columns have something."""
     tests = comparable(frame)
-    tests["class_of"] = tests["dataset"].str.split("/").str[0]
+    tests["class_of"] = group_of(tests["dataset"])
     keys = {name: list(part["key"]) for name, part in tests.groupby([*ROW, "method"])}
     means = {
         name: list(part["key"]) for name, part in tests.groupby(["board", "class_of", "setting", "shots", "method"])
@@ -35,8 +60,11 @@ def boards(frame: pd.DataFrame) -> list[dict[str, Any]]:
         order = lines[["setting", "shots", "dataset"]].drop_duplicates()
         order = order.sort_values(["setting", "shots", "dataset"], ascending=[True, False, True])
         rows = []
+        groups = dict(iter(lines.groupby(["setting", "shots", "dataset"])))
         for setting, shots, dataset in order.itertuples(index=False):
-            cells = lines[(lines["dataset"] == dataset) & (lines["setting"] == setting) & (lines["shots"] == shots)]
+            cells = groups[setting, shots, dataset]
+            if len(cells) < least:
+                continue
             found = {line["method"]: line for line in cells.to_dict("records")}
             name = row_name(dataset, setting, int(cells["kinds"].max()), int(cells["classes"].max()), {})
             entries = []
@@ -46,16 +74,19 @@ def boards(frame: pd.DataFrame) -> list[dict[str, Any]]:
                     continue
                 entry = entry_of(found[method])
                 place = (board, dataset, setting, shots, method)
+                records = keys.get(place) or means.get(place, [])
                 entries.append(
                     {
                         "text": entry.text(),
                         "value": "" if entry.mean is None else f"{entry.mean:.6f}",
                         "rank": entry.rank or 0,
-                        "keys": keys.get(place) or means.get(place, []),
+                        "keys": [places[key] for key in records],
                     }
                 )
             rows.append({"name": name, "setting": setting, "shots": shots, "entries": entries})
-        result.append({"title": board, "methods": [method_title(name) for name in methods], "rows": rows})
+        if rows:
+            titles = [method_title(name) for name in methods]
+            result.append({"title": f"{board}{of}", "methods": titles, "rows": rows})
     return result
 
 
@@ -70,7 +101,8 @@ def as_svg(figure: Figure) -> str:
 def details(frame: pd.DataFrame, scores: pd.DataFrame, thumbnails: Mapping[tuple[str, str], str]) -> dict[str, Any]:
     """Every record for the drill-down, with scores and worst mistakes of those in `scores`.
 
-    Image names and lists of images are stored once and referred to by number.
+    A page of 100,000 records has to stay small: texts, names and lists of images are stored once and referred to by
+    number; page.js (`recordAt`) puts a record together again.
     """
     names: dict[str, int] = {}
     groups: dict[tuple[Any, ...], int] = {}
@@ -100,34 +132,39 @@ def details(frame: pd.DataFrame, scores: pd.DataFrame, thumbnails: Mapping[tuple
             else [[int(p), round(float(s), 4)] for p, s in zip(worst["place"], worst["share"])],
         }
     used: dict[str, str] = {}
-    records = {}
+    texts: dict[str, int] = {}
+
+    def number(text: str) -> int:
+        return texts.setdefault(text, len(texts))
+
+    records = []
     for line in frame.to_dict("records"):
-        records[line["key"]] = {
-            "title": f"{method_title((line['method'] + ' ' + line['variant']).strip())} on {dataset_title(line['dataset'])}",
-            "protocol": f"{line['setting']} setting, M = {line['shots']}, seed {line['seed']}"
-            + (f", known kind {line['known_kind']}" if not pd.isna(line["known_kind"]) else ""),
-            "status": line["status"],
-            "error": line["error"] if isinstance(line["error"], str) else "",
-            "values": [
-                [name, None if pd.isna(line[column]) else float(f"{line[column]:.4g}")]
-                for name, column in (
-                    ("AUROC", "auroc"), ("average precision", "average_precision"), ("FPR at 95 % TPR", "fpr95"),
-                    ("seconds to fit", "fit_seconds"), ("seconds to score", "score_seconds"),
-                    ("peak memory, MB", "peak_memory_mb"), ("training normals", "train_normal"),
-                    ("training anomalies", "train_anomaly"), ("test normals", "test_normal"),
-                    ("test anomalies", "test_anomaly"), ("test images with a copy in training", "crossing_duplicates"),
-                )
-            ],
-            "kinds": {kind: round(value, 4) for kind, value in line["per_kind"].items()},
-            "config": json.dumps(line["config"], sort_keys=True, default=str),
-            "thumbs": line["fingerprint"],
-            **scored.get(line["key"], {}),
-        }  # fmt: skip
-    wanted = {(records[str(key)]["thumbs"], image) for key, part in mistakes.items() for image in part["image"]}
+        protocol = f"{line['setting']} setting, M = {line['shots']}, seed {line['seed']}"
+        if not pd.isna(line["known_kind"]):
+            protocol += f", known kind {line['known_kind']}"
+        records.append(
+            [
+                line["key"][:KEY],
+                number(method_title(f"{line['method']} {line['variant']}".strip())),
+                number(dataset_title(line["dataset"])),
+                number(protocol),
+                number(line["error"]) if line["status"] == "failed" else -1,
+                [None if pd.isna(line[column]) else float(f"{line[column]:.4g}") for column in VALUES.values()],
+                [part for kind, value in line["per_kind"].items() for part in (number(kind), round(value, 4))],
+                number(json.dumps(line["config"], sort_keys=True, default=str)),
+                number(line["fingerprint"][:KEY]),
+                scored.get(line["key"], 0),
+            ]
+        )
+    fingerprints = dict(zip(frame["key"], frame["fingerprint"]))
+    wanted = {(fingerprints[key], image) for key, part in mistakes.items() for image in part["image"]}
     for (fingerprint, image), address in thumbnails.items():
         if (fingerprint, image) in wanted:
-            used[f"{fingerprint[:16]}/{image}"] = address
-    return {"names": list(names), "images": images, "records": records, "thumbs": used}
+            used[f"{fingerprint[:KEY]}/{image}"] = address
+    return {
+        "names": list(names), "images": images, "texts": list(texts), "values": list(VALUES), "records": records,
+        "thumbs": used,
+    }  # fmt: skip
 
 
 def provenance(frame: pd.DataFrame) -> pd.DataFrame:

@@ -62,16 +62,27 @@ function filter() {
 for (const id of ["filter-data", "filter-method", "filter-setting", "filter-shots"]) byId(id).addEventListener("input", filter);
 filter();
 
-/* Drill-down. */
+/* Drill-down: records lie in the data as lists of numbers, see page/content.py. */
+function recordAt(place) {
+  const [key, method, dataset, protocol, error, values, kinds, config, thumbs, scored] = data.records[place];
+  const text = (number) => data.texts[number];
+  return {
+    key, title: `${text(method)} on ${text(dataset)}`, protocol: text(protocol), status: error < 0 ? "ok" : "failed",
+    error: error < 0 ? "" : text(error), values: data.values.map((name, index) => [name, values[index]]),
+    kinds: kinds.flatMap((_, index) => (index % 2 ? [] : [[text(kinds[index]), kinds[index + 1]]])),
+    config: text(config), thumbs: text(thumbs), ...(scored || {}),
+  };
+}
 const dialog = byId("details"), chooser = byId("record");
 document.addEventListener("click", (event) => {
   const cell = event.target.closest("button.cell");
   if (!cell) return;
-  const keys = cell.dataset.keys.split(" ").filter((key) => data.records[key]);
-  keys.sort((a, b) => data.records[a].protocol.localeCompare(data.records[b].protocol, undefined, { numeric: true }));
-  byId("details-title").textContent = data.records[keys[0]].title;
+  const keys = cell.dataset.keys.split(" ");
+  const records = new Map(keys.map((key) => [key, recordAt(key)]));
+  keys.sort((a, b) => records.get(a).protocol.localeCompare(records.get(b).protocol, undefined, { numeric: true }));
+  byId("details-title").textContent = records.get(keys[0]).title;
   chooser.replaceChildren(...keys.map((key) => {
-    const record = data.records[key];
+    const record = records.get(key);
     const auc = record.status === "ok" ? `AUROC ${record.values[0][1].toFixed(4)}` : "failed";
     return make("option", { value: key }, `${record.title}, ${record.protocol}: ${auc}`);
   }));
@@ -82,7 +93,7 @@ chooser.addEventListener("input", () => show(chooser.value));
 dialog.addEventListener("click", (event) => { if (event.target === dialog) dialog.close(); });
 
 function show(key) {
-  const record = data.records[key], body = byId("record-body");
+  const record = recordAt(key), body = byId("record-body");
   body.replaceChildren(make("p", {}, record.protocol));
   if (record.error) body.append(make("p", { class: "error" }, record.error));
   const charts = make("div", { class: "charts" });
@@ -94,14 +105,14 @@ function show(key) {
   } else if (record.status === "ok") {
     body.append(make("p", { class: "note" }, "The scores of this record are not part of this page."));
   }
-  body.append(make("p", { class: "note" }, `Configuration ${record.config}; record ${key}`));
+  body.append(make("p", { class: "note" }, `Configuration ${record.config}; record ${record.key}…`));
 }
 
 function facts(record) {
   const table = make("table"), rows = table.createTBody();
   const line = (name, value) => rows.append(make("tr", {}, make("th", { scope: "row" }, name), make("td", { class: "number" }, String(value))));
   for (const [name, value] of record.values) if (value !== null) line(name, value);
-  for (const [kind, value] of Object.entries(record.kinds)) line(`AUROC on ${kind}`, value);
+  for (const [kind, value] of record.kinds) line(`AUROC on ${kind}`, value);
   return table;
 }
 
@@ -157,7 +168,7 @@ function mistakes(record) {
     const what = anomalous ? `anomaly (${images.kinds[images.kind[place]]})` : "normal";
     const than = anomalous ? "of the normals score higher" : "of the anomalies score lower";
     const item = make("li");
-    const picture = data.thumbs[`${record.thumbs.slice(0, 16)}/${name}`];
+    const picture = data.thumbs[`${record.thumbs}/${name}`];
     if (picture && picture.startsWith("data:image/")) item.append(make("img", { src: picture, alt: `${what}: ${name}` }));
     item.append(make("b", {}, what), make("div", {}, name), make("div", {}, `score ${record.scores[place]}; ${(100 * share).toFixed(1)} % ${than}`));
     return item;

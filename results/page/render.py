@@ -77,7 +77,7 @@ def render_page(
         },
         carried=carried,
         omitted=int((tests["status"] == "ok").sum()) - carried,
-        boards=content.boards(frame),
+        boards=content.boards(frame, {key: place for place, key in enumerate(tests["key"])}),
         notes=left_out(frame),
         sentences=sentences,
         more={

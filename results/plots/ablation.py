@@ -96,8 +96,10 @@ def sensitivity(frame: pd.DataFrame, method: str = "dpdl") -> Figure:
                 usual["value"], usual["mean"], "*", markersize=10, color=look.colour, markeredgecolor="black",
                 markeredgewidth=0.6, zorder=3,
             )  # fmt: skip
-        if min(values) > 0 and max(values) / min(values) > 4:
-            one.set_xscale("log")
+        above = [value for value in values if value > 0]
+        if min(values) >= 0 and max(above) / min(above) > 4:
+            # Zero has a place of its own, one step below the smallest.
+            one.set_xscale("log") if min(values) > 0 else one.set_xscale("symlog", linthresh=min(above))
             one.xaxis.set_minor_locator(NullLocator())
             one.xaxis.set_minor_formatter(NullFormatter())
         one.set_xticks(values, [f"{value:g}" for value in values])

@@ -5,10 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.transforms import offset_copy
 from sklearn.metrics import roc_curve
 
 from osad_bench.results.aggregate import ROW, comparable
 from osad_bench.results.plots.style import SMALL, method_title, name_boards, panels, row_title, styles
+
+CROWDED = 6
+"""Methods from which a list of them goes below the curves."""
+
+BELOW = 27
+"""Points from an axis to what stands below its label."""
 
 GRID = np.linspace(0, 1, 201)
 
@@ -31,7 +38,9 @@ def roc_curves(frame: pd.DataFrame, scores: pd.DataFrame) -> Figure:
     groups = list(tests.groupby(ROW))
     style = styles(sorted(tests["method"].unique()))
     by_key = dict(iter(scores.groupby("key", sort=False)))
-    figure, axes = panels(len(groups), 2.9, 3.0, across=2)
+    most = int(tests.groupby(ROW)["method"].nunique().max()) if groups else 1
+    crowded = most > CROWDED  # a long list would lie on the curves
+    figure, axes = panels(len(groups), 2.9, 3.0 + crowded * 0.15 * -(-most // 2), across=2)
     boards = name_boards(figure, tests["board"])
     for one, (row, part) in zip(axes, groups):
         for method, cells in part.groupby("method"):
@@ -39,7 +48,14 @@ def roc_curves(frame: pd.DataFrame, scores: pd.DataFrame) -> Figure:
             look = style[str(method)]
             label = f"{method_title(str(method))} {cells['auroc'].mean():.3f}"
             one.plot(GRID, mean, color=look.colour, linestyle=look.line, linewidth=1.3, label=label)
-            one.fill_between(GRID, mean - std, np.minimum(mean + std, 1), color=look.colour, alpha=0.12, linewidth=0)
+            one.fill_between(
+                GRID,
+                mean - std,
+                np.minimum(mean + std, 1),
+                color=look.colour,
+                alpha=0.05 if crowded else 0.12,
+                linewidth=0,
+            )
         one.plot([0, 1], [0, 1], color="0.6", linewidth=0.7, linestyle=":")
         one.set_aspect("equal")
         one.set_xlim(-0.01, 1)
@@ -47,7 +63,12 @@ def roc_curves(frame: pd.DataFrame, scores: pd.DataFrame) -> Figure:
         one.set_xlabel("false positive rate", fontsize=SMALL)
         one.set_ylabel("true positive rate", fontsize=SMALL)
         one.set_title(row_title(row, boards), fontsize=SMALL)
-        one.legend(title="AUROC", title_fontsize=SMALL, fontsize=SMALL - 0.5, loc="lower right", frameon=False)
+        below = {
+            "loc": "upper center", "bbox_to_anchor": (0.45, 0), "ncols": 2, "columnspacing": 1, "handlelength": 2.6,
+            "bbox_transform": offset_copy(one.transAxes, figure, 0, -BELOW, units="points"),
+        }  # fmt: skip
+        place = below if crowded else {"loc": "lower right"}
+        one.legend(title="AUROC", title_fontsize=SMALL, fontsize=SMALL - 0.5, frameon=False, **place)
     return figure
 
 
@@ -78,7 +99,8 @@ def learning_curves(frame: pd.DataFrame) -> Figure:
         if place % 3 == 0:
             one.set_ylabel("training loss", fontsize=SMALL)
         one.legend(
-            fontsize=SMALL - 1, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.33), ncols=2,
+            fontsize=SMALL - 1, frameon=False, loc="upper center", bbox_to_anchor=(0.5, 0), ncols=2,
+            bbox_transform=offset_copy(one.transAxes, figure, 0, -BELOW, units="points"),
             columnspacing=1, handlelength=2.2,
         )  # fmt: skip
     return figure

@@ -33,7 +33,7 @@ def kind_heatmap(frame: pd.DataFrame) -> Figure:
     groups = list(lines.groupby(ROW))
     widest = int(lines.groupby(ROW)["kind"].nunique().max()) if len(lines) else 1
     tallest = int(lines.groupby(ROW)["method"].nunique().max()) if len(lines) else 1
-    width, height = max(3.2, 1.4 + 0.5 * widest), 1.1 + 0.24 * tallest + 0.05 * lines["kind"].str.len().max()
+    width, height = max(3.2, 1.4 + 0.5 * widest), 1.1 + 0.19 * tallest + 0.05 * lines["kind"].str.len().max()
     figure, axes = panels(len(groups), width, height if len(lines) else 2.0, across=2 if width < 4 else 1)
     image = None
     boards = name_boards(figure, lines["board"])
@@ -51,7 +51,9 @@ def kind_heatmap(frame: pd.DataFrame) -> Figure:
         one.grid(visible=False)
         one.spines[:].set_visible(False)
     if image is not None:
-        bar = figure.colorbar(image, ax=axes, shrink=0.6, aspect=45, extend="min", pad=0.02)
+        bar = figure.colorbar(
+            image, ax=axes, shrink=1 if len(axes) == 1 else 0.6, aspect=16 * len(axes), extend="min", pad=0.02
+        )
         bar.set_label("AUROC (0.5 and below alike)", fontsize=SMALL)
         bar.ax.tick_params(labelsize=SMALL)
     return figure

@@ -25,7 +25,15 @@ def seed_points(frame: pd.DataFrame, metric: Metric = "auroc") -> Figure:
             values = part.loc[part["method"] == method, "value"].to_numpy()
             look = style[method]
             spread = (np.arange(len(values)) - (len(values) - 1) / 2) * 0.07
-            one.scatter(x + spread, values, color=look.colour, marker=look.marker, s=16, alpha=0.8, linewidths=0)
+            one.scatter(
+                x + spread,
+                values,
+                color=look.colour,
+                marker=look.marker,
+                s=30 if look.marker == "*" else 16,
+                alpha=0.8,
+                linewidths=0,
+            )
             one.hlines(values.mean(), x - 0.3, x + 0.3, color=look.colour, linewidth=1.8)
         one.set_xticks(range(len(present)), [method_title(m) for m in present], rotation=35, ha="right")
         one.set_xlim(-0.6, len(present) - 0.4)

@@ -58,7 +58,7 @@ def panels(count: int, width: float, height: float, across: int = 3) -> tuple[Fi
     if not shown:
         figure.text(0.5, 0.5, "no complete cells to show", ha="center", va="center", fontsize=9)
     if count > shown:
-        note(figure, f"the first {shown} of {count} panels; filter the frame to see others")
+        note(figure, f"the first {shown} of {count} panels; choose others by --datasets, --methods, --setting, --shots")
     return figure, axes
 
 
@@ -111,7 +111,8 @@ def dataset_title(name: str) -> str:
 def row_title(row: Iterable[Any], boards: dict[str, str]) -> str:
     """What names a row of the table (`aggregate.ROW`), its board as `name_boards` says."""
     board, dataset, setting, shots = row
-    return f"{dataset_title(dataset)}, {setting}, M = {shots}{boards[board]}"
+    whole = f"{dataset_title(dataset)}, {setting}, M\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}{shots}"
+    return _wrapped(whole, NARROWEST - 0.3).replace("\N{NO-BREAK SPACE}", " ") + boards[board]
 
 
 def save(figure: Figure, path: Path | str) -> list[Path]:

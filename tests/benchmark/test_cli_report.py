@@ -97,9 +97,43 @@ def test_published_numbers_stand_beside_ours(records, tmp_path):
     assert "copied" in (tmp_path / "report-published.csv").read_text("utf-8")
 
 
+def test_tests_and_comparisons_are_tex_files_of_their_own(records, tmp_path):
+    report(records, "--compare", "published", "--format", "tex", "--out", tmp_path, "--no-figures")
+    assert {path.name for path in tmp_path.glob("*.tex")} == {
+        "report.tex", "report-differences.tex", "report-published.tex"
+    }  # fmt: skip
+    assert "longtable}{" not in (tmp_path / "report.tex").read_text("utf-8")
+    assert "own run" in (tmp_path / "report-published.tex").read_text("utf-8")
+
+
+def test_options_choose_methods_data_sets_setting_and_shots(records, tmp_path):
+    records.add("dra", dataset="mvtec/carpet")
+    records.add("dra", dataset="mvtec/tile")
+    records.add("dra", dataset="mvtec2/tile")
+    options = ["--no-figures", "--no-statistics", "--out", tmp_path]
+    report(records, "--datasets", "mvtec", *options)
+    text = (tmp_path / "report.csv").read_text("utf-8")
+    assert {line.split(",")[1] for line in text.splitlines()[1:]} == {"mvtec", "mvtec/carpet", "mvtec/tile"}
+    report(records, "--methods", "dra", "--setting", "hard", "--shots", "1", *options)
+    text = (tmp_path / "report.csv").read_text("utf-8")
+    assert {tuple(line.split(",")[1:5]) for line in text.splitlines()[1:]} == {("elpv", "hard", "1", "dra")}
+
+
+def test_a_store_with_many_cells_still_gets_its_ranks_in_words(records, tmp_path, monkeypatch):
+    monkeypatch.setattr("osad_bench.benchmark.cli.report.MANY", 3)
+    for dataset in ("aitex", "sdd"):
+        for method in ("dra", "dpdl"):
+            records.add(method, dataset=dataset)
+    done = report(records, "--out", tmp_path)
+    assert "over 3 data sets: average ranks" in done.stdout
+    assert "only with --statistics and --figures" in done.stderr
+    assert not (tmp_path / "report-differences.csv").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["--methods", "dra,ahl"], "--methods ahl: the records have dpdl, dra"),
         (["--table", "4"], "--table 4: expected one of 1, 2, 3, all"),
         (["--format", "md,docx"], "--format docx: expected one of md, tex, csv, html"),
         (["--metric", "f1"], "--metric f1: expected one of auroc"),

@@ -3,7 +3,8 @@ import pandas as pd
 import pytest
 
 from osad_bench.results.aggregate import per_seed, summary
-from osad_bench.results.tables import tables
+from osad_bench.results.ranking import dataset_means
+from osad_bench.results.tables import paper_table, tables
 
 
 def test_mean_and_standard_deviation_over_seeds_are_those_of_the_stored_scores(records):
@@ -84,12 +85,26 @@ def test_presets_and_protocol_options_never_share_a_table(records, other):
     assert shown[0].title != shown[1].title
 
 
-@pytest.mark.parametrize("other", [{"version": 2}, {"config": {"prototypes": 16}}, {"variant": "prototypes=16"}])
+@pytest.mark.parametrize("other", [{"version": 2}, {"config": {"prototypes": 16}}])
 def test_versions_and_configurations_of_a_method_are_separate_columns(records, other):
     records.add("dra")
     records.add("dra", **other)
     (table,) = tables(records.frame())
     assert len(table.columns) == 2
+
+
+def test_a_users_own_folders_are_data_sets_of_their_own(records):
+    for dataset in ("folder/photos", "folder/wafers", "csv/cells", "csv/belts"):
+        for method in ("dra", "dpdl"):
+            records.add(method, dataset=dataset)
+            records.add(method, dataset=dataset, setting="hard", known_kind="mono")
+    frame = records.frame()
+    names = ["csv/belts", "csv/cells", "folder/photos", "folder/wafers"]
+    assert sorted(set(summary(frame)["dataset"])) == names
+    for number in (1, 2):
+        (table,) = paper_table(frame, number)
+        assert sorted(name.split(" ")[0] for name, _ in table.blocks[0].rows) == names
+    assert all(sorted(matrix.index) == names for matrix in dataset_means(frame).values())
 
 
 def test_two_versions_of_the_data_are_separate_rows(records):

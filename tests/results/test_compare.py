@@ -68,6 +68,14 @@ def test_a_difference_inside_the_spread_is_not_flagged(records):
     assert printed.loc[0, "origin"] == "copied"
 
 
+def test_one_seed_is_never_flagged_as_its_spread_is_unknown(records):
+    records.add("dra", separation=0.2)
+    (line,) = compare_published(records.frame()).to_dict("records")
+    assert line["difference"] < -0.1
+    assert not line["exceeds"]
+    assert compared_for_print(compare_published(records.frame())).loc[0, "beyond spread"] == "one seed"
+
+
 def test_the_mean_of_mvtecs_classes_is_compared_only_when_all_fifteen_are_there(records):
     for place in range(14):
         records.add("dra", dataset=f"mvtec/class{place}")
@@ -83,7 +91,15 @@ def test_a_named_ablation_is_compared_with_table_3_and_the_unknown_rows_with_not
     records.store.name_ablations("dpdl", {"without M_r": "residual=False"})
     lines = compare_published(records.frame())
     third = lines[lines["table"] == 3]
-    assert sorted(third["method"]) == ["dpdl", "dpdl without M_r"]
+    assert sorted(third["method"]) == [
+        "dpdl", "dpdl unknown (second row: tick marks lost)", "dpdl unknown (third row: tick marks lost)", "dpdl without M_r"
+    ]  # fmt: skip
+    unknown = third[third["method"].str.contains("unknown")]
+    assert unknown["ours"].isna().all()
+    assert list(unknown["published"]) == [0.919, 0.930]
+    assert not unknown["exceeds"].any()
+    printed = compared_for_print(unknown).iloc[0]
+    assert (printed["ours"], printed["published"], printed["difference"]) == ("–", "0.919±0.011", "")
     assert third.set_index("method").loc["dpdl without M_r", "published"] == 0.914
 
 

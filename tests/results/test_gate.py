@@ -5,10 +5,11 @@ from __future__ import annotations
 from xml.etree import ElementTree
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.stats import binom
 
-from osad_bench.results.annotate import to_github, to_junit
+from osad_bench.results.annotate import condensed, to_github, to_junit
 from osad_bench.results.baseline import Baseline, BaselineError, make_baseline, read_baseline
 from osad_bench.results.gate import BAD, check, summarise
 from osad_bench.results.record import TestScores
@@ -217,10 +218,39 @@ def test_other_images_are_not_compared(before, later):
     assert {status for _, status, _ in bad(findings)} == {"other data"}
 
 
+def test_of_two_versions_of_a_method_the_last_made_is_checked(before, later):
+    """A store keeps what it has: the records of the version before must not hide that the new one is broken."""
+    fill(later, lambda test: negated_on("hole", test), version=2)
+    frame = fill(later, version=1).frame()
+    made_first = frame["version"] == 1
+    frame.loc[made_first, "created"] = frame.loc[made_first, "created"] - pd.Timedelta(days=1)
+    assert ("dpdl", "fell", "hole") in bad(check(later.store.root, frame, before))
+    assert len(make_baseline(later.store.root, frame).cells) == len(before.cells)
+
+
+def test_rows_that_the_baseline_lacks_cost_nothing(before, later):
+    fill(later, methods=("dra", "dpdl", "ahl"))
+    for path in later.store.root.glob("scores/*/*.npz"):
+        if later.store.get(path.stem).cell.method == "ahl":
+            path.unlink()
+    assert bad(run(later, before)) == []
+
+
 def test_a_new_method_is_a_note(before, later):
     findings = run(fill(later, methods=("dra", "dpdl", "ahl")), before)
     assert [finding.row[6] for finding in findings if finding.status == "new"] == ["ahl"]
     assert bad(findings) == []
+
+
+def test_many_new_rows_are_told_as_a_number(before, later):
+    fill(later, methods=("dra", "dpdl", *(f"method{place}" for place in range(9))), seeds=[0])
+    findings = run(later, before)
+    shown = condensed(findings)
+    assert sum(finding.status == "new" for finding in findings) == 9
+    new = [finding.message for finding in shown if finding.status == "new"]
+    assert len(new) == 5
+    assert new[-1] == "1 cells that the baseline lacks, as it lacks 4 further rows"
+    assert [f for f in shown if f.status != "new"] == [f for f in findings if f.status != "new"]
 
 
 def test_the_hard_setting_is_compared_by_its_kinds(make_records, tmp_path, later):

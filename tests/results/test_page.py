@@ -149,7 +149,9 @@ def test_a_cell_opens_its_records_with_scores_curve_and_worst_mistakes(tab, stor
     assert tab.locator("#record-body details summary").inner_text().startswith("100 test images")
     record = next(one for one in store.store if one.cell.method == "dra" and one.cell.protocol.seed == 1
                   and one.cell.dataset == "elpv" and one.cell.protocol.setting == "general")  # fmt: skip
-    tab.select_option("#record", record.key)
+    option = tab.locator("#record option", has_text="seed 1").get_attribute("value")
+    tab.select_option("#record", option)
+    assert f"record {record.key[:16]}" in tab.locator("#record-body").inner_text()
     assert f"{record.metrics.auroc:.4g}" in tab.locator("#record-body table").first.inner_text()
 
 
@@ -211,6 +213,14 @@ def test_nothing_sticks_out_of_a_narrow_or_a_wide_window(tab, width):
     assert tab.evaluate("document.documentElement.scrollWidth") <= width
 
 
+def test_a_long_name_leaves_room_for_the_numbers_on_a_narrow_screen(tab):
+    tab.set_viewport_size({"width": 390, "height": 800})
+    head = tab.locator("table.board tbody th", has_text="<script>").first.bounding_box()
+    assert head["width"] < 200
+    tab.locator("table.board button.cell").first.click(timeout=5000)
+    assert tab.locator("dialog[open]").count() == 1
+
+
 def test_on_paper_there_are_tables_and_figures_and_no_controls(tab, tmp_path):
     tab.emulate_media(media="print")
     assert not tab.locator(".filters").is_visible()
@@ -250,4 +260,30 @@ def test_cells_without_scores_are_counted_and_still_listed(records):
     frame = records.frame()
     text = render_page(frame, load_scores(records.store.root, frame.head(1)))
     assert "Scores of 2 further cells are left out" in text
-    assert all(key in text for key in frame["key"])
+    assert all(key[:16] in text for key in frame["key"])
+
+
+def test_a_further_record_adds_a_few_hundred_bytes_so_that_100_000_make_a_page(records):
+    for seed in range(60):
+        records.add("dra", seed=seed)
+    frame = records.frame()
+    none = load_scores(records.store.root, frame.head(0))
+    small, large = (len(render_page(frame.head(count), none)) for count in (20, 60))
+    assert (large - small) / 40 < 300
+
+
+def test_variants_have_a_table_of_their_own(records):
+    for seed in range(2):
+        records.add("dra", seed=seed)
+        records.add("dpdl", seed=seed)
+        records.add("dpdl", seed=seed, variant="prototypes=8")
+        records.add("dpdl", seed=seed, dataset="aitex")
+    frame = records.frame()
+    tree = html5lib.HTMLParser(namespaceHTMLElements=False).parse(
+        render_page(frame, load_scores(records.store.root, frame.head(0)))
+    )
+    boards = [table for table in tree.iter("table") if "board" in table.get("class", "")]
+    heads = [[head.get("data-method") for head in board.iter("th") if head.get("data-method")] for board in boards]
+    assert heads == [["DRA", "DPDL"], ["DPDL", "DPDL prototypes=8"]]
+    assert [board.find("caption").text for board in boards][1] == "Preset quick, variants of DPDL"
+    assert [len(list(board.find("tbody"))) for board in boards] == [2, 1]

@@ -114,7 +114,7 @@ def test_stretch_of_five_seeds_is_hesterbergs():
 
 def _pairs(records, **changes):
     frame = records.frame()
-    return differences(frame, load_scores(records.store.root, frame), draws=400, **changes)
+    return differences(frame, load_scores(records.store.root, frame), **({"draws": 400} | changes))
 
 
 def test_one_split_is_tested_by_delong_too(records):
@@ -130,6 +130,20 @@ def test_one_split_is_tested_by_delong_too(records):
         pytest.approx(expected.interval()[0], abs=0.02),
         pytest.approx(expected.interval()[1], abs=0.02),
     )
+
+
+def test_scores_may_be_loaded_one_row_at_a_time(records):
+    for dataset in ("elpv", "aitex"):
+        for method in ("dra", "dpdl"):
+            records.add(method, dataset=dataset)
+    frame, asked = records.frame(), []
+
+    def some(part):
+        asked.append(sorted(part["dataset"]))
+        return load_scores(records.store.root, part)
+
+    pd.testing.assert_frame_equal(differences(frame, some, draws=50), _pairs(records, draws=50))
+    assert asked == [["aitex", "aitex"], ["elpv", "elpv"]]
 
 
 def test_seeds_that_only_one_method_has_are_not_compared(records):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import combinations
+from itertools import combinations, pairwise
 
 import numpy as np
 import pytest
@@ -107,6 +107,47 @@ def test_the_gallery_keeps_variants_out_of_the_figures_that_compare_methods(stud
     assert {"ablation-dpdl", "sweep-dpdl", "seeds", "roc", "scores", "kinds", "cost", "learning"} <= set(figures)
     ticks = [label.get_text() for label in figures["seeds"][1].axes[1].get_xticklabels()]
     assert ticks == ["DevNet", "DPDL", "DRA"]
+
+
+def test_a_large_store_loses_no_panel_it_gets_further_figures(records):
+    sets = ["aitex", "elpv", "a set with a name that is longer than a panel is wide & <b>", "d", "e", "f", "g"]
+    for dataset in sets:
+        for shots in (10, 1):
+            records.add("dra", dataset=dataset, shots=shots)
+    frame = records.frame()
+    figures = plots.all_figures(frame, load_scores(records.store.root, frame))
+    titles = {
+        name: [axes.get_title() for axes in figure.axes if axes.get_title()] for name, (_, figure) in figures.items()
+    }
+    assert [name for name in figures if name.startswith("roc")] == [
+        "roc-general-10-1", "roc-general-10-2", "roc-general-1-1", "roc-general-1-2"
+    ]  # fmt: skip
+    for kind in ("seeds", "roc", "kinds", "cost"):
+        shown = [title.replace("\n", " ") for name in titles if name.split("-")[0] == kind for title in titles[name]]
+        assert len(shown) == len(set(shown)) == 2 * len(sets), kind
+    assert max(len(line) for title in titles["seeds-general-10"] for line in title.splitlines()) <= 40
+    assert "(general setting, M = 10: AITEX, ELPV" in figures["roc-general-10-1"][0]
+
+
+def test_a_long_list_of_methods_does_not_lie_on_the_roc_curves(records):
+    for place in range(8):
+        records.add(f"method{place}", separation=1 + place / 8)
+    frame = records.frame()
+    figure = plots.roc_curves(frame, load_scores(records.store.root, frame))
+    (axes,) = figure.axes
+    figure.canvas.draw()
+    assert axes.get_legend().get_window_extent().y1 < axes.get_window_extent().y0
+
+
+def test_zero_has_a_place_of_its_own_on_a_logarithmic_axis(records):
+    for value in (0, 0.001, 0.01, 0.1):
+        records.add("dpdl", config={"dispersion": value}, variant=f"dispersion={value}" * (value != 0.01))
+    figure = plots.sensitivity(records.frame())
+    (axes,) = figure.axes
+    figure.canvas.draw()
+    places = [label.get_window_extent() for label in axes.get_xticklabels()]
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["0", "0.001", "0.01", "0.1"]
+    assert all(left.x1 < right.x0 for left, right in pairwise(places))
 
 
 def test_sensitivity_draws_the_swept_setting_with_its_default_and_nothing_else(study):

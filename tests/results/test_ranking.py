@@ -132,6 +132,28 @@ def test_a_matrix_has_no_gaps_and_counts_classes_as_one_data_set(records):
     assert not matrix.isna().any(axis=None)
 
 
+def test_what_is_not_ranked_is_named(records):
+    for method in ("dra", "dpdl", "ahl"):
+        for dataset in ("elpv", "aitex", "sdd"):
+            if (method, dataset) != ("dpdl", "aitex") and not (method == "ahl" and dataset != "sdd"):
+                records.add(method, dataset=dataset)
+    (text,) = in_words(pd.DataFrame(columns=["board", "dataset", "setting", "shots"]), dataset_means(records.frame()))
+    assert "over 2 data sets: average ranks" in text
+    assert "Not ranked (results on half of the data sets or fewer): ahl." in text
+    assert "Not ranked (a method lacks results): aitex." in text
+
+
+def test_many_differences_are_told_method_by_method():
+    lines = [
+        {"board": "quick", "dataset": "elpv", "setting": "general", "shots": 10, "first": first, "second": second,
+         "difference": difference, "low": difference - 0.01, "high": difference + 0.01, "seeds": 5, "differs": True}
+        for first, second, difference in [("a", one, 0.1 + place / 100) for place, one in enumerate("bcdef")]
+        + [("b", "g", -0.05), ("c", "g", -0.05)]
+    ]  # fmt: skip
+    (text,) = in_words(pd.DataFrame(lines), {})
+    assert "a is better than b, c, d, e and f (by 0.100 to 0.140). g is better than b and c (by 0.050)." in text
+
+
 def test_five_seeds_of_equal_methods_are_called_noise_in_words(records):
     for seed in range(5):
         for method in ("dra", "dpdl", "devnet"):

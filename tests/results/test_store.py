@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -129,3 +131,16 @@ def test_thousands_of_records_read_and_tabulate_within_seconds(records, tmp_path
     assert len(frame) == 2000
     assert len(table.blocks[0].rows) == 10
     assert np.isfinite(frame["auroc"]).all()
+
+
+def test_the_python_of_the_guide_runs(records, monkeypatch, tmp_path):
+    for dataset in ("elpv", "aitex"):
+        for method in ("dra", "dpdl"):
+            for seed in range(2):
+                records.add(method, dataset=dataset, seed=seed)
+    guide = Path(__file__).parents[2] / "docs" / "results.md"
+    blocks = re.findall(r"```python\n(.*?)```", guide.read_text("utf-8"), flags=re.DOTALL)
+    assert len(blocks) == 2
+    monkeypatch.chdir(tmp_path)
+    exec("\n".join(blocks).replace('"DIR"', repr(str(records.store.root))), {})
+    assert (tmp_path / "roc.pdf").stat().st_size > 1000

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from osad_bench.results.render import (
     LATEX_PREAMBLE,
+    escape_latex,
     frame_to_latex,
     print_tables,
     to_csv,
@@ -85,6 +86,21 @@ def test_tables_1_and_2_leave_variants_out_where_the_method_itself_is_there(reco
     assert "1 variants of methods are left out (report without --table shows them)." in table.notes
 
 
+def test_variants_have_a_table_of_their_own_and_take_no_rank_from_the_methods(records):
+    for seed in range(2):
+        records.add("dra", separation=1.0, seed=seed)
+        records.add("dpdl", separation=2.0, seed=seed)
+        records.add("dpdl", separation=4.0, seed=seed, variant="prototypes=8")
+        records.add("ahl", separation=1.5, seed=seed, variant="base=devnet")
+    methods, variants = tables(records.frame())
+    ranks = dict(zip(methods.columns, (entry.rank for entry in methods.blocks[0].rows[0][1])))
+    assert ranks == {"dpdl": 1, "ahl base=devnet": 2, "dra": 3}
+    assert variants.title.startswith("Variants: DPDL, AUROC")
+    assert [name for name, _ in variants.blocks[0].rows] == ["prototypes=8", "default"]
+    lines = {line.split(",")[4]: line.rsplit(",", 1)[1] for line in to_csv(records.frame()).splitlines()[1:]}
+    assert lines == {"dpdl": "1.0", "ahl base=devnet": "2.0", "dra": "3.0", "dpdl prototypes=8": ""}
+
+
 def test_variants_that_nobody_named_are_rows_by_their_settings(records):
     records.add("dra", seed=0)
     records.add("dra", seed=0, variant="references=3")
@@ -147,6 +163,10 @@ def test_latex_compiles_with_hostile_names_and_wide_tables(records, paper, tmp_p
     assert done.returncode == 0, log[-2000:]
     assert (tmp_path / "report.pdf").stat().st_size > 10_000
     assert not re.search(r"Overfull \\hbox .* in paragraph", log)
+
+
+def test_two_hyphens_stay_two_hyphens_in_latex():
+    assert escape_latex("run --dedup ---x – y") == "run -{}-dedup -{}-{}-x -- y"
 
 
 def test_best_is_red_and_second_best_blue_in_latex(records):
