@@ -55,7 +55,13 @@ CHANGES: dict[str, dict[str, dict[str, object]]] = {
     },
     "flos": {"topk": {"topk": 0.5}, "gamma": {"gamma": 0.5}},
     "saoe": SHARES | {"topk": {"topk": 0.5}},
-    "mlep": {"code": {"code": 8}, "margin": {"margin": 0.1}, "weight": {"weight": 0.1}, "topk": {"topk": 0.5}},
+    "mlep": {
+        "code": {"code": 8},
+        "margin": {"margin": 0.1},
+        "weight": {"weight": 0.1},
+        "given": {"given": True},
+        "topk": {"topk": 0.5},
+    },
     "ahl": SHARES
     | {
         "clusters": {"clusters": 3},
