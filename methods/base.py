@@ -15,6 +15,8 @@ A method is a class with a `Config` and two functions::
 
 Methods see *feature pyramids*, never files: a list, one entry a scale, of tensors (B, C, H, W). Whether the features
 come from a frozen backbone's cache or from one that is being fine-tuned is the benchmark's business.
+A `Config` that derives from `MixedConfig` gives training batches pseudo-anomalies too, of the generators that the method
+names in `pseudo_anomalies`.
 
 Most methods are heads trained by gradient descent and subclass `osad_bench.methods.gradient.GradientMethod`,
 which supplies the loop and asks only for `build`, `loss` and `score`.
