@@ -126,7 +126,8 @@ def _variants(name: str, changes: dict[str, list[Any]]) -> list[tuple[str, dict[
         except ValidationError as error:
             known = ", ".join(kind.Config.model_fields) or "none"
             raise InputError(f"--set {name}.…: {first_problem(error)}; settings of {name}: {known}") from None
-        result[", ".join(f"{key}={config[key]}" for key in config if config[key] != default[key])] = config
+        changed = [f"{key}={value}" for key, value in config.items() if key not in default or value != default[key]]
+        result[", ".join(changed)] = config
     return list(result.items())
 
 

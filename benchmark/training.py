@@ -35,12 +35,6 @@ def needed(split: Split, preset: Preset, generators: Sequence[str]) -> dict[View
     return views
 
 
-def _counts(size: int, mix: Mix) -> tuple[int, int, int]:
-    """Images of a batch: normal, seen, pseudo."""
-    seen, pseudo = round(size * mix.seen), round(size * mix.pseudo)
-    return size - seen - pseudo, seen, pseudo
-
-
 def _target(counts: tuple[int, int, int], device: torch.device) -> Tensor:
     return torch.tensor([NORMAL] * counts[0] + [SEEN] * counts[1] + [PSEUDO] * counts[2], device=device)
 
@@ -198,7 +192,7 @@ class CachedFeatures(_Parts):
 
     def batch(self, size: int, mix: Mix, pseudo: Sequence[str]) -> Batch:
         """Draw a batch: normals and seen anomalies clean, pseudo-anomalies from the cached draws."""
-        counts = _counts(size, mix)
+        counts = mix.counts(size)
         parts = [
             [scale[self.normal_rows[self._draw(self.n_normal, counts[0])]] for scale in self.clean],
             [scale[self.seen_rows[self._draw(self.n_seen, counts[1])]] for scale in self.clean],
@@ -251,7 +245,7 @@ class FineTuned(_Parts):
 
     def batch(self, size: int, mix: Mix, pseudo: Sequence[str]) -> Batch:
         """Draw a batch of images, make the pseudo-anomalies, rotate, and run the backbone with gradients."""
-        counts = _counts(size, mix)
+        counts = mix.counts(size)
         rows = [
             self.normal_rows[self._draw(self.n_normal, counts[0])],
             self.seen_rows[self._draw(self.n_seen, counts[1])],

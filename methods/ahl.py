@@ -40,8 +40,8 @@ from osad_bench.methods.base import (
     Batch,
     Context,
     Method,
-    MethodConfig,
     Mix,
+    MixedConfig,
     Pyramid,
     Schedule,
     TrainingSet,
@@ -110,11 +110,11 @@ def pooled_normals(train: TrainingSet, chunk: int = 256) -> Tensor:
 
 
 class SequenceModel(nn.Module):
-    """Predicts the next scores of T models from their last ones: two-layer bidirectional LSTM and a linear layer."""
+    """Predicts the next scores of T models from their last ones: a bidirectional LSTM and a linear layer."""
 
-    def __init__(self, models: int) -> None:
+    def __init__(self, models: int, layers: int = 2) -> None:
         super().__init__()
-        self.lstm = nn.LSTM(models, models, 2, batch_first=True, bidirectional=True)
+        self.lstm = nn.LSTM(models, models, layers, batch_first=True, bidirectional=True)
         self.out = nn.Linear(2 * models, models)
 
     def forward(self, history: Tensor) -> Tensor:
@@ -124,10 +124,8 @@ class SequenceModel(nn.Module):
         return prediction
 
 
-def rewards(predicted: Tensor, target: Tensor) -> Tensor:
+def rewards(predicted: Tensor, target: Tensor, weights: tuple[float, float, float] = (0.5, 0.5, 1.0)) -> Tensor:
     """Reward of each of T models: minus the squared error of its predicted scores, by sort of image (Sec. 3.3).
-
-    Normals and pseudo-anomalies count half, seen anomalies whole.
 
     Parameters
     ----------
@@ -135,17 +133,30 @@ def rewards(predicted: Tensor, target: Tensor) -> Tensor:
         (N, T), in 0 to 1.
     target
         (N,) of NORMAL, SEEN and PSEUDO.
+    weights
+        What the mean error of the normals, pseudo-anomalies and seen anomalies counts.
     """
     error = (predicted - (target != NORMAL).to(predicted.dtype)[:, None]) ** 2
     total = torch.zeros(predicted.shape[1], dtype=predicted.dtype)
-    for sort, weight in ((NORMAL, 0.5), (PSEUDO, 0.5), (SEEN, 1.0)):
+    for sort, weight in zip((NORMAL, PSEUDO, SEEN), weights):
         if (target == sort).any():
             total -= weight * error[target == sort].mean(0)
     return total
 
 
-class AHLConfig(MethodConfig):
+class AHLConfig(MixedConfig):
     """Hyper-parameters of AHL; the base has its published ones."""
+
+    later = MixedConfig.later | {
+        "outer_decay", "reward_normal", "reward_pseudo", "reward_seen", "sequence_layers",
+    }  # fmt: skip
+
+    seen_share: float = Field(
+        0.5, ge=0, lt=1, description="known anomalies of a support or query batch, a share (as DRA; public code: 1/3)"
+    )
+    pseudo_share: float = Field(
+        0.25, ge=0, lt=1, description="pseudo-anomalies of a support or query batch (as DRA; public code: 1/3)"
+    )
 
     clusters: int = Field(3, ge=2, description="k-means clusters of the normals (Sec. 4.1: 3)")
     inner_lr: float = Field(2e-4, gt=0, description="step size on an episode's support (Sec. 4.1: 2e-4)")
@@ -156,11 +167,16 @@ class AHLConfig(MethodConfig):
     outer_lr: float = Field(2e-3, gt=0, description="Adam step of the unified model (Sec. 4.1: 2e-3)")
     outer_weight_decay: float = Field(1e-4, ge=0, description="of that Adam (public code: 1e-4)")
     outer_epochs: int = Field(30, ge=0, description="meta-epochs, an outer step each (public code: 30)")
-    outer_decay_every: int = Field(10, ge=1, description="meta-epochs until the step falls tenfold (public code: 10)")
+    outer_decay_every: int = Field(10, ge=1, description="meta-epochs until the step falls (public code: 10)")
+    outer_decay: float = Field(0.1, gt=0, le=1, description="factor by which it falls (public code: 0.1)")
     outer_clip: float = Field(1.0, gt=0, description="largest norm of the outer gradient (public code: 1)")
     batch: int = Field(48, ge=4, description="images of a support or query batch (public code: 48)")
     history: int = Field(5, ge=1, description="epochs of scores the sequence model reads (Sec. 4.1: 5)")
     weighting: bool = Field(True, description="weigh episodes by predicted reward (ablation of Table 4: False)")
+    reward_normal: float = Field(0.5, ge=0, description="weight of the normals' error in a reward (public code: 0.5)")
+    reward_pseudo: float = Field(0.5, ge=0, description="weight of the pseudo-anomalies' error (public code: 0.5)")
+    reward_seen: float = Field(1.0, ge=0, description="weight of the known anomalies' error (public code: 1)")
+    sequence_layers: int = Field(2, ge=1, description="layers of the sequence model's LSTM (public code: 2)")
     sequence_lr: float = Field(2e-3, gt=0, description="Adam step of the sequence model (public code: 2e-3)")
     sequence_weight_decay: float = Field(1e-3, ge=0, description="of that Adam (public code: 1e-3)")
     judged: int = Field(
@@ -178,7 +194,6 @@ class AHL(Method):
     base: ClassVar[type[GradientMethod]] = DRA
     schedule: ClassVar[Schedule | None] = DRA.schedule
     pseudo_anomalies: ClassVar[tuple[str, ...]] = ("texture", "cutpaste", "cutmix")
-    mix: ClassVar[Mix] = Mix(normal=0.25, seen=0.5, pseudo=0.25)
     ablations: ClassVar[dict[str, dict[str, object]]] = {
         "without the sequence model": {"weighting": False},
         "base only": {"outer_epochs": 0},
@@ -224,7 +239,7 @@ class AHL(Method):
         optimizer = torch.optim.Adam(leaves.values(), lr=config.outer_lr, weight_decay=config.outer_weight_decay)
         for epoch in range(config.outer_epochs):
             for group in optimizer.param_groups:
-                group["lr"] = config.outer_lr * 0.1 ** (epoch // config.outer_decay_every)
+                group["lr"] = config.outer_lr * config.outer_decay ** (epoch // config.outer_decay_every)
             weights = weigh.weights() if config.weighting else torch.full((len(episodes),), 1 / len(episodes))
             total: Parameters = {name: torch.zeros_like(value) for name, value in leaves.items()}
             query_loss, scores = 0.0, []
@@ -294,15 +309,14 @@ class AHL(Method):
     def _batch(
         self, train: TrainingSet, seen: Pyramid, pool: Pyramid, half: Half, generator: torch.Generator, size: int = 0
     ) -> Batch:
-        """Draw a batch from one half of an episode, with the base's shares."""
-        size = size or self.config.batch
-        anomalies, fakes = round(size * self.mix.seen), round(size * self.mix.pseudo)
+        """Draw a batch from one half of an episode, with the shares of the settings."""
+        normals, anomalies, fakes = self.config.mix.counts(size or self.config.batch)
 
         def draw(index: Tensor, count: int) -> Tensor:
             rounds = [torch.randperm(len(index), generator=generator) for _ in range(-(-count // len(index)))]
-            return index[torch.cat(rounds)[:count]]
+            return index[torch.cat(rounds)[:count]] if rounds else index[:0]
 
-        normal = draw(half.normal, size - anomalies - fakes)
+        normal = draw(half.normal, normals)
         known, fake = draw(half.seen, anomalies), draw(half.pseudo, fakes)
         pyramid = [
             torch.cat([n, s[known], p[fake]])
@@ -359,9 +373,9 @@ class _Weighing:
     """Weights of the episodes from what the sequence model expects of their models."""
 
     def __init__(self, models: int, config: AHLConfig, target: Tensor) -> None:
-        self.models, self.target = models, target
+        self.config, self.models, self.target = config, models, target
         self.past: deque[Tensor] = deque(maxlen=config.history)
-        self.sequence = SequenceModel(models)
+        self.sequence = SequenceModel(models, config.sequence_layers)
         self.optimizer = torch.optim.Adam(
             self.sequence.parameters(), lr=config.sequence_lr, weight_decay=config.sequence_weight_decay
         )
@@ -374,9 +388,10 @@ class _Weighing:
         """Softmax of the rewards, (T,); equal until the history is full."""
         if not self._full:
             return torch.full((self.models,), 1 / self.models)
+        weights = self.config.reward_normal, self.config.reward_pseudo, self.config.reward_seen
         with torch.no_grad():
             predicted = torch.sigmoid(self.sequence(torch.stack(list(self.past), dim=1)))
-        return torch.softmax(rewards(predicted, self.target), dim=0)
+        return torch.softmax(rewards(predicted, self.target, weights), dim=0)
 
     def observe(self, scores: Tensor) -> float:
         """Take this epoch's scores (N, T), learn to predict them from the last ones; the squared error."""

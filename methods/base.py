@@ -15,6 +15,8 @@ A method is a class with a `Config` and two functions::
 
 Methods see *feature pyramids*, never files: a list, one entry a scale, of tensors (B, C, H, W). Whether the features
 come from a frozen backbone's cache or from one that is being fine-tuned is the benchmark's business.
+A `Config` that derives from `MixedConfig` gives training batches pseudo-anomalies too, of the generators that the method
+names in `pseudo_anomalies`.
 
 Most methods are heads trained by gradient descent and subclass `osad_bench.methods.gradient.GradientMethod`,
 which supplies the loop and asks only for `build`, `loss` and `score`.
@@ -28,7 +30,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
 
 import torch
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 from torch import Tensor, nn
 
 NORMAL, SEEN, PSEUDO = 0, 1, 2
@@ -42,6 +44,19 @@ class MethodConfig(BaseModel):
     """Base of a method's validated hyper-parameters; defaults are the published ones, each description names its source."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    later: ClassVar[frozenset[str]] = frozenset()
+    """Settings that came when there were records already. While at its default such a one is left out of a cell's
+    configuration, so that those records keep their keys and, since seeds derive from the key, their scores."""
+
+    @model_serializer(mode="wrap")
+    def _without_later_defaults(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        fields = type(self).model_fields
+        return {
+            name: value
+            for name, value in dump(self).items()
+            if name not in self.later or getattr(self, name) != fields[name].default
+        }
 
 
 class Schedule(BaseModel):
@@ -67,6 +82,38 @@ class Mix:
     normal: float = 0.5
     seen: float = 0.5
     pseudo: float = 0.0
+
+    def counts(self, size: int) -> tuple[int, int, int]:
+        """Images of a batch of `size`: normal, seen, pseudo."""
+        seen, pseudo = round(size * self.seen), round(size * self.pseudo)
+        if self.normal and seen + pseudo >= size:
+            raise ValueError(
+                f"a batch of {size} with {seen} known and {pseudo} pseudo-anomalies has no normal: make it larger, or their"
+                " shares smaller"
+            )
+        return size - seen - pseudo, seen, pseudo
+
+
+class MixedConfig(MethodConfig):
+    """Settings of a method whose training batches hold pseudo-anomalies beside normals and known anomalies."""
+
+    later = frozenset({"seen_share", "pseudo_share"})
+
+    seen_share: float = Field(0.25, ge=0, lt=1, description="known anomalies of a training batch, a share (ours)")
+    pseudo_share: float = Field(0.25, ge=0, lt=1, description="pseudo-anomalies of a training batch, a share (ours)")
+
+    @model_validator(mode="after")
+    def _normals_and_anomalies(self) -> MixedConfig:
+        if not 0 < self.seen_share + self.pseudo_share < 1:
+            raise ValueError(
+                "seen_share and pseudo_share together must be above 0 and below 1: a batch needs anomalies and normals"
+            )
+        return self
+
+    @property
+    def mix(self) -> Mix:
+        """Shares of a training batch; what the anomalies leave is normal."""
+        return Mix(1 - self.seen_share - self.pseudo_share, self.seen_share, self.pseudo_share)
 
 
 @dataclass

@@ -32,8 +32,8 @@ from osad_bench.methods.base import (
     SEEN,
     Batch,
     Context,
-    MethodConfig,
     Mix,
+    MixedConfig,
     Pyramid,
     Schedule,
     TrainingSet,
@@ -50,15 +50,19 @@ class DRA(GradientMethod):
     citation = "Ding et al., Catching both gray and black swans: open-set supervised anomaly detection, CVPR 2022"
     departures = "docs/deviations.md#dra"
     pseudo_anomalies = ("cutmix",)
-    # Half normals, half known anomalies; every other normal becomes a pseudo-anomaly (public code): 12, 24 and 12 of 48.
-    mix = Mix(normal=0.25, seen=0.5, pseudo=0.25)
     schedule = Schedule(epochs=30)
     ablations: ClassVar[dict[str, dict[str, object]]] = {
         f"without {head}": {head: False} for head in ("seen", "pseudo", "residual", "normality")
     }
 
-    class Config(MethodConfig):
+    class Config(MixedConfig):
         """Hyper-parameters of DRA."""
+
+        # Half normals, half known anomalies; every other normal becomes a pseudo-anomaly: 12, 24 and 12 of 48.
+        seen_share: float = Field(0.5, ge=0, lt=1, description="known anomalies of a batch, a share (public code: 1/2)")
+        pseudo_share: float = Field(
+            0.25, ge=0, lt=1, description="pseudo-anomalies of a batch (public code: each normal becomes one by 1/2)"
+        )
 
         topk: float = Field(0.1, gt=0, le=1, description="share of positions that make a map's score (Sec. 4.1)")
         margin: float = Field(5.0, gt=0, description="margin of the deviation loss (DevNet 2019, Eq. 7)")

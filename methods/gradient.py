@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from osad_bench.methods.base import Batch, Context, Method, Mix, Pyramid, Schedule, TrainingSet
+from osad_bench.methods.base import Batch, Context, Method, Mix, MixedConfig, Pyramid, Schedule, TrainingSet
 
 OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "adam": torch.optim.Adam,
@@ -25,9 +25,13 @@ class GradientMethod(Method):
     """
 
     schedule: ClassVar[Schedule | None] = Schedule()
-    mix: ClassVar[Mix] = Mix()
 
     network: nn.Module
+
+    @property
+    def mix(self) -> Mix:
+        """Shares of a training batch: half normals, half known anomalies, unless the settings have shares."""
+        return self.config.mix if isinstance(self.config, MixedConfig) else Mix()
 
     @abc.abstractmethod
     def build(self, train: TrainingSet, context: Context) -> nn.Module:

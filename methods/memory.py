@@ -46,10 +46,10 @@ class InMemory:
 
     def batch(self, size: int, mix: Mix, pseudo: Sequence[str]) -> Batch:
         """Draw a random batch with the shares of `mix`; see `TrainingSet.batch`."""
-        seen, fake = round(size * mix.seen), round(size * mix.pseudo)
+        normal, seen, fake = mix.counts(size)
         if fake and not (pseudo and self.pseudo):
             raise ValueError("the mix asks for pseudo-anomalies: name generators, and give `pseudo` their features")
-        sources = [(self.normal, size - seen - fake, NORMAL), (self.known, seen, SEEN), (self.pseudo, fake, PSEUDO)]
+        sources = [(self.normal, normal, NORMAL), (self.known, seen, SEEN), (self.pseudo, fake, PSEUDO)]
         rows = [(source, self._draw(len(source[0]), count)) for source, count, _ in sources if count]
         pyramid = [torch.cat([source[i][index] for source, index in rows]) for i in range(len(self.normal))]
         target = torch.cat([torch.full((count,), label) for _, count, label in sources])

@@ -27,17 +27,20 @@ from osad_bench.methods.heads import OverScales, top_mean
 
 
 class AutoEncoder(nn.Module):
-    """Encodes and decodes each position of a map; the score is its reconstruction error."""
+    """Encodes and decodes each position of a map; the score is its reconstruction error.
 
-    def __init__(self, channels: int, code: int, top: float) -> None:
+    With `given` the map to reconstruct is taken as it is: no gradient reaches what lies below through it.
+    """
+
+    def __init__(self, channels: int, code: int, top: float, given: bool = False) -> None:
         super().__init__()
         self.encode = nn.Sequential(nn.Conv2d(channels, code, 1), nn.ReLU())
         self.decode = nn.Conv2d(code, channels, 1)
-        self.top = top
+        self.top, self.given = top, given
 
     def error(self, x: Tensor) -> Tensor:
         """Mean squared error over channels at each position, (B, C, H, W) -> (B, H * W)."""
-        difference: Tensor = self.decode(self.encode(x)) - x
+        difference: Tensor = self.decode(self.encode(x)) - (x.detach() if self.given else x)
         return difference.square().mean(dim=1).flatten(1)
 
     def embedding(self, x: Tensor) -> Tensor:
@@ -79,15 +82,20 @@ class MLEP(GradientMethod):
     class Config(MethodConfig):
         """Hyper-parameters of MLEP; those of the original are for video, so these are ours."""
 
+        later = frozenset({"given"})
+
         code: int = Field(64, ge=1, description="channels of the code (ours)")
         margin: float = Field(1.0, gt=0, description="of squared distances between unit codes (ours)")
         weight: float = Field(1.0, ge=0, description="of the margin loss (ours)")
+        given: bool = Field(
+            False, description="no gradient through the features to reconstruct (ours, docs/deviations.md)"
+        )
         topk: float = Field(0.1, gt=0, le=1, description="share of positions that make the score (DRA, Sec. 4.1)")
 
     def build(self, train: TrainingSet, context: Context) -> nn.Module:  # noqa: ARG002
         """An autoencoder of positions over the pyramid."""
         config = self.config
-        return OverScales(train.shapes, lambda channels: AutoEncoder(channels, config.code, config.topk))
+        return OverScales(train.shapes, lambda channels: AutoEncoder(channels, config.code, config.topk, config.given))
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Reconstruction of the normals and the margin between normals and anomalies, mean over scales."""

@@ -18,7 +18,7 @@ from __future__ import annotations
 from pydantic import Field
 from torch import Tensor, nn
 
-from osad_bench.methods.base import NORMAL, Batch, Context, MethodConfig, Mix, Pyramid, TrainingSet
+from osad_bench.methods.base import NORMAL, Batch, Context, MixedConfig, Pyramid, TrainingSet
 from osad_bench.methods.gradient import GradientMethod
 from osad_bench.methods.heads import OverScales, PatchHead
 from osad_bench.methods.losses import binary_focal
@@ -31,10 +31,9 @@ class SAOE(GradientMethod):
     citation = "synthetic anomalies and outlier exposure, as in Ding et al., CVPR 2022"
     departures = "docs/deviations.md#saoe"
     pseudo_anomalies = ("cutmix", "cutpaste")
-    mix = Mix(normal=0.5, seen=0.25, pseudo=0.25)
 
-    class Config(MethodConfig):
-        """Hyper-parameters of SAOE."""
+    class Config(MixedConfig):
+        """Hyper-parameters of SAOE; the shares are ours."""
 
         topk: float = Field(
             0.1, gt=0, le=1, description="share of positions that make the image's logit (DRA, Sec. 4.1)"

@@ -55,7 +55,9 @@ class Cell(BaseModel):
     protocol: Protocol
     method: str
     version: int = Field(description="the method's own version, raised when its scores change")
-    config: dict[str, Any] = Field(description="the method's complete configuration")
+    config: dict[str, Any] = Field(
+        description="the method's configuration; a setting that came later is left out while at its default"
+    )
     preset: dict[str, Any] = Field(description="the complete preset, its name left out")
 
     @property

@@ -13,10 +13,6 @@ import math
 import torch
 from torch import Tensor, nn
 
-VARIANCE_RANGE = 10.0
-"""S stays within this factor of its start, 1, either way: without a bound, one narrow component at each sample of the
-codebook makes log phi infinite, as in any Gaussian mixture."""
-
 
 class Bridge(nn.Module):
     """Plan and drift of the bridge whose potential is a Gaussian mixture.
@@ -29,23 +25,29 @@ class Bridge(nn.Module):
         (C, d) and (C,): start of mu and alpha. `means` are kept as the samples of the target that Eq. 16 averages over.
     eps
         Entropic regularisation, the variance of the bridge's noise at t = 1; positive.
+    variance, variance_range
+        S at the start, and the factor of it that S stays within, either way: without a bound, one narrow component at
+        each sample of the codebook makes log phi infinite, as in any Gaussian mixture.
     """
 
     samples: Tensor
 
-    def __init__(self, means: Tensor, weights: Tensor, eps: float) -> None:
+    def __init__(
+        self, means: Tensor, weights: Tensor, eps: float, variance: float = 1.0, variance_range: float = 10.0
+    ) -> None:
         super().__init__()
         self.eps = eps
+        start, reach = math.log(variance), math.log(variance_range)
+        self.bounds = start - reach, start + reach
         self.mean = nn.Parameter(means.clone())
         self.log_weight = nn.Parameter(weights.log())
-        self.log_variance = nn.Parameter(torch.zeros_like(means))
+        self.log_variance = nn.Parameter(torch.full_like(means, start))
         self.register_buffer("samples", means.clone())
 
     @property
     def variance(self) -> Tensor:
-        """S, (C, d), within a factor of `VARIANCE_RANGE` of 1."""
-        bound = math.log(VARIANCE_RANGE)
-        return self.log_variance.clamp(-bound, bound).exp()
+        """S, (C, d), within its bounds."""
+        return self.log_variance.clamp(*self.bounds).exp()
 
     def _log_weight(self) -> Tensor:
         return self.log_weight.double().log_softmax(0)

@@ -20,7 +20,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from osad_bench.methods.base import NORMAL, Batch, Context, MethodConfig, Mix, Pyramid, Schedule, TrainingSet
+from osad_bench.methods.base import NORMAL, Batch, Context, MixedConfig, Pyramid, Schedule, TrainingSet
 from osad_bench.methods.dpdl.bridge import Bridge
 from osad_bench.methods.dpdl.dispersion import dispersion_loss
 from osad_bench.methods.dpdl.prototypes import codebook
@@ -41,7 +41,6 @@ class DPDL(GradientMethod):
     citation = "Distribution prototype diffusion learning for open-set supervised anomaly detection, CVPR 2025"
     departures = "docs/deviations.md#dpdl"
     pseudo_anomalies = ("cutmix",)
-    mix = Mix(normal=0.5, seen=0.25, pseudo=0.25)
     schedule = Schedule(optimizer="adamw", lr=2e-4, weight_decay=1e-5, epochs=50, steps=20, decay_every=None, clip=None)
     ablations: ClassVar[dict[str, dict[str, object]]] = {
         "without DPL": {"dpl": False},
@@ -51,11 +50,17 @@ class DPDL(GradientMethod):
         "without M_r": {"residual_head": False},
     }
 
-    class Config(MethodConfig):
-        """Hyper-parameters of DPDL."""
+    class Config(MixedConfig):
+        """Hyper-parameters of DPDL; the shares of a batch are ours."""
+
+        later = MixedConfig.later | {"variance", "variance_range", "deviation_margin", "draws", "gamma", "width"}
 
         prototypes: int = Field(32, ge=1, description="C, prototypes (Sec. 5.3; Fig. 3 has 8 to 64)")
         eps: float = Field(1e-3, gt=0, description="entropic regularisation of the bridge (Sec. 4.2)")
+        variance: float = Field(1.0, gt=0, description="S at the start (Sec. 4.2: the identity; LightSB's code: 0.1)")
+        variance_range: float = Field(
+            10.0, gt=1, description="S stays within this factor of its start, either way (ours, docs/deviations.md)"
+        )
         kappa: float = Field(10.0, gt=0, description="concentration of DFL (Sec. 4.3)")
         dispersion: float = Field(0.01, ge=0, description="lambda, weight of DFL (Eq. 23; Sec. 5.7)")
         transport: Literal["mean", "sample", "sde"] = Field(
@@ -74,7 +79,13 @@ class DPDL(GradientMethod):
         loss: Literal["deviation", "bce", "focal"] = Field(
             "deviation", description="L_binary of Eqs. 20 to 22 (not named in the paper; DevNet's and DRA's)"
         )
+        deviation_margin: float = Field(5.0, gt=0, description="of loss=deviation (DevNet 2019, Eq. 7)")
+        draws: int = Field(5000, ge=2, description="of the prior of loss=deviation (DevNet 2019, Eq. 5)")
+        gamma: float = Field(2.0, ge=0, description="of loss=focal (Lin et al. 2017, Sec. 4.1: 2)")
         topk: float = Field(0.1, gt=0, le=1, description="share of positions that make a map's score (Eq. 20)")
+        width: int = Field(
+            256, ge=1, description="hidden units of M_n (not given in the paper; DRA's public code: 256)"
+        )
         dpl: bool = Field(True, description="distribution prototype learning, Eqs. 16 and 17 (Fig. 2)")
         dfl: bool = Field(True, description="dispersion feature learning, Eq. 19 (Fig. 2)")
         anomaly_head: bool = Field(True, description="M_a, Eq. 20 (Table 3)")
@@ -84,15 +95,20 @@ class DPDL(GradientMethod):
     def build(self, train: TrainingSet, context: Context) -> nn.Module:
         """Prototypes by k-means over the normal features of each scale, a bridge a scale, and the heads."""
         config, self.generator = self.config, context.generator
-        self.deviation = Deviation.draw(context.generator)
+        self.deviation = Deviation.draw(context.generator, config.deviation_margin, config.draws)
         normals = [unit(x) for x in train.normals()]
-        bridges = [Bridge(*codebook(x, config.prototypes, context.generator), config.eps) for x in normals]
+        bridges = [
+            Bridge(
+                *codebook(x, config.prototypes, context.generator), config.eps, config.variance, config.variance_range
+            )
+            for x in normals
+        ]
         signed = config.loss != "deviation"  # logits for the others
         heads: dict[str, nn.Module] = {}
         if config.anomaly_head:
             heads["anomaly"] = OverScales(train.shapes, lambda channels: PatchHead(channels, config.topk, signed))
         if config.normal_head:
-            heads["normal"] = OverScales(train.shapes, lambda channels: HolisticHead(channels, signed=signed))
+            heads["normal"] = OverScales(train.shapes, lambda channels: HolisticHead(channels, config.width, signed))
         if config.residual_head:
             heads["residual"] = OverScales(train.shapes, lambda channels: PatchHead(channels, config.topk, signed))
         self.bridges, self.heads = bridges, nn.ModuleDict(heads)
@@ -126,7 +142,7 @@ class DPDL(GradientMethod):
         """L_binary, by `loss`."""
         if self.config.loss == "deviation":
             return self.deviation(scores, positive)
-        return binary_focal(scores, positive, gamma=2.0 if self.config.loss == "focal" else 0.0)
+        return binary_focal(scores, positive, gamma=self.config.gamma if self.config.loss == "focal" else 0.0)
 
     def _prototype_loss(self, components: Tensor, anomalous: Tensor, bridge: Bridge) -> tuple[Tensor, Tensor]:
         """L_DPL of the normals (Eq. 16) and of the anomalies (Eq. 17), times eps, so that they are of order 1."""

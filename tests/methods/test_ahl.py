@@ -38,14 +38,17 @@ def test_the_meta_gradient_of_two_parameters_is_the_closed_form(steps, first_ord
     np.testing.assert_allclose([same["x"], same["y"]], inner, rtol=1e-12)
 
 
-def test_rewards_weigh_normals_and_pseudo_anomalies_half():
+@pytest.mark.parametrize(("normal", "pseudo", "seen"), [(0.5, 0.5, 1.0), (2.0, 0.0, 0.3)])
+def test_rewards_weigh_each_sort_as_told(normal, pseudo, seen):
     predicted = torch.tensor([[0.1, 0.9], [0.2, 0.6], [0.7, 0.5], [0.4, 1.0]])
     target = torch.tensor([NORMAL, NORMAL, SEEN, PSEUDO])
     expected = [
-        -(0.5 * (0.01 + 0.04) / 2 + 1.0 * 0.09 + 0.5 * 0.36),
-        -(0.5 * (0.81 + 0.36) / 2 + 1.0 * 0.25 + 0.5 * 0.0),
+        -(normal * (0.01 + 0.04) / 2 + seen * 0.09 + pseudo * 0.36),
+        -(normal * (0.81 + 0.36) / 2 + seen * 0.25 + pseudo * 0.0),
     ]
-    np.testing.assert_allclose(rewards(predicted, target), expected, rtol=1e-6)
+    np.testing.assert_allclose(rewards(predicted, target, (normal, pseudo, seen)), expected, rtol=1e-6)
+    if (normal, pseudo, seen) == (0.5, 0.5, 1.0):
+        np.testing.assert_allclose(rewards(predicted, target), expected, rtol=1e-6)
 
 
 def clustered(train, shapes=((6, 4, 4), (6, 2, 2))):

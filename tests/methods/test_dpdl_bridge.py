@@ -11,7 +11,7 @@ import torch
 from scipy.integrate import dblquad
 from scipy.stats import multivariate_normal
 
-from osad_bench.methods.dpdl.bridge import VARIANCE_RANGE, Bridge
+from osad_bench.methods.dpdl.bridge import Bridge
 
 EPS = 0.5
 REACH = 12.0
@@ -151,8 +151,10 @@ def test_nearest_is_the_most_responsible_component():
     assert bridge.nearest(torch.from_numpy(y)).tolist() == np.argmax(density, 0).tolist()
 
 
-def test_variances_stay_within_their_range():
-    bridge = draw(0)
-    bridge.log_variance.data = torch.tensor([[-50.0, 50.0]] * 3, dtype=torch.float64)
-    assert bridge.variance.min().item() == pytest.approx(1 / VARIANCE_RANGE)
-    assert bridge.variance.max().item() == pytest.approx(VARIANCE_RANGE)
+@pytest.mark.parametrize(("start", "factor"), [(1.0, 10.0), (0.1, 4.0)])
+def test_variances_start_where_told_and_stay_within_their_range(start, factor):
+    bridge = Bridge(torch.zeros(3, 2), torch.full((3,), 1 / 3), EPS, start, factor)
+    assert bridge.variance.tolist() == pytest.approx(np.full((3, 2), start))
+    bridge.log_variance.data = torch.tensor([[-50.0, 50.0]] * 3)
+    assert bridge.variance.min().item() == pytest.approx(start / factor)
+    assert bridge.variance.max().item() == pytest.approx(start * factor)

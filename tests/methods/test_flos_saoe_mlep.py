@@ -10,7 +10,7 @@ from sklearn.metrics import log_loss, roc_auc_score
 
 from osad_bench.methods.base import PSEUDO, Batch
 from osad_bench.methods.flos import FLOS
-from osad_bench.methods.mlep import MLEP, margin_loss
+from osad_bench.methods.mlep import MLEP, AutoEncoder, margin_loss
 from osad_bench.methods.saoe import SAOE
 
 
@@ -79,6 +79,25 @@ def test_mleps_reconstruction_sees_normals_only(train, context, pyramid):
     after = method.loss(Batch(changed, target))
     assert torch.equal(before["reconstruction"], after["reconstruction"])
     assert not torch.equal(before["margin"], after["margin"])
+
+
+@pytest.mark.parametrize("given", [False, True])
+def test_mleps_target_takes_a_gradient_unless_it_is_given(given):
+    """d/dx |W2 max(W1 x, 0) - x|^2 / C by hand, with and without the part that moves the target."""
+    generator = np.random.default_rng(0)
+    first, second, x = generator.normal(size=(3, 5)), generator.normal(size=(5, 3)), generator.normal(size=5)
+    head = AutoEncoder(5, 3, 1.0, given).double()
+    with torch.no_grad():
+        head.encode[0].weight.copy_(torch.from_numpy(first[:, :, None, None]))
+        head.decode.weight.copy_(torch.from_numpy(second[:, :, None, None]))
+        for layer in (head.encode[0], head.decode):
+            layer.bias.zero_()
+    leaf = torch.from_numpy(x).requires_grad_()
+    head(leaf.view(1, 5, 1, 1)).backward()
+    residual = second @ np.maximum(first @ x, 0) - x
+    through = second @ (first * (first @ x > 0)[:, None])
+    expected = 2 / 5 * residual @ (through - (0 if given else np.eye(5)))
+    np.testing.assert_allclose(leaf.grad, expected, rtol=1e-12)
 
 
 @pytest.mark.parametrize("kind", [FLOS, SAOE])
