@@ -53,7 +53,9 @@ def list_(
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table("name", "domain", "images", "normal", "anomalous", "kinds", "licence", "", box=None, pad_edge=False)
+    table = Table(
+        "name", "domain", "images", "normal", "anomalous", "kinds", "licence", "state", box=None, pad_edge=False
+    )
     for column in (2, 3, 4, 5):
         table.columns[column].justify = "right"
         table.columns[column].no_wrap = True
