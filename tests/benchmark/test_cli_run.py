@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -129,6 +130,17 @@ def test_a_place_that_cannot_be_written_is_one_line_before_any_work(cli, tmp_pat
     done = cli("run", "--methods", "mahalanobis", "--datasets", "textures", "--set", "image_size=64", option, "file")
     assert "file" in one_line_error(done)
     assert "features  " not in done.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_a_full_disk_is_one_line_that_says_what_is_safe():
+    command = [Path(sys.executable).with_name("osad-bench"), "datasets", "list", "textures", "--json"]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            command, stdout=full, stderr=subprocess.PIPE, text=True, env=os.environ | {"PYTHONUNBUFFERED": "1"}
+        )
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: no space left on the disk. Finished records are safe")
 
 
 def test_a_path_typed_as_a_name_is_told_how_it_is_written(cli, photos: Path):
