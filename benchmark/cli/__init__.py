@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import sys
+from typing import Any
 
 import typer
 
@@ -67,7 +68,7 @@ def main() -> None:
 def _explain(error: Exception) -> int | None:
     """Say in one line what a user can mend, and give the exit code; None for what is a bug."""
     # typer has brought a click of its own since 0.26, so that the class has to be had from it.
-    _, _, usage_error, *_ = typer.BadParameter.__mro__  # BadParameter, UsageError, ClickException
+    usage_error: type[Any] = typer.BadParameter.__mro__[2]  # BadParameter, UsageError, ClickException
     if isinstance(error, usage_error):
         context = getattr(error, "ctx", None)
         command = context.command_path if context is not None else "osad-bench"
