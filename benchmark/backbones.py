@@ -49,9 +49,12 @@ def _load_file(path: Path) -> dict[str, Tensor]:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise InputError(f"no weights file {path}") from None
-    except Exception as error:
+    except IsADirectoryError:
+        raise InputError(f"{path} is a folder; --weights takes a file") from None
+    except Exception:  # torch raises UnpicklingError, RuntimeError, EOFError and others, and advises to run its code
         raise InputError(
-            f"{path} is not a file of weights (torch.load(..., weights_only=True) says: {str(error).splitlines()[0]})"
+            f"{path} is not a file of weights: expected a state dict of tensors as torch.save writes it "
+            "(anything else in it could run code, and is not loaded)"
         ) from None
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise InputError(f"{path} holds no state dict of tensors")
@@ -209,5 +212,5 @@ def load_backbone(name: str, weights: Path | None = None) -> Backbone:
         try:
             backbones.get(name)
         except UnknownNameError as error:
-            raise UnknownNameError(f"{error}; or any timm model name") from None
+            raise UnknownNameError(f"{error} Any timm model's name works too") from None
     return timm_backbone(name, weights)

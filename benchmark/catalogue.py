@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from osad_bench.benchmark.first_visit import FirstVisit
-from osad_bench.benchmark.registry import datasets
+from osad_bench.benchmark.registry import UnknownNameError, datasets
 
 if TYPE_CHECKING:
     from osad_bench.datasets.base import Dataset
@@ -37,10 +38,34 @@ def parse_name(name: str) -> tuple[str, str | None]:
     return name[:cut], name[cut + 1 :] or None
 
 
+def _class_of(name: str) -> Any:
+    """Class behind a data set's name as typed.
+
+    Raises
+    ------
+    UnknownNameError
+        No data set has that name, or it has no such part; a folder or CSV file gets told how it is written.
+    """
+    plain, variant = parse_name(name)
+    if plain not in datasets.names():
+        for form, here in (("folder", Path(name).is_dir()), ("csv", Path(name).is_file())):
+            if here:
+                raise UnknownNameError(f"unknown data set {name!r}; images of your own are written {form}:{name}")
+    cls = datasets.get(plain)
+    if variant is not None and not cls.usage and variant not in cls.variants:
+        near = difflib.get_close_matches(variant, cls.variants, n=2)
+        if near:
+            hint = f"did you mean {' or '.join(f'{plain}/{one}' for one in near)}?"
+        else:
+            hint = f"known: {', '.join(([] if cls.needs_variant else [plain]) + [f'{plain}/{one}' for one in cls.variants])}"
+        raise UnknownNameError(f"unknown data set {name!r}; {hint}")
+    return cls
+
+
 def expand(name: str) -> list[str]:
     """Names of the single tasks behind a name: ``mvtec`` gives its fifteen classes, any other name itself."""
     plain, variant = parse_name(name)
-    cls = datasets.get(plain)
+    cls = _class_of(name)
     if variant is None and cls.needs_variant:
         return [f"{plain}/{one}" for one in cls.variants] or [name]
     return [name]
@@ -63,8 +88,8 @@ def open_dataset(name: str, data_root: Path | None = None) -> Dataset:
     DatasetError
         Its download is missing or is not laid out as its publisher ships it; the message says what to do.
     """
-    plain, variant = parse_name(name)
-    cls = datasets.get(plain)
+    variant = parse_name(name)[1]
+    cls = _class_of(name)
     root = cls.locate(data_root if data_root is not None else default_data_root()) if cls.folders else None
     dataset: Dataset = cls(root=root, variant=variant)
     dataset.progress = FirstVisit(name)

@@ -14,6 +14,7 @@ import copy
 import hashlib
 import itertools
 import json
+import math
 import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -32,6 +33,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from osad_bench.benchmark.backbones import Backbone
+from osad_bench.benchmark.errors import InputError
 from osad_bench.benchmark.preset import Preset
 from osad_bench.benchmark.registry import pseudo_anomalies
 from osad_bench.datasets.base import Dataset
@@ -192,13 +194,13 @@ class FeatureCache:
         folder = self.root / "features" / name
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / "lock"):
-            if not (folder / META).exists():
-                _lay_out(folder, identity, len(dataset.samples), _shapes(preset, backbone))
+            meta = _layout_of(folder, identity, len(dataset.samples))
+            if meta is None:
+                meta = _lay_out(folder, identity, len(dataset.samples), _shapes(preset, backbone))
             done = np.fromfile(folder / DONE, dtype=np.uint8)
             missing = wanted[done[wanted] == 0]
             if len(missing):
                 _fill(folder, dataset, preset, backbone, view, missing, device, progress)
-        meta = json.loads((folder / META).read_text())
         dtype = np.dtype(meta["dtype"])
         return [
             np.memmap(folder / file, dtype=dtype, mode="r", shape=(meta["rows"], *shape))
@@ -212,24 +214,58 @@ META, DONE = "meta.json", "done.u8"
 def _shapes(preset: Preset, backbone: Backbone) -> list[list[int]]:
     """Shape of a row in each of a view's files."""
     size = preset.image_size
-    if not preset.frozen:
-        return [[size, size, 3]]
+    return pyramid_shapes(preset, backbone) if preset.frozen else [[size, size, 3]]
+
+
+def pyramid_shapes(preset: Preset, backbone: Backbone) -> list[list[int]]:
+    """(C, H, W) of each map of the pyramid.
+
+    Raises
+    ------
+    InputError
+        The backbone has no such stages, or cannot take images of that size at those scales.
+    """
     extractor = PyramidExtractor(copy.deepcopy(backbone.module), backbone.mean, backbone.std, preset).eval()
-    with torch.inference_mode():
-        return [list(scale.shape[1:]) for scale in extractor(torch.zeros(1, 3, size, size))]
+    try:
+        with torch.inference_mode():
+            return [
+                list(scale.shape[1:]) for scale in extractor(torch.zeros(1, 3, preset.image_size, preset.image_size))
+            ]
+    except (IndexError, RuntimeError, ValueError) as error:
+        raise InputError(
+            f"the backbone {backbone.name} makes no pyramid of image_size {preset.image_size}, scales "
+            f"{list(preset.scales)} and stages {list(preset.stages)} ({str(error).splitlines()[0]}); stages count from 0, "
+            "or from -1 backwards, and scales are above 0"
+        ) from None
 
 
-def _lay_out(folder: Path, identity: dict[str, Any], rows: int, shapes: list[list[int]]) -> None:
+def _layout_of(folder: Path, identity: dict[str, Any], rows: int) -> dict[str, Any] | None:
+    """A view's meta file; None where there is none yet, or where its files are not as it says (a damaged cache)."""
+    try:
+        meta: dict[str, Any] = json.loads((folder / META).read_bytes())
+        wide = np.dtype(meta["dtype"]).itemsize
+        sizes = {file: rows * math.prod(shape) * wide for file, shape in zip(meta["files"], meta["shapes"])} | {
+            DONE: rows
+        }
+        sound = meta["identity"] == identity and all((folder / file).stat().st_size == n for file, n in sizes.items())
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return meta if sound else None
+
+
+def _lay_out(folder: Path, identity: dict[str, Any], rows: int, shapes: list[list[int]]) -> dict[str, Any]:
     """Create a view's files, empty (sparse where the file system can); the meta file last."""
     dtype = np.dtype(np.float16 if "backbone" in identity else np.uint8)
     files = [f"part{i}.{dtype.name}" for i in range(len(shapes))]
     for file, size in [*((f, int(np.prod(s)) * dtype.itemsize) for f, s in zip(files, shapes)), (DONE, 1)]:
+        (folder / file).unlink(missing_ok=True)  # who has mapped a damaged one keeps it
         with (folder / file).open("wb") as stream:
             stream.truncate(rows * size)
     temporary = folder / f"{META}.tmp"
     meta = {"identity": identity, "files": files, "shapes": shapes, "dtype": dtype.name, "rows": rows}
     temporary.write_text(json.dumps(meta, indent=1))
     temporary.replace(folder / META)
+    return meta
 
 
 def _fill(

@@ -89,7 +89,8 @@ def _weights(report: _Report) -> None:
 
 
 def _data(report: _Report, data_root: Path | None) -> None:
-    from osad_bench.benchmark.catalogue import open_dataset
+    from osad_bench.benchmark.catalogue import default_data_root, open_dataset
+    from osad_bench.benchmark.registry import UnknownNameError, datasets
     from osad_bench.datasets.base import DatasetError
 
     try:
@@ -99,9 +100,18 @@ def _data(report: _Report, data_root: Path | None) -> None:
         )
     except DatasetError as error:
         report.note("data", str(error))
+    root = data_root or default_data_root()
+    here = []
+    for name in datasets.names():
+        try:
+            cls = datasets.get(name)
+            if cls.folders and cls.locate(root) is not None:
+                here.append(name)
+        except (DatasetError, UnknownNameError):
+            continue
     report.note(
         "data",
-        "osad-bench datasets list shows every data set, where it was looked for and what its folder must look like",
+        f"downloads found in {root}: {', '.join(here) or 'none'}; osad-bench datasets list says where to get the others",
     )
 
 

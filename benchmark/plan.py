@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import itertools
 import json
 import sys
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from osad_bench.benchmark.errors import InputError
-from osad_bench.benchmark.preset import first_problem, load_preset
+from osad_bench.benchmark.preset import Preset, first_problem, load_preset, read_text
 from osad_bench.benchmark.registry import methods
 
 if sys.version_info >= (3, 11):
@@ -22,6 +23,8 @@ else:
 
 if TYPE_CHECKING:
     from osad_bench.benchmark.execute import Machine, PlannedCell
+    from osad_bench.datasets.base import Dataset
+    from osad_bench.results.record import Protocol
 
 Setting = Literal["general", "hard"]
 
@@ -50,6 +53,8 @@ class Grid(BaseModel):
     @field_validator("seeds", mode="before")
     @classmethod
     def _count_of_seeds(cls, value: Any) -> Any:
+        if isinstance(value, int) and value < 1:
+            raise ValueError("give at least one, or a list such as 7,8")
         return list(range(value)) if isinstance(value, int) else value
 
     @field_validator("methods", "datasets", "setting", "shots", mode="before")
@@ -78,24 +83,35 @@ def read_grid(config: Path | None, flags: dict[str, Any]) -> Grid:
     values: dict[str, Any] = {}
     if config is not None:
         try:
-            values = tomllib.loads(config.read_text("utf-8"))
-        except OSError as error:
-            raise InputError(f"cannot read {config}: {error.strerror}") from None
+            values = tomllib.loads(read_text(config))
         except tomllib.TOMLDecodeError as error:
             raise InputError(f"{config} is not valid TOML: {error}") from None
-    changes = {**values.pop("set", {}), **flags.pop("set", {})}
+    changes = values.pop("set", {})
+    if not isinstance(changes, dict):
+        raise InputError(f"{config}: set: expected a table such as [set] with dra.topk = 0.2 (given: {changes!r})")
+    changes = _flat(changes) | flags.pop("set", {})
     try:
         return Grid(**(values | flags), set=changes)
     except ValidationError as error:
         names = [field.alias or name for name, field in Grid.model_fields.items()]
-        raise InputError(f"{config or 'grid'}: {first_problem(error)}; settings: {', '.join(names)}") from None
+        told = config is None and error.errors()[0]["type"] != "extra_forbidden"
+        known = "" if told else f"; settings: {', '.join(names)}"
+        raise InputError(f"{'--' if config is None else f'{config}: '}{first_problem(error)}{known}") from None
 
 
-def parse_change(text: str) -> tuple[str, list[Any]]:
+def _flat(table: dict[str, Any], above: str = "") -> dict[str, Any]:
+    """``{"dra": {"topk": 0.2}}``, which is how TOML reads ``dra.topk = 0.2``, to ``{"dra.topk": 0.2}``."""
+    result: dict[str, Any] = {}
+    for name, value in table.items():
+        result |= _flat(value, f"{above}{name}.") if isinstance(value, dict) else {above + name: value}
+    return result
+
+
+def parse_change(text: str, option: str = "--set") -> tuple[str, list[Any]]:
     """``a.b=1,2`` to ``("a.b", [1, 2])``: JSON values, or else strings; commas inside brackets do not separate."""
     name, equals, given = text.partition("=")
     if not equals or not name or not given:
-        raise InputError(f"--set {text}: expected NAME=VALUE or NAME=VALUE,VALUE,…, such as dpdl.prototypes=16,32")
+        raise InputError(f"{option} {text}: expected NAME=VALUE or NAME=VALUE,VALUE,…, such as dpdl.prototypes=16,32")
     parts, depth = [""], 0
     for character in given:
         depth += (character in "[{") - (character in "]}")
@@ -131,6 +147,52 @@ def _variants(name: str, changes: dict[str, list[Any]]) -> list[tuple[str, dict[
     return list(result.items())
 
 
+def protocols(grid: Grid, dataset: Dataset) -> list[Protocol]:
+    """Every way in which a grid divides a data set, each of which can be carried out.
+
+    Raises
+    ------
+    InputError
+        The data set has too few normals or anomalies, or too few kinds.
+    """
+    from osad_bench.benchmark.protocol import known_kinds, split
+    from osad_bench.datasets.duplicates import duplicate_groups
+    from osad_bench.results.record import Protocol
+
+    groups = duplicate_groups(dataset) if grid.dedup else ()
+    found = []
+    for setting, shots, seed in itertools.product(grid.setting, grid.shots, grid.seeds):
+        kinds = known_kinds(dataset, max(shots, grid.reserve)) if setting == "hard" else (None,)
+        for kind in kinds:
+            try:
+                protocol = Protocol(
+                    setting=setting, shots=shots, known_kind=kind, seed=seed, reserve=grid.reserve,
+                    dedup=grid.dedup, part="validation" if grid.validate_ else "test",
+                )  # fmt: skip
+            except ValidationError as error:
+                raise InputError(first_problem(error)) from None
+            split(dataset, protocol, groups)
+            found.append(protocol)
+    return found
+
+
+def _check_change(key: str, running: Sequence[str], asked: Sequence[str]) -> None:
+    """Refuse a change that would reach neither a method of the run nor the preset."""
+    first, *rest = key.split(".")
+    if (first in running and rest) or first in Preset.model_fields:
+        return
+    if first in running:
+        raise InputError(
+            f"--set {key}: {first} is a method; expected {first}.SETTING (osad-bench methods show {first})"
+        )
+    if first in methods.names():
+        raise InputError(f"--set {key}: the method {first} is not among --methods {','.join(asked)}")
+    known = [*running, *Preset.model_fields]
+    near = difflib.get_close_matches(first, known, n=2)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(known)}"
+    raise InputError(f"--set {key}: {first!r} is no method of this run and no setting of the preset; {hint}")
+
+
 def plan(grid: Grid, machine: Machine) -> list[PlannedCell]:
     """All cells of a grid, seeds outermost, so that an interrupted run still compares like with like.
 
@@ -142,47 +204,26 @@ def plan(grid: Grid, machine: Machine) -> list[PlannedCell]:
     from osad_bench.benchmark.backbones import load_backbone
     from osad_bench.benchmark.catalogue import expand
     from osad_bench.benchmark.execute import PlannedCell, dataset_of
-    from osad_bench.benchmark.protocol import known_kinds, split
-    from osad_bench.datasets.duplicates import duplicate_groups
-    from osad_bench.results.record import Cell, Protocol
+    from osad_bench.benchmark.features import pyramid_shapes
+    from osad_bench.results.record import Cell
 
     names = list(dict.fromkeys([*grid.methods, *([grid.floor] if grid.floor else [])]))
     variants = {
         name: _variants(name, {k: v for k, v in grid.set.items() if k.startswith(f"{name}.")}) for name in names
     }
     shared = {key: values for key, values in grid.set.items() if key.split(".")[0] not in names}
-    for key in shared:
-        if key.split(".")[0] in methods.names():
-            raise InputError(
-                f"--set {key}: the method {key.split('.')[0]} is not among --methods {','.join(grid.methods)}"
-            )
+    for key in grid.set:
+        _check_change(key, names, grid.methods)
     presets = [load_preset(grid.preset, dict(zip(shared, values))) for values in itertools.product(*shared.values())]
-
-    def protocols(name: str) -> Sequence[Protocol]:
-        dataset = dataset_of(name, machine.data_root)
-        groups = duplicate_groups(dataset) if grid.dedup else ()
-        found = []
-        for setting, shots, seed in itertools.product(grid.setting, grid.shots, grid.seeds):
-            kinds = known_kinds(dataset, max(shots, grid.reserve)) if setting == "hard" else (None,)
-            for kind in kinds:
-                try:
-                    protocol = Protocol(
-                        setting=setting, shots=shots, known_kind=kind, seed=seed, reserve=grid.reserve,
-                        dedup=grid.dedup, part="validation" if grid.validate_ else "test",
-                    )  # fmt: skip
-                except ValidationError as error:
-                    raise InputError(first_problem(error)) from None
-                split(dataset, protocol, groups)
-                found.append(protocol)
-        return found
 
     cells = []
     for label, preset in presets:
         backbone = load_backbone(preset.backbone, machine.weights)
+        pyramid_shapes(preset, backbone)
         settled = preset.model_dump(mode="json") | {"weights": backbone.weights}
         for name in dict.fromkeys(part for asked in grid.datasets for part in expand(asked)):
             dataset = dataset_of(name, machine.data_root)
-            for protocol, method in itertools.product(protocols(name), names):
+            for protocol, method in itertools.product(protocols(grid, dataset), names):
                 for variant, config in variants[method]:
                     cell = Cell(
                         dataset=dataset.full_name, fingerprint=dataset.fingerprint, protocol=protocol, method=method,

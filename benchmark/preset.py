@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from functools import reduce
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
@@ -71,6 +70,8 @@ def load_preset(name: str, changes: dict[str, Any] | None = None) -> tuple[str, 
     InputError
         No such preset, not TOML, or an unknown or invalid setting.
     """
+    from osad_bench.methods.base import Schedule
+
     if name in BUILT_IN:
         text = (files("osad_bench.benchmark") / "presets" / f"{name}.toml").read_text("utf-8")
         label = name
@@ -78,7 +79,7 @@ def load_preset(name: str, changes: dict[str, Any] | None = None) -> tuple[str, 
         path = Path(name)
         if path.suffix != ".toml" or not path.is_file():
             raise InputError(f"unknown preset {name!r}; use {' or '.join(BUILT_IN)}, or the path of a TOML file")
-        text, label = path.read_text("utf-8"), path.stem
+        text, label = read_text(path), path.stem
     try:
         values = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -86,16 +87,49 @@ def load_preset(name: str, changes: dict[str, Any] | None = None) -> tuple[str, 
     changes = changes or {}
     for key, value in changes.items():
         *path_to, last = key.split(".")
-        reduce(lambda table, part: table.setdefault(part, {}), path_to, values)[last] = value
+        table = values
+        for part in path_to:
+            table = table.setdefault(part, {})
+            if not isinstance(table, dict):
+                raise InputError(f"--set {key}: {part} is a single value, {table!r}, and has no settings of its own")
+        table[last] = value
     try:
         preset = Preset(**values)
     except ValidationError as error:
         raise InputError(f"preset {name}: {first_problem(error)}; settings: {', '.join(Preset.model_fields)}") from None
+    try:
+        Schedule(**preset.schedule)
+    except ValidationError as error:
+        raise InputError(
+            f"preset {name}: schedule.{first_problem(error)}; settings of the schedule: {', '.join(Schedule.model_fields)}"
+        ) from None
     return "+".join([label, *(f"{key}={value}" for key, value in changes.items())]), preset
+
+
+def read_text(path: Path) -> str:
+    """Text of a file that the user named.
+
+    Raises
+    ------
+    InputError
+        It cannot be read, or is not UTF-8.
+    """
+    try:
+        return path.read_text("utf-8")
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise InputError(f"cannot read {path}: it is no text in UTF-8") from None
+
+
+_PLAIN = {"extra_forbidden": "no such setting", "too_short": "give at least one"}
 
 
 def first_problem(error: ValidationError) -> str:
     """One line of what pydantic found wrong first."""
     problem = error.errors()[0]
     where = ".".join(map(str, problem["loc"])) or "the whole"
-    return f"{where}: {problem['msg']} (given: {problem['input']!r})"
+    if problem["type"] == "missing":
+        return f"{where} is missing"
+    text = _PLAIN.get(problem["type"], problem["msg"].removeprefix("Value error, "))
+    return f"{where}: {text} (given: {problem['input']!r})"

@@ -22,6 +22,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from osad_bench.benchmark.errors import InputError
 from osad_bench.datasets.base import Dataset, Sample
 from osad_bench.results.record import Protocol
@@ -195,12 +197,12 @@ def write_split(path: Path, dataset: Dataset, protocol: Protocol, split: Split) 
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def read_split(path: Path) -> tuple[dict[str, str], Split]:
+def read_split(path: Path) -> tuple[dict[str, str], Protocol, Split]:
     """Import a split written by `write_split`.
 
     Returns
     -------
-    header, split
+    header, protocol, split
         The header holds ``dataset``, ``fingerprint``, ``protocol`` (JSON) and ``digest``.
 
     Raises
@@ -215,6 +217,9 @@ def read_split(path: Path) -> tuple[dict[str, str], Split]:
     if not lines or lines[0] != HEADER:
         raise InputError(f"{path} is not a split: its first line should be {HEADER!r}")
     header = dict(line[2:].split(": ", 1) for line in lines[1:] if line.startswith("# ") and ": " in line)
+    for name in ("dataset", "fingerprint", "digest"):
+        if name not in header:
+            raise InputError(f"{path}: the line '# {name}: ...' is missing; export the split again")
     parts: dict[str, list[str]] = {field.name: [] for field in fields(Split)}
     for number, line in enumerate(lines, 1):
         if line.startswith("#") or line == "part\tkind\tid" or not line:
@@ -229,8 +234,13 @@ def read_split(path: Path) -> tuple[dict[str, str], Split]:
         result = Split(**{part: tuple(ids) for part, ids in parts.items()})
     except AssertionError as error:
         raise InputError(f"{path}: {error}") from None
-    if result.digest != header.get("digest"):
+    if result.digest != header["digest"]:
         raise InputError(
-            f"{path} was changed: its lists have digest {result.digest[:12]}, its header says {header.get('digest', 'nothing')[:12]}"
+            f"{path} was changed: its lists have digest {result.digest[:12]}, its header says {header['digest'][:12]}"
         )
-    return header, result
+    try:
+        return header, Protocol.model_validate_json(header["protocol"]), result
+    except (KeyError, ValidationError):
+        raise InputError(
+            f"{path}: the line '# protocol: ...' is missing or was changed; export the split again"
+        ) from None

@@ -77,11 +77,14 @@ def compare(cells: Sequence[PlannedCell], store: Store, retry_failed: bool = Fal
         try:
             record = store.get(key)
         except StoreError as error:
-            todo.damaged.append(str(error))
+            todo.damaged.append(f"{str(error).partition('. Delete')[0]}; {cell.title} is computed again")
             todo.open.append(cell)
             continue
         if record.status == "failed":
             (todo.open if retry_failed else todo.failed).append(cell)
+        elif not store.has_scores(key):
+            todo.damaged.append(f"the scores of {cell.title} are gone: computed again")
+            todo.open.append(cell)
         elif oracle and "oracle" not in record.diagnostics and methods.get(cell.cell.method).schedule is not None:
             todo.open.append(cell)
         else:
@@ -104,10 +107,9 @@ class Timings:
 
     def _read(self) -> dict[str, float]:
         try:
-            found: dict[str, float] = json.loads(self.path.read_text())
-        except (OSError, ValueError):
+            return {name: float(seconds) for name, seconds in json.loads(self.path.read_bytes()).items()}
+        except (OSError, ValueError, TypeError, AttributeError):
             return {}
-        return found
 
     def estimate(self, cells: Sequence[PlannedCell], jobs: int = 1) -> float | None:
         """Seconds for these cells; None when one of them is of a sort never run here."""
@@ -291,13 +293,14 @@ def carry_out(
     ------
     DatasetError
         An image cannot be read.
-    OSError
+    StoreError, OSError
         The store cannot be written; what is stored stays whole.
     """
     reporter, timings = reporter or Reporter(), Timings(machine)
     records: list[Record] = []
     if not cells:
         return records
+    store.prepare()
     fill_cache(cells, machine, reporter)
     reporter.start(len(cells))
     if backend == "dask":

@@ -27,7 +27,7 @@ from __future__ import annotations
 import abc
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
@@ -64,15 +64,15 @@ class Schedule(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    optimizer: str = "adam"
-    lr: float = 2e-4
-    weight_decay: float = 1e-5
-    epochs: int = 50
-    steps: int = 20
-    decay_every: int | None = 10
-    decay: float = 0.1
-    clip: float | None = 1.0
-    batch: int = 48
+    optimizer: Literal["adam", "adamw", "sgd"] = "adam"
+    lr: float = Field(2e-4, gt=0)
+    weight_decay: float = Field(1e-5, ge=0)
+    epochs: int = Field(50, ge=1)
+    steps: int = Field(20, ge=1)
+    decay_every: int | None = Field(10, ge=0)
+    decay: float = Field(0.1, gt=0)
+    clip: float | None = Field(1.0, gt=0)
+    batch: int = Field(48, ge=4)
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -63,6 +64,27 @@ class Store:
 
     def _scores_path(self, key: str) -> Path:
         return self.root / "scores" / key[:2] / f"{key}.npz"
+
+    def prepare(self) -> None:
+        """Make the folder, so that one that cannot be written to is known before anything is computed.
+
+        Raises
+        ------
+        StoreError
+            No file can be made in it.
+        """
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.root):
+                pass
+        except OSError as error:
+            raise StoreError(
+                f"no records can be written to {self.root}: {error.strerror}; name another folder with --out"
+            ) from None
+
+    def has_scores(self, key: str) -> bool:
+        """Whether the file of a record's test scores is there."""
+        return self._scores_path(key).exists()
 
     def put(self, record: Record, scores: TestScores | None = None) -> None:
         """Store a record, replacing one of the same key.
@@ -119,9 +141,11 @@ class Store:
             with np.load(path, allow_pickle=False) as data:
                 return TestScores(data["ids"], data["labels"], data["kinds"], data["scores"])
         except FileNotFoundError:
-            raise StoreError(f"no scores {path}") from None
-        except Exception as error:
-            raise StoreError(f"damaged scores {path}: {error}") from None
+            raise StoreError(f"no scores {path}: run the same command again, only this cell is computed anew") from None
+        except Exception:  # NumPy raises ValueError, OSError, KeyError, BadZipFile and others
+            raise StoreError(
+                f"damaged scores {path}. Delete the file and run the same command again: only this cell is computed anew."
+            ) from None
 
     def keys(self) -> list[str]:
         """Keys of all records, sorted."""

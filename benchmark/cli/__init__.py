@@ -6,9 +6,10 @@ Human text goes to stderr, data to stdout. Exit codes: 0 success, 1 a cell or a 
 
 from __future__ import annotations
 
+import errno
 import sys
+from typing import Any
 
-import click
 import typer
 
 from osad_bench.benchmark.cli import data, doctor, gate, merge, methods, report, run, splits, study
@@ -30,7 +31,7 @@ app.command("ablate", epilog=study.ABLATE_EPILOG)(study.ablate)
 app.command("sweep", epilog=study.SWEEP_EPILOG)(study.sweep)
 app.command("baseline", epilog=gate.BASELINE_EPILOG)(gate.baseline)
 app.command("check", epilog=gate.CHECK_EPILOG)(gate.check)
-app.command("splits")(splits.splits)
+app.command("splits", epilog=splits.EPILOG)(splits.splits)
 app.add_typer(data.app, name="datasets")
 app.add_typer(methods.app, name="methods")
 app.command("doctor")(doctor.doctor)
@@ -46,25 +47,56 @@ def _user_errors() -> tuple[type[BaseException], ...]:
     return (InputError, UnknownNameError, DatasetError, StoreError)
 
 
+INTERRUPTED = 130
+
+
 def main() -> None:
     """Run the command line and exit with its code."""
     try:
         code = app(standalone_mode=False)
-    except click.exceptions.Abort:
-        print("interrupted; what was computed is kept, the same command goes on from there", file=sys.stderr)
-        sys.exit(130)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
+    except typer.Abort:
+        code = INTERRUPTED
     except Exception as error:
-        if isinstance(error, _user_errors()):
-            print(f"error: {error}", file=sys.stderr)
-            sys.exit(2)
-        if isinstance(error, OSError) and error.errno in {28, 122}:  # ENOSPC, EDQUOT
-            print(
-                f"error: no space left on the disk ({error.filename}). Finished records are safe: free some space and run the same command again.",
-                file=sys.stderr,
-            )
-            sys.exit(1)
-        raise
+        code = _explain(error)
+        if code is None:
+            raise
+    if code == INTERRUPTED:
+        print("interrupted; what was computed is kept, the same command goes on from there", file=sys.stderr)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _explain(error: Exception) -> int | None:
+    """Say in one line what a user can mend, and give the exit code; None for what is a bug."""
+    # typer has brought a click of its own since 0.26, so that the class has to be had from it.
+    usage_error: type[Any] = typer.BadParameter.__mro__[2]  # BadParameter, UsageError, ClickException
+    if isinstance(error, usage_error):
+        context = getattr(error, "ctx", None)
+        command = context.command_path if context is not None else "osad-bench"
+        if type(error).__name__ != "NoArgsIsHelpError":  # which has printed the help already
+            print(f"error: {error.format_message().rstrip('.')}; see {command} --help", file=sys.stderr)
+        return 2
+    if isinstance(error, _user_errors()):
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    if not isinstance(error, OSError):
+        return None
+    where = f" ({error.filename})" if error.filename else ""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        print(
+            f"error: no space left on the disk{where}. Finished records are safe: free some space and run the same "
+            "command again.",
+            file=sys.stderr,
+        )
+        return 1
+    if error.filename and error.errno in _PLACES:
+        print(
+            f"error: {error.filename} cannot be used: {error.strerror}. Give a place that exists and may be read and "
+            "written.",
+            file=sys.stderr,
+        )
+        return 2
+    return None
+
+
+_PLACES = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST)
+"""What the system says of a file or folder that a user named wrongly."""

@@ -53,7 +53,9 @@ def list_(
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table("name", "domain", "images", "normal", "anomalous", "kinds", "licence", "", box=None, pad_edge=False)
+    table = Table(
+        "name", "domain", "images", "normal", "anomalous", "kinds", "licence", "state", box=None, pad_edge=False
+    )
     for column in (2, 3, 4, 5):
         table.columns[column].justify = "right"
         table.columns[column].no_wrap = True
@@ -88,18 +90,27 @@ def verify(
     Exit code: 0 sound, 1 something is missing, broken or miscounted (with --strict: or duplicated), 2 not there at all.
     """
     from osad_bench.benchmark.catalogue import expand, open_dataset
+    from osad_bench.datasets.base import DatasetError
     from osad_bench.datasets.verify import verify as check
 
-    reports = []
+    reports, missing = [], {}
     for name in dict.fromkeys(task for given in names for task in expand(given)):
-        dataset = open_dataset(name, data_root)
-        report = check(dataset)
+        try:
+            dataset = open_dataset(name, data_root)
+            report = check(dataset)
+        except DatasetError as error:  # the others are examined all the same
+            missing[name] = str(error)
+            continue
         crossing = _crossing(dataset, report)
         reports.append({**report.as_dict(), "copies_in_default_test": crossing})
         if not as_json:
             _print_report(_console(), report, crossing)
     if as_json:
         print(json.dumps(reports, indent=1))
+    for message in dict.fromkeys(missing.values()):
+        typer.echo(f"error: {message}", err=True)
+    if missing:
+        return 2
     bad = [report for report in reports if not report["sound"] or (strict and report["duplicates"])]
     return 1 if bad else 0
 

@@ -9,15 +9,17 @@ import typer
 
 EPILOG = """[bold]Examples[/bold]
 
-  osad-bench run --methods dpdl,dra                            ELPV, general setting, M = 10, five seeds
+  osad-bench run --methods dpdl,dra         ELPV, general, M = 10, five seeds
 
-  osad-bench run --methods dra --datasets elpv --setting general,hard --shots 10,1 --seeds 3
+  osad-bench run --methods dra --setting general,hard --shots 10,1 --seeds 3
 
-  osad-bench run --methods dpdl --datasets folder:photos       your own images: train/good, test/good, test/KIND
+  osad-bench run --methods dpdl --datasets folder:photos --shots 3
 
-  osad-bench run --methods dpdl --set dpdl.prototypes=16,32 --set schedule.epochs=10
+  osad-bench run --methods dpdl --set dpdl.prototypes=16,32
 
   osad-bench run --config grid.toml --seeds 1 --dry-run
+
+A folder of your own holds train/good, test/good and test/KIND.
 
 Exit code: 0 all cells have results, 1 a cell failed, 2 wrong usage or input."""
 
@@ -33,6 +35,12 @@ def _numbers(option: str, text: str | None) -> list[int] | None:
         return None if text is None else [int(name) for name in _names(text) or []]
     except ValueError:
         raise InputError(f"--{option} {text}: expected whole numbers separated by commas") from None
+
+
+def _seeds(text: str | None) -> int | list[int] | None:
+    """A number n means the seeds 0 to n-1; a list has a comma."""
+    found = _numbers("seeds", text)
+    return found[0] if found and text and "," not in text else found
 
 
 def run(
@@ -91,13 +99,12 @@ def run(
     from osad_bench.benchmark.errors import InputError
     from osad_bench.benchmark.plan import parse_change, read_grid
 
-    seed_list = _numbers("seeds", seeds)
     flags: dict[str, Any] = {
         "methods": _names(methods),
         "datasets": _names(datasets),
         "setting": _names(setting),
         "shots": _numbers("shots", shots),
-        "seeds": seed_list[0] if seed_list and seeds and "," not in seeds else seed_list,
+        "seeds": _seeds(seeds),
         "preset": preset,
         "reserve": reserve,
         "validate": validate or None,

@@ -44,13 +44,12 @@ DRY = typer.Option("--dry-run", help="Print the plan and stop.")
 def _flags(
     datasets: str, setting: str, shots: str, seeds: str, preset: str, changes: list[str] | None
 ) -> dict[str, Any]:
-    from osad_bench.benchmark.cli.run import _names, _numbers
+    from osad_bench.benchmark.cli.run import _names, _numbers, _seeds
     from osad_bench.benchmark.plan import parse_change
 
-    numbers = _numbers("seeds", seeds) or []
     return {
         "datasets": _names(datasets), "setting": _names(setting), "shots": _numbers("shots", shots),
-        "seeds": numbers if "," in seeds else numbers[0], "preset": preset, "set": dict(map(parse_change, changes or [])),
+        "seeds": _seeds(seeds), "preset": preset, "set": dict(map(parse_change, changes or [])),
     }  # fmt: skip
 
 
@@ -134,7 +133,10 @@ def sweep(
     from osad_bench.benchmark.study import run_study, study_cells
     from osad_bench.results.store import Store
 
-    swept = [{f"{method}.{name.removeprefix(f'{method}.')}": values} for name, values in map(parse_change, over)]
+    swept = [
+        {f"{method}.{name.removeprefix(f'{method}.')}": values}
+        for name, values in (parse_change(one, "--over") for one in over)
+    ]
     machine = _machine(device, weights, data_root, cache)
     groups = study_cells(method, swept, _flags(datasets, setting, shots, seeds, preset, changes), machine)
     failed = run_study(groups, Store(out), machine, jobs=jobs, retry_failed=retry_failed, dry_run=dry_run)

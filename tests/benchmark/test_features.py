@@ -85,6 +85,17 @@ def test_an_interrupted_visit_is_taken_up_where_it_stopped(
         np.testing.assert_array_equal(one[:32], other[:32])
 
 
+@pytest.mark.parametrize("file", ["meta.json", "done.u8", "part0.float16"])
+@pytest.mark.parametrize("damage", [lambda path: path.write_bytes(b"{"), lambda path: path.unlink()])
+def test_a_damaged_view_is_made_anew(tmp_path: Path, textures, lite0, file, damage):
+    names = [sample.id for sample in textures.samples[:3]]
+    first = [scale[:3].copy() for scale in rows(tmp_path, textures, lite0, names)]
+    (path,) = tmp_path.glob(f"features/*/{file}")
+    damage(path)
+    for one, other in zip(first, rows(tmp_path, textures, lite0, names)):
+        np.testing.assert_array_equal(one, other[:3])
+
+
 def test_a_full_disk_is_an_error_and_marks_nothing_done(
     tmp_path: Path, textures, lite0, monkeypatch: pytest.MonkeyPatch
 ):

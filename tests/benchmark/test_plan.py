@@ -72,6 +72,28 @@ def test_flags_lie_over_the_file(tmp_path: Path):
     assert grid.set == {"dra.topk": [0.1, 0.2]}
 
 
+def test_a_dotted_name_in_the_file_is_the_setting_it_names(tmp_path: Path):
+    """TOML reads dra.topk = 0.2 as a table within a table."""
+    path = tmp_path / "grid.toml"
+    path.write_text('methods = "dra"\n[set]\ndra.topk = 0.2\nschedule.epochs = [2, 3]\n[set.schedule.more]\nx = 1\n')
+    assert read_grid(path, {}).set == {"dra.topk": [0.2], "schedule.epochs": [2, 3], "schedule.more.x": [1]}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(b'methods = "dra"\nset = 5', "grid.toml: set: expected a table"), (b"\xff\xfe", "no text in UTF-8"),
+     (b"methods = [", "not valid TOML"), (b'method = "dra"', "grid.toml: methods is missing; settings: methods")],
+)  # fmt: skip
+def test_a_file_that_is_no_grid_is_named(tmp_path: Path, content, message):
+    path = tmp_path / "grid.toml"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=message):
+        read_grid(path, {})
+    path.write_bytes(b"\xff\xfe")
+    with pytest.raises(InputError, match="no text in UTF-8"):
+        load_preset(str(path))
+
+
 @pytest.mark.parametrize(
     ("request_", "message"),
     [
@@ -81,6 +103,8 @@ def test_flags_lie_over_the_file(tmp_path: Path):
         ({"methods": ["dra"], "set": {"dra.topkk": [1]}}, "topkk.*settings of dra"),
         ({"methods": ["dra"], "set": {"dpdl.prototypes": [1]}}, "dpdl is not among --methods"),
         ({"methods": ["dra"], "set": {"image_sise": [64]}}, "image_sise.*image_size"),
+        ({"methods": ["dra"], "set": {"schedule.steps": [0]}}, "schedule.steps.*settings of the schedule: optimizer"),
+        ({"methods": ["dra"], "set": {"scales": [[0]]}}, "makes no pyramid of .*scales are above 0"),
         ({"methods": ["dra"], "preset": "quik"}, "unknown preset 'quik'; use quick or paper"),
         ({"methods": ["dra"], "shots": [0]}, "shots"),
         ({"methods": ["dra"], "shots": [1], "validate": True}, "at least 2 shots"),

@@ -200,10 +200,18 @@ def test_an_exported_split_reads_back_the_same_and_a_changed_one_is_refused(tmp_
     dataset, protocol = build(40, {"a": 9, "b": 7}), Protocol(shots=3)
     path = tmp_path / "split.tsv"
     write_split(path, dataset, protocol, split(dataset, protocol))
-    header, back = read_split(path)
-    assert back == split(dataset, protocol)
+    header, asked, back = read_split(path)
+    assert (asked, back) == (protocol, split(dataset, protocol))
     assert header["fingerprint"] == dataset.fingerprint
-    assert Protocol.model_validate_json(header["protocol"]) == protocol
+    sound = path.read_text()
+    for line in ("dataset", "fingerprint", "protocol", "digest"):
+        path.write_text(sound.replace(f"# {line}: ", "# "))
+        with pytest.raises(InputError, match=f"the line '# {line}: ...' is missing"):
+            read_split(path)
+    path.write_text(sound.replace('"shots":3', '"shots":0'))
+    with pytest.raises(InputError, match="protocol.*was changed"):
+        read_split(path)
+    path.write_text(sound)
     path.write_text(path.read_text().replace("test_anomaly\ta\t", "train_anomaly\ta\t", 1))
     with pytest.raises(InputError, match="was changed"):
         read_split(path)

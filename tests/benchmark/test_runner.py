@@ -16,8 +16,8 @@ import pytest
 from osad_bench.benchmark import run
 from osad_bench.benchmark.execute import Machine
 from osad_bench.benchmark.plan import plan, read_grid
-from osad_bench.benchmark.runner import Reporter, carry_out, compare, summarise_failures
-from osad_bench.results.store import Store
+from osad_bench.benchmark.runner import Reporter, Timings, carry_out, compare, summarise_failures
+from osad_bench.results.store import Store, StoreError
 
 SMALL = {"image_size": [64], "schedule.epochs": [2], "schedule.steps": [3]}
 TEXTURES = ["--datasets", "textures", "--set", "image_size=64", "--set", "schedule.steps=3"]
@@ -175,6 +175,34 @@ def test_a_damaged_record_is_named_and_computed_anew(tmp_path: Path):
     todo = compare(cells, store)
     assert len(todo.open) == len(todo.done) == 1
     assert str(path) in todo.damaged[0]
+    assert "is computed again" in todo.damaged[0]
+
+
+def test_a_cell_whose_scores_are_gone_is_computed_anew(tmp_path: Path):
+    machine, store = Machine(tmp_path / "cache"), Store(tmp_path / "out")
+    request = {"methods": ["mahalanobis"], "datasets": ["textures"], "seeds": 2, "set": {"image_size": [64]}}
+    cells = plan(read_grid(None, request), machine)
+    carry_out(cells, store, machine)
+    path = next((tmp_path / "out" / "scores").glob("*/*.npz"))
+    path.write_bytes(b"x")
+    with pytest.raises(StoreError, match="Delete the file and run the same command again"):
+        store.scores(path.stem)
+    path.unlink()
+    todo = compare(cells, store)
+    assert [cell.cell.key for cell in todo.open] == [path.stem]
+    carry_out(todo.open, store, machine)
+    assert np.isfinite(store.scores(path.stem).scores).all()
+
+
+@pytest.mark.parametrize("text", ["[]", "{", '{"a": "x"}', '{"a": null}'])
+def test_damaged_timings_cost_the_estimate_and_nothing_else(tmp_path: Path, text):
+    machine = Machine(tmp_path)
+    (tmp_path / "timings.json").write_text(text)
+    request = {"methods": ["mahalanobis"], "datasets": ["textures"], "seeds": 1, "set": {"image_size": [64]}}
+    (cell,) = plan(read_grid(None, request), machine)
+    assert Timings(machine).estimate([cell]) is None
+    Timings(machine).add(cell, 2.0)
+    assert Timings(machine).estimate([cell, cell]) == 4.0
 
 
 def test_dask_computes_the_same_scores(tmp_path: Path):

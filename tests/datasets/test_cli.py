@@ -99,6 +99,13 @@ def test_verify_of_what_is_not_there_says_where_to_get_it_and_gives_exit_code_2(
     assert "train_typical, test_typical and test_novel/<kind>" in err
 
 
+def test_verify_examines_the_others_where_one_is_missing(run_cli, mvtec):
+    code, out, err = run_cli("datasets", "verify", "mastcam", "mvtec/carpet", "--data-root", mvtec, "--json")
+    assert code == 2
+    assert [report["dataset"] for report in json.loads(out)] == ["mvtec/carpet"]
+    assert err.splitlines()[-1].startswith("error: data set 'mastcam' is missing:")
+
+
 def test_verify_of_a_download_that_cannot_be_listed_reports_all_reasons(run_cli, aitex):
     for name in ("0001_002_00_mask.png", "0044_019_04_mask1.png", "0044_019_04_mask2.png"):
         (aitex / "aitex" / "Mask_images" / name).unlink()
