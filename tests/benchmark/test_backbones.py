@@ -100,7 +100,7 @@ def test_weights_that_are_none_are_refused_and_run_nothing(content, tmp_path: Pa
 
 
 def test_an_unknown_backbone_gets_a_suggestion():
-    with pytest.raises(UnknownNameError, match="did you mean resnet18.*or any timm model name"):
+    with pytest.raises(UnknownNameError, match="did you mean resnet18.*Any timm model's name works too"):
         load_backbone("resnet_18x")
 
 
