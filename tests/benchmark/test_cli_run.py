@@ -114,6 +114,7 @@ def test_an_interruption_says_that_nothing_is_lost(tmp_path: Path):
     running = subprocess.Popen(
         [Path(sys.executable).with_name("osad-bench"), "run", "--methods", "dra", "--datasets", "textures", "--jobs", "1"],
         cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # tests run in the background ignore it
     )  # fmt: skip
     assert running.stderr is not None
     assert running.stderr.readline().startswith("plan: ")
