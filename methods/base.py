@@ -65,7 +65,7 @@ class Schedule(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     optimizer: Literal["adam", "adamw", "sgd"] = "adam"
-    lr: float = Field(2e-4, gt=0)
+    lr: float = Field(2e-4, ge=0)  # 0: as the networks start
     weight_decay: float = Field(1e-5, ge=0)
     epochs: int = Field(50, ge=1)
     steps: int = Field(20, ge=1)
