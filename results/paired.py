@@ -194,13 +194,16 @@ def differences(
     -------
     DataFrame
         ``board, dataset, setting, shots, first, second, difference`` (first - second, mean over the seeds that both
-        have; in the hard setting over their common kinds too), ``low, high, seeds, kinds, p`` (Holm-corrected over the
-        pairs of the row), ``differs`` (p < 1 - level), and for a single split ``delong_p``.
+        have; in the hard setting over their common kinds too), ``low, high, seeds, kinds, p`` (Holm-corrected),
+        ``differs`` (p < 1 - level), and for a single split ``delong_p``.
 
     Notes
     -----
     Images are resampled, the same ones for both methods and all seeds; seeds are resampled too, with their deviations
     widened by `stretch`. With one seed the interval holds for that seed's training alone.
+
+    Holm's correction counts the pairs of a row that answer one question: those of methods as they are, and apart from
+    them those of each method's variants. A sweep in the same store takes no power from the comparison of methods.
     """
     tests = comparable(frame)
     tests = tests[tests["status"] == "ok"]
@@ -220,8 +223,8 @@ def differences(
             if (against in (first, second) if against else _worth_comparing(first, second, shown))
         ]
         found = [line for line in found if line]
-        for line, p in zip(found, holm([line["p"] for line in found])):
-            lines.append(dict(zip(ROW, row)) | line | {"p": p, "differs": p < 1 - level})
+        corrected = _holm_in_families(found, shown)
+        lines += [dict(zip(ROW, row)) | line | {"p": p, "differs": p < 1 - level} for line, p in zip(found, corrected)]
     columns = [*ROW, "first", "second", "difference", "low", "high", "seeds", "kinds", "p", "differs", "delong_p"]
     result: pd.DataFrame = pd.DataFrame(lines, columns=columns)
     return result
@@ -233,6 +236,21 @@ def _worth_comparing(first: str, second: str, rows: pd.DataFrame) -> bool:
         return True
     has_default = ((rows["base"] == base) & (rows["variant"] == "")).any()
     return bool(base == other_base and (not variant or not other_variant or not has_default))
+
+
+def _holm_in_families(pairs: list[dict[str, Any]], rows: pd.DataFrame) -> list[float]:
+    """Their p-values corrected by Holm within one family of methods as they are, and one a method of variants."""
+    families: dict[str, list[int]] = {}
+    for place, line in enumerate(pairs):
+        studied = [
+            base for base, variant in rows.loc[[line["first"], line["second"]]].itertuples(index=False) if variant
+        ]
+        families.setdefault(studied[0] if studied else "", []).append(place)
+    result = [math.nan] * len(pairs)
+    for places in families.values():
+        for place, p in zip(places, holm([pairs[place]["p"] for place in places])):
+            result[place] = float(p)
+    return result
 
 
 def _pair(

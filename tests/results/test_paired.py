@@ -174,6 +174,28 @@ def test_a_variant_is_compared_with_its_own_default_alone(records):
     ]
 
 
+def test_variants_in_the_store_take_no_power_from_the_comparison_of_methods(records):
+    for seed in range(3):
+        for method, separation in (("dra", 1.5), ("dpdl", 1.9), ("ahl", 1.7)):
+            records.add(method, separation=separation, seed=seed)
+    alone = _pairs(records)
+    for seed in range(3):
+        for variant in ("a=1", "a=2", "a=3", "a=4"):
+            records.add("dpdl", separation=1.9, noise=int(variant[-1]), seed=seed, variant=variant)
+        records.add("dra", separation=1.2, seed=seed, variant="b=1")
+    both = _pairs(records)
+    among = both[~both["first"].str.contains("=") & ~both["second"].str.contains("=")]
+    pd.testing.assert_frame_equal(among.reset_index(drop=True), alone)
+    assert alone["p"].between(0.0001, 0.9).any()  # a correction for more pairs would show
+
+    frame, scores = records.frame(), load_scores(records.store.root, records.frame())
+    for method, count in (("dra", 1), ("dpdl", 4)):  # each study as if it stood alone
+        study = both[(both["first"] == method) & both["second"].str.contains("=")]
+        assert len(study) == count
+        expected = differences(frame[frame["method"].str.startswith(method)], scores, draws=400)
+        pd.testing.assert_frame_equal(study.reset_index(drop=True), expected)
+
+
 def test_the_hard_setting_is_compared_by_its_mean_over_common_kinds(records):
     aucs = {}
     for seed in range(3):
