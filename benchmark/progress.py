@@ -4,23 +4,15 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import TaskID
 
+from osad_bench.benchmark.bars import EVERY, Bars
 from osad_bench.benchmark.errors import InputError
 from osad_bench.benchmark.execute import Machine, PlannedCell
 from osad_bench.benchmark.paths import default_cache
@@ -46,40 +38,22 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-class ProgressReporter(Reporter):
+class ProgressReporter(Bars, Reporter):
     """Bars on a terminal; a line a stage and cell where there is none (a log, CI)."""
 
     def __init__(self, console: Console) -> None:
-        self.console = console
-        self.bars = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}"),
-            console=console,
-            disable=not console.is_terminal,
-            transient=True,
-        )
+        super().__init__(console)
         self.views: dict[str, TaskID] = {}
         self.cells: TaskID | None = None
         self.running: dict[str, TaskID] = {}
-        self.finished, self.total, self.printed = 0, 0, 0.0
-
-    def _log(self, text: str, every: float = 0.0) -> None:
-        """Print a line where no bars are shown, at most one in `every` seconds."""
-        if not self.console.is_terminal and time.monotonic() - self.printed >= every:
-            self.printed = time.monotonic()
-            self.console.print(text, highlight=False, soft_wrap=True)
+        self.finished, self.total = 0, 0
 
     def features(self, what: str, done: int, total: int) -> None:
         """Advance the bar of one view."""
         if what not in self.views:
             self.views[what] = self.bars.add_task(f"features  {what}", total=total, note="")
         self.bars.update(self.views[what], completed=done, total=total)
-        self._log(f"features  {what}: {done}/{total}", 0.0 if done == total else 10.0)
+        self._log(f"features  {what}: {done}/{total}", 0.0 if done == total else EVERY)
         if done == total:
             self.bars.remove_task(self.views.pop(what))
 

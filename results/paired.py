@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 from osad_bench.results.aggregate import ROW, comparable
+from osad_bench.results.progress import Tell, nobody
 
 Floats = NDArray[np.float64]
 
@@ -170,6 +171,7 @@ def differences(
     draws: int = 2000,
     level: float = 0.95,
     seed: int = 0,
+    tell: Tell = nobody,
 ) -> pd.DataFrame:
     """Pairs of methods on every row of the table, with an interval and a verdict.
 
@@ -189,6 +191,8 @@ def differences(
         Bootstrap samples.
     level
         Coverage of the intervals; one pair at a time.
+    tell
+        Called after each row of the table with its cells.
 
     Returns
     -------
@@ -209,7 +213,9 @@ def differences(
     tests = tests[tests["status"] == "ok"]
     held = None if callable(scores) else dict(iter(scores.groupby("key", sort=False)))
     lines: list[dict[str, Any]] = []
+    done = 0
     for row, part in tests.groupby(ROW):
+        done += len(part)
         by_key = dict(iter(scores(part).groupby("key", sort=False))) if callable(scores) else held or {}
         part = part[part["key"].isin(list(by_key))]
         shown = part.drop_duplicates("method").set_index("method")[["base", "variant"]]
@@ -225,6 +231,7 @@ def differences(
         found = [line for line in found if line]
         corrected = _holm_in_families(found, shown)
         lines += [dict(zip(ROW, row)) | line | {"p": p, "differs": p < 1 - level} for line, p in zip(found, corrected)]
+        tell(done, len(tests))
     columns = [*ROW, "first", "second", "difference", "low", "high", "seeds", "kinds", "p", "differs", "delong_p"]
     result: pd.DataFrame = pd.DataFrame(lines, columns=columns)
     return result

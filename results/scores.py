@@ -7,13 +7,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from osad_bench.results.progress import Tell, nobody
 from osad_bench.results.store import Store
 
 PARTS = ("normal", "seen", "unseen", "anomaly")
 """Of a test image: normal, an anomaly of a kind known in training, of another kind, or of a kind nobody can tell."""
 
 
-def load_scores(root: Path | str, frame: pd.DataFrame) -> pd.DataFrame:
+def load_scores(root: Path | str, frame: pd.DataFrame, tell: Tell = nobody) -> pd.DataFrame:
     """Test scores of the finished cells of `frame`.
 
     Parameters
@@ -22,6 +23,8 @@ def load_scores(root: Path | str, frame: pd.DataFrame) -> pd.DataFrame:
         Folder of the store that `frame` was read from.
     frame
         Rows of `osad_bench.results.load`; failed ones are passed over.
+    tell
+        Called after each cell.
 
     Returns
     -------
@@ -37,7 +40,7 @@ def load_scores(root: Path | str, frame: pd.DataFrame) -> pd.DataFrame:
     store, parts = Store(root), []
     shared: dict[str, str] = {}  # every name once in memory, not once a cell
     ok = frame[frame["status"] == "ok"]
-    for key in ok["key"]:
+    for done, key in enumerate(ok["key"], 1):
         test = store.scores(key)
         parts.append(
             pd.DataFrame(
@@ -50,6 +53,7 @@ def load_scores(root: Path | str, frame: pd.DataFrame) -> pd.DataFrame:
                 }
             )
         )
+        tell(done, len(ok))
     if not parts:
         parts = [pd.DataFrame(columns=["key", "image", "label", "kind", "score"])]
     scores: pd.DataFrame = pd.concat(parts, ignore_index=True)

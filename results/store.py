@@ -23,6 +23,7 @@ import numpy as np
 import pandas as pd
 from pydantic import ValidationError
 
+from osad_bench.results.progress import Tell, nobody
 from osad_bench.results.record import Record, TestScores
 
 
@@ -155,9 +156,13 @@ class Store:
         for key in self.keys():
             yield self.get(key)
 
-    def frame(self) -> pd.DataFrame:
+    def frame(self, tell: Tell = nobody) -> pd.DataFrame:
         """One row a cell; see `row` for the columns."""
-        frame: pd.DataFrame = pd.DataFrame([row(record) for record in self], columns=list(COLUMNS))
+        keys, rows = self.keys(), []
+        for done, key in enumerate(keys, 1):
+            rows.append(row(self.get(key)))
+            tell(done, len(keys))
+        frame: pd.DataFrame = pd.DataFrame(rows, columns=list(COLUMNS))
         if len(frame):
             frame = frame.astype({"shots": "int64", "seed": "int64"})
             names = self.ablations()
@@ -247,7 +252,7 @@ def row(record: Record) -> dict[str, Any]:
     }
 
 
-def load(root: Path | str) -> pd.DataFrame:
+def load(root: Path | str, tell: Tell = nobody) -> pd.DataFrame:
     """Tidy frame of all records below `root`, one row a cell (see `COLUMNS`).
 
     Raises
@@ -255,7 +260,7 @@ def load(root: Path | str) -> pd.DataFrame:
     StoreError
         The folder holds no records.
     """
-    frame = Store(root).frame()
+    frame = Store(root).frame(tell)
     if frame.empty:
         raise StoreError(f"no records in {root}: expected the folder that `osad-bench run --out` wrote")
     return frame

@@ -12,8 +12,11 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+    from osad_bench.benchmark.bars import Steps
     from osad_bench.results.aggregate import Metric
     from osad_bench.results.tables import Table
+
+    Tests = Callable[[pd.DataFrame, int], pd.DataFrame]
 
 EPILOG = """[bold]Examples[/bold]
 
@@ -80,14 +83,13 @@ def report(
 
     Exit code: 0 written, 2 wrong usage or input.
     """
-    from functools import partial
     from typing import cast
 
     from rich.console import Console
 
+    from osad_bench.benchmark.bars import Steps
     from osad_bench.benchmark.errors import InputError
     from osad_bench.results.render import print_tables, to_csv
-    from osad_bench.results.scores import load_scores
     from osad_bench.results.store import load
     from osad_bench.results.tables import METRIC_TITLES, paper_records, paper_table, tables
 
@@ -103,7 +105,10 @@ def report(
     if table and metric != "auroc":
         raise InputError(f"--table {table} has AUROCs as the paper does; leave --metric {metric} out, or --table")
     chosen: Metric = cast("Metric", metric)
-    frame = chosen_records(load(directory), methods=methods, datasets=datasets, setting=setting, shots=shots)
+    steps = Steps(Console(stderr=True))
+    with steps.step("reading records") as tell:
+        frame = load(directory, tell)
+    frame = chosen_records(frame, methods=methods, datasets=datasets, setting=setting, shots=shots)
     target = out or directory
     done = frame[(frame["status"] == "ok") & (frame["part"] == "test")]
     small = len(done) <= MANY
@@ -118,32 +123,33 @@ def report(
             f"{len(done)} cells: tests and figures take some minutes (--no-statistics, --no-figures leave them out)",
             err=True,
         )
-    scores = partial(load_scores, directory) if paired else None
 
     numbers = [1, 2, 3] if table == "all" else [int(table)] if table else []
     sheets = [
         (f"table{number}", paper_records(frame, number), paper_table(frame, number), number) for number in numbers
     ]
+    tests = _tests(directory, frame, bool(sheets) and html is not None, steps) if paired else None
     written = []
     for name, records, shown, number in sheets or [("report", frame, tables(frame, chosen), 0)]:
         if not shown and number:
             typer.echo(f"no records for {name}: {MISSING[number]}", err=True)
             continue
         print_tables(shown, Console(), percent=percent)
-        more, sentences = _judge(records, scores, chosen, number, bool(compare), statistics is not False)
+        more, sentences = _judge(records, tests, chosen, number, bool(compare), statistics is not False)
         if compare:
             _print_frames(_alike({BESIDE: more[BESIDE]}), "nothing here has a published counterpart")
         print("\n".join(sentences))
         csv = to_csv(records, chosen) if "csv" in wanted else ""
         _write(target / name, shown, wanted, sentences, more, csv, percent)
         written.append(name)
-    drawn = _draw(
-        directory, frame, done if small else done.head(0), target / "figures", figures, html is not None and small
-    )
+    drawn = {}
+    if figures or (html is not None and small):
+        scored = done if small else done.head(0)
+        drawn = _draw(directory, frame, scored, target / "figures" if figures else None, steps)
     if html is not None:
         if sheets:
-            more, sentences = _judge(frame, scores, chosen, 0, bool(compare), statistics is not False)
-        _write_page(html, directory, frame, drawn, sentences, more, images or [], data_root)
+            more, sentences = _judge(frame, tests, chosen, 0, bool(compare), statistics is not False)
+        _write_page(html, directory, frame, drawn, sentences, more, images or [], data_root, steps)
     files = [f"{', '.join(written)} as {', '.join(wanted)}"] if written else []
     files += [*(["figures"] if figures else []), *([str(html)] if html else [])]
     typer.echo(f"wrote {', '.join(files) or 'nothing'} to {target}", err=True)
@@ -174,9 +180,46 @@ def chosen_records(frame: pd.DataFrame, **wishes: str | None) -> pd.DataFrame:
     return frame
 
 
+def _tests(directory: Path, frame: pd.DataFrame, share: bool, steps: Steps) -> Tests:
+    """What gives the differences of some records of `frame`, and the number of the paper's table that they are for.
+
+    Where the page needs all of them too (`share`), they are computed once, and Tables 1 and 2 take theirs from these.
+    """
+    from functools import cache, partial
+
+    import pandas as pd
+
+    from osad_bench.results.aggregate import ROW, comparable
+    from osad_bench.results.paired import differences
+    from osad_bench.results.scores import load_scores
+
+    def test(records: pd.DataFrame) -> pd.DataFrame:
+        with steps.step("testing differences, cells") as tell:
+            return differences(records, partial(load_scores, directory), tell=tell)
+
+    @cache
+    def once() -> tuple[pd.DataFrame, pd.DataFrame]:
+        return comparable(frame), test(frame)
+
+    def of(records: pd.DataFrame, number: int) -> pd.DataFrame:
+        if number == 3:
+            return test(
+                records.assign(variant=records["ablation"].where(records["ablation"] != "", records["variant"]))
+            )
+        if not share:
+            return test(records)
+        lines, pairs = once()
+        lines = lines[lines["key"].isin(records["key"])]
+        shown = pd.MultiIndex.from_frame(lines[[*ROW, "method"]])
+        both = [pd.MultiIndex.from_frame(pairs[[*ROW, one]]).isin(shown) for one in ("first", "second")]
+        return pairs[both[0] & both[1]]
+
+    return of
+
+
 def _judge(
     records: pd.DataFrame,
-    scores: Callable[[pd.DataFrame], pd.DataFrame] | None,
+    tests: Tests | None,
     metric: Metric,
     number: int,
     compare: bool,
@@ -187,7 +230,6 @@ def _judge(
 
     from osad_bench.results.aggregate import ROW
     from osad_bench.results.compare import compare_published, compared_for_print
-    from osad_bench.results.paired import differences
     from osad_bench.results.ranking import dataset_means
     from osad_bench.results.words import differences_for_print, in_words
 
@@ -196,10 +238,8 @@ def _judge(
         comparison = compare_published(records)
         more[BESIDE] = compared_for_print(comparison[comparison["table"] == number] if number else comparison)
     pairs = pd.DataFrame(columns=ROW)
-    if scores is not None:
-        if number == 3:
-            records = records.assign(variant=records["ablation"].where(records["ablation"] != "", records["variant"]))
-        pairs = differences(records, scores)
+    if tests is not None:
+        pairs = tests(records, number)
         more[DIFFERENCES] = differences_for_print(pairs)
     sentences = in_words(pairs, {} if number == 3 else dataset_means(records, metric)) if words else []
     return more, sentences
@@ -269,24 +309,27 @@ def _write(
 
 
 def _draw(
-    directory: Path, frame: pd.DataFrame, scored: pd.DataFrame, folder: Path, files: bool, page: bool
+    directory: Path, frame: pd.DataFrame, scored: pd.DataFrame, folder: Path | None, steps: Steps
 ) -> dict[str, Any]:
-    """Every figure, of the scores of `scored`, saved where `files` says so; caption to figure."""
-    if not (files or page):
-        return {}
+    """Every figure, of the scores of `scored`, saved into `folder`; caption to figure."""
     from osad_bench.results.plots import all_figures, save
     from osad_bench.results.scores import load_scores
 
-    drawn = all_figures(frame, load_scores(directory, scored))
-    if files:
-        for name, (_, figure) in drawn.items():
-            save(figure, folder / name)
+    with steps.step("reading scores") as tell:
+        scores = load_scores(directory, scored, tell)
+    with steps.step("drawing figures") as tell:
+        drawn = all_figures(frame, scores, tell)
+    if folder is not None:
+        with steps.step("writing figures") as tell:
+            for number, (name, (_, figure)) in enumerate(drawn.items(), 1):
+                save(figure, folder / name)
+                tell(number, len(drawn))
     return dict(drawn.values())
 
 
 def _write_page(
     path: Path, directory: Path, frame: pd.DataFrame, drawn: dict[str, Any], sentences: list[str],
-    more: dict[str, pd.DataFrame], images: list[str], data_root: Path | None,
+    more: dict[str, pd.DataFrame], images: list[str], data_root: Path | None, steps: Steps,
 ) -> None:  # fmt: skip
     from osad_bench.benchmark.citations import citations
     from osad_bench.benchmark.thumbnails import thumbnails
@@ -304,8 +347,9 @@ def _write_page(
     for sentence in absent:
         typer.echo(f"no pictures of {sentence}", err=True)
     path.parent.mkdir(parents=True, exist_ok=True)
-    page = render_page(
-        frame, scores, figures=drawn, sentences=sentences, more=_alike(more),
-        thumbnails=pictures, citations=citations(sorted(set(frame["method"]))),
-    )  # fmt: skip
+    with steps.step("writing the page, figures") as tell:
+        page = render_page(
+            frame, scores, figures=drawn, sentences=sentences, more=_alike(more),
+            thumbnails=pictures, citations=citations(sorted(set(frame["method"]))), tell=tell,
+        )  # fmt: skip
     path.write_text(page, encoding="utf-8")

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from functools import partial
+
 import pandas as pd
 from matplotlib.figure import Figure
 
-from osad_bench.results.aggregate import comparable
+from osad_bench.results.aggregate import ROW, comparable
 from osad_bench.results.plots.ablation import ablation_bars, sensitivity, swept
 from osad_bench.results.plots.cost import auc_against_cost
 from osad_bench.results.plots.curves import learning_curves, roc_curves
@@ -13,36 +16,46 @@ from osad_bench.results.plots.kinds import kind_heatmap, score_histograms
 from osad_bench.results.plots.ranks import critical_difference_diagram
 from osad_bench.results.plots.seeds import seed_points
 from osad_bench.results.plots.style import dataset_title
+from osad_bench.results.progress import Tell, nobody
 from osad_bench.results.ranking import dataset_means
 from osad_bench.results.tables import DATASET_TITLES, ablation_lines, in_order
 
-PRINTED = {"seeds": 12, "roc": 6, "kinds": 3, "cost": 12}
-"""Panels that a printed page holds; with more, there is a figure a setting and M, of so many data sets."""
+PRINTED = {"seeds": 12, "roc": 6, "scores": 18, "kinds": 3, "cost": 12, "learning": 18}
+"""Panels that a printed page holds; with more, there are figures of a setting and M each, of so many panels."""
 
 
-def sheets(frame: pd.DataFrame, most: int) -> dict[tuple[str, str], pd.DataFrame]:
-    """(ending of the file's name, of the caption) to the records of one figure with at most `most` panels."""
+def sheets(frame: pd.DataFrame, most: int, panel: Sequence[str] = ROW) -> dict[tuple[str, str], pd.DataFrame]:
+    """(ending of the file's name, of the caption) to the records of one figure with at most `most` panels.
+
+    A panel is what `panel` tells apart: a row of the table, or with ``method`` one of its methods. A data set's panels
+    stay together where they can.
+    """
     tests = comparable(frame)
-    rows = tests[["board", "dataset", "setting", "shots"]].drop_duplicates()
-    if len(rows) <= most:
+    tests = tests.assign(panel=tests.groupby(list(panel)).ngroup())
+    if tests["panel"].nunique() <= most:
         return {("", ""): frame}
     result = {}
-    blocks = rows[["setting", "shots"]].drop_duplicates().sort_values(["setting", "shots"], ascending=[True, False])
+    blocks = tests[["setting", "shots"]].drop_duplicates().sort_values(["setting", "shots"], ascending=[True, False])
     for setting, shots in blocks.itertuples(index=False):
         block = tests[(tests["setting"] == setting) & (tests["shots"] == shots)]
-        names = in_order(block["dataset"], DATASET_TITLES)
-        each = max(1, most // block["board"].nunique())
-        for number, start in enumerate(range(0, len(names), each), 1):
-            chosen = names[start : start + each]
+        chosen: list[list[int]] = []
+        for dataset in in_order(block["dataset"], DATASET_TITLES):
+            mine = sorted(block.loc[block["dataset"] == dataset, "panel"].unique())
+            if chosen and len(chosen[-1]) + len(mine) <= most:
+                chosen[-1] += mine
+            else:
+                chosen += [mine[start : start + most] for start in range(0, len(mine), most)]
+        for number, places in enumerate(chosen, 1):
+            part = block[block["panel"].isin(places)]
             name, caption = f"-{setting}-{shots}", f" ({setting} setting, M = {shots}"
-            if len(names) > each:
-                name, caption = f"{name}-{number}", f"{caption}: {', '.join(map(dataset_title, chosen))}"
-            keys = block.loc[block["dataset"].isin(chosen), "key"]
-            result[name, f"{caption})"] = frame[frame["key"].isin(keys)]
+            if len(chosen) > 1:
+                names = ", ".join(map(dataset_title, in_order(part["dataset"], DATASET_TITLES)))
+                name, caption = f"{name}-{number}", f"{caption}: {names}; sheet {number} of {len(chosen)}"
+            result[name, f"{caption})"] = frame[frame["key"].isin(part["key"])]
     return result
 
 
-def all_figures(frame: pd.DataFrame, scores: pd.DataFrame) -> dict[str, tuple[str, Figure]]:
+def all_figures(frame: pd.DataFrame, scores: pd.DataFrame, tell: Tell = nobody) -> dict[str, tuple[str, Figure]]:
     """File name to (caption, figure) of every figure that has something to show.
 
     Parameters
@@ -51,8 +64,19 @@ def all_figures(frame: pd.DataFrame, scores: pd.DataFrame) -> dict[str, tuple[st
         As `osad_bench.results.load` returns it.
     scores
         As `osad_bench.results.scores.load_scores` returns it; empty for none of the figures made from scores.
+    tell
+        Called after each figure.
     """
+    wanted = _wanted(frame, scores)
     figures = {}
+    for name, (caption, draw) in wanted.items():
+        figures[name] = caption, draw()
+        tell(len(figures), len(wanted))
+    return figures
+
+
+def _wanted(frame: pd.DataFrame, scores: pd.DataFrame) -> dict[str, tuple[str, Callable[[], Figure]]]:
+    """File name to caption and what draws it."""
     done = frame[(frame["status"] == "ok") & (frame["part"] == "test")]
     if done.empty:
         return {}
@@ -68,30 +92,37 @@ def all_figures(frame: pd.DataFrame, scores: pd.DataFrame) -> dict[str, tuple[st
         frame = frame[frame["variant"] == ""]  # variants have figures of their own below
         scores = scores[scores["key"].isin(frame["key"])]
         done = done[done["variant"] == ""]
-    for (end, of), part in sheets(frame, PRINTED["seeds"]).items():
-        figures[f"seeds{end}"] = (f"AUROC of every seed, and their mean{of}", seed_points(part))
+    wanted: dict[str, tuple[str, Callable[[], Figure]]] = {}
+
+    def add(kind: str, caption: str, draw: Callable[[pd.DataFrame], Figure], shown: pd.DataFrame) -> None:
+        panel = [*ROW, "method"] if kind in {"scores", "learning"} else ROW
+        for (end, of), part in sheets(shown, PRINTED[kind], panel).items():
+            wanted[f"{kind}{end}"] = f"{caption}{of}", partial(draw, part)
+
+    def of_scores(draw: Callable[[pd.DataFrame, pd.DataFrame], Figure]) -> Callable[[pd.DataFrame], Figure]:
+        return lambda part: draw(part, scores[scores["key"].isin(part["key"])])
+
+    add("seeds", "AUROC of every seed, and their mean", seed_points, frame)
     if len(scores):
-        for (end, of), part in sheets(frame, PRINTED["roc"]).items():
-            caption = f"ROC curves, mean over seeds and kinds; band: one standard deviation{of}"
-            figures[f"roc{end}"] = (caption, roc_curves(part, scores[scores["key"].isin(part["key"])]))
-        figures["scores"] = (
-            "Scores of normals and of seen and unseen kinds of anomalies",
-            score_histograms(frame, scores),
-        )
+        scored = frame[frame["key"].isin(scores["key"].unique())]
+        caption = "ROC curves, mean over seeds and kinds; band: one standard deviation"
+        add("roc", caption, of_scores(roc_curves), scored)
+        caption = "Scores of normals and of seen and unseen kinds of anomalies"
+        add("scores", caption, of_scores(score_histograms), scored)
     if any(done["per_kind"]):
-        for (end, of), part in sheets(frame, PRINTED["kinds"]).items():
-            figures[f"kinds{end}"] = (f"AUROC of each kind of anomaly against all test normals{of}", kind_heatmap(part))
-    for (end, of), part in sheets(frame, PRINTED["cost"]).items():
-        figures[f"cost{end}"] = (f"AUROC against the seconds a cell takes{of}", auc_against_cost(part))
-    if done["curve"].map(bool).any():
-        figures["learning"] = ("Training curves: every seed thin, their mean thick", learning_curves(frame))
+        add("kinds", "AUROC of each kind of anomaly against all test normals", kind_heatmap, frame)
+    add("cost", "AUROC against the seconds a cell takes", auc_against_cost, frame)
+    trained = done[done["curve"].map(bool)]
+    if len(trained):
+        add("learning", "Training curves: every seed thin, their mean thick", learning_curves, trained)
     if any(matrix.shape[1] > 2 and matrix.shape[0] > 1 for matrix in dataset_means(frame).values()):
-        figures["ranks"] = ("Mean ranks over data sets; bars join what Nemenyi's test does not tell apart", critical_difference_diagram(frame))  # fmt: skip
+        caption = "Mean ranks over data sets; bars join what Nemenyi's test does not tell apart"
+        wanted["ranks"] = caption, partial(critical_difference_diagram, frame)
     for method, (ablated, varied) in sorted(studies.items()):
         if ablated:
-            title = f"Ablations of {method}; whiskers: one standard deviation"
-            figures[f"ablation-{method}"] = (title, ablation_bars(everything, method))
+            caption = f"Ablations of {method}; whiskers: one standard deviation"
+            wanted[f"ablation-{method}"] = caption, partial(ablation_bars, everything, method)
         if varied:
-            title = f"Sensitivity of {method} to its settings; star: default"
-            figures[f"sweep-{method}"] = (title, sensitivity(everything, method))
-    return figures
+            caption = f"Sensitivity of {method} to its settings; star: default"
+            wanted[f"sweep-{method}"] = caption, partial(sensitivity, everything, method)
+    return wanted

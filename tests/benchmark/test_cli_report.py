@@ -59,6 +59,36 @@ def test_report_prints_the_table_and_its_meaning_and_writes_the_files(records):
     assert not (root / "report.html").exists()
 
 
+def test_a_small_store_is_reported_without_progress_and_a_slow_one_names_its_steps(records, tmp_path, monkeypatch):
+    options = ["--html", tmp_path / "page.html", "--out", tmp_path / "report", "--table", "all"]
+    monkeypatch.setattr("osad_bench.benchmark.bars.QUIET", 1e9)
+    assert "reading" not in report(records, *options).stderr
+    monkeypatch.setattr("osad_bench.benchmark.bars.QUIET", 0.0)
+    monkeypatch.setattr("osad_bench.benchmark.bars.EVERY", 0.0)
+    said = report(records, *options).stderr.splitlines()
+    for line in (
+        "reading records: 12/12",
+        "testing differences, cells: 12/12",
+        "reading scores: 12/12",
+        "drawing figures: 6/6",
+        "writing figures: 6/6",
+        "writing the page, figures: 6/6",
+    ):
+        assert line in said
+    assert said.count("testing differences, cells: 12/12") == 1  # once for Tables 1 and 2 and the page
+
+
+def test_tables_1_and_2_have_the_same_tests_with_and_without_a_page(records, tmp_path):
+    for seed in range(3):
+        records.add("dpdl", seed=seed, variant="a=1")
+    for name, page in (("with", ["--html", tmp_path / "page.html"]), ("without", [])):
+        report(records, "--table", "all", "--format", "csv", "--no-figures", "--out", tmp_path / name, *page)
+    for table in ("table1", "table2"):
+        texts = [(tmp_path / name / f"{table}-differences.csv").read_text("utf-8") for name in ("with", "without")]
+        assert texts[0] == texts[1]
+    assert "dpdl,dra" in (tmp_path / "with" / "table1-differences.csv").read_text("utf-8")
+
+
 def test_out_leaves_the_store_alone(records, tmp_path):
     before = sorted(records.store.root.rglob("*"))
     report(records, "--out", tmp_path / "paper", "--format", "html", "--no-figures")

@@ -14,6 +14,7 @@ from statsmodels.stats.multitest import multipletests
 
 from osad_bench.results.paired import delong, differences, holm, placements, stretch, weighted_aucs
 from osad_bench.results.scores import load_scores
+from osad_bench.results.store import load
 
 
 def delong_by_definition(labels, first, second):
@@ -144,6 +145,21 @@ def test_scores_may_be_loaded_one_row_at_a_time(records):
 
     pd.testing.assert_frame_equal(differences(frame, some, draws=50), _pairs(records, draws=50))
     assert asked == [["aitex", "aitex"], ["elpv", "elpv"]]
+
+
+def test_what_takes_long_tells_how_far_it_is(records):
+    for dataset in ("elpv", "aitex"):
+        for method in ("dra", "dpdl"):
+            records.add(method, dataset=dataset)
+    told = {"load": [], "scores": [], "differences": []}
+
+    def to(name):
+        return lambda done, total: told[name].append((done, total))
+
+    frame = load(records.store.root, to("load"))
+    differences(frame, load_scores(records.store.root, frame, to("scores")), draws=20, tell=to("differences"))
+    assert told["load"] == told["scores"] == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    assert told["differences"] == [(2, 4), (4, 4)]
 
 
 def test_seeds_that_only_one_method_has_are_not_compared(records):

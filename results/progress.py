@@ -1,0 +1,12 @@
+"""How work on many records tells how far it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+Tell = Callable[[int, int], None]
+"""Called now and then with how much is done, and of how much."""
+
+
+def nobody(done: int, total: int) -> None:
+    """Hear it and say nothing."""
