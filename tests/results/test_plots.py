@@ -129,6 +129,28 @@ def test_a_large_store_loses_no_panel_it_gets_further_figures(records):
     assert "(general setting, M = 10: AITEX, ELPV" in figures["roc-general-10-1"][0]
 
 
+def test_histograms_and_learning_curves_get_further_figures_too(records):
+    for dataset, methods in (("aitex", 2), ("elpv", 20), ("sdd", 3)):
+        for place in range(methods):
+            records.add(f"method{place:02}", dataset=dataset)
+    frame = records.frame()
+    told = []
+    figures = plots.all_figures(
+        frame, load_scores(records.store.root, frame), lambda done, total: told.append((done, total))
+    )
+    assert told == [(number, len(figures)) for number in range(1, len(figures) + 1)]
+    for kind in ("scores", "learning"):
+        mine = {name: figure for name, (_, figure) in figures.items() if name.split("-")[0] == kind}
+        assert list(mine) == [f"{kind}-general-10-{number}" for number in (1, 2, 3)]
+        shown = [axes.get_title() for figure in mine.values() for axes in figure.axes]
+        assert len(shown) == len(set(shown)) == 25
+        assert [len(figure.axes) for figure in mine.values()] == [5, 18, 2]
+        assert not any("panels" in figure.get_suptitle() for figure in mine.values())
+    captions = [caption for caption, _ in figures.values()]
+    assert len(captions) == len(set(captions))
+    assert any(caption.endswith("(general setting, M = 10: AITEX, SDD; sheet 1 of 3)") for caption in captions)
+
+
 def test_a_long_list_of_methods_does_not_lie_on_the_roc_curves(records):
     for place in range(8):
         records.add(f"method{place}", separation=1 + place / 8)
