@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -145,11 +145,11 @@ def report(
     drawn = {}
     if figures or (html is not None and small):
         scored = done if small else done.head(0)
-        drawn = _draw(directory, frame, scored, target / "figures" if figures else None, steps)
+        drawn = _draw(directory, frame, scored, target / "figures" if figures else None, html is not None, steps)
     if html is not None:
         if sheets:
             more, sentences = _judge(frame, tests, chosen, 0, bool(compare), statistics is not False)
-        _write_page(html, directory, frame, drawn, sentences, more, images or [], data_root, steps)
+        _write_page(html, directory, frame, drawn, sentences, more, images or [], data_root)
     files = [f"{', '.join(written)} as {', '.join(wanted)}"] if written else []
     files += [*(["figures"] if figures else []), *([str(html)] if html else [])]
     typer.echo(f"wrote {', '.join(files) or 'nothing'} to {target}", err=True)
@@ -309,27 +309,28 @@ def _write(
 
 
 def _draw(
-    directory: Path, frame: pd.DataFrame, scored: pd.DataFrame, folder: Path | None, steps: Steps
-) -> dict[str, Any]:
-    """Every figure, of the scores of `scored`, saved into `folder`; caption to figure."""
-    from osad_bench.results.plots import all_figures, save
+    directory: Path, frame: pd.DataFrame, scored: pd.DataFrame, folder: Path | None, page: bool, steps: Steps
+) -> dict[str, str]:
+    """Draw every figure, of the scores of `scored`, and save it into `folder`; for a page, caption to image."""
+    from osad_bench.results.page.content import as_svg
+    from osad_bench.results.plots import each_figure, save
     from osad_bench.results.scores import load_scores
 
     with steps.step("reading scores") as tell:
         scores = load_scores(directory, scored, tell)
+    drawn = {}
     with steps.step("drawing figures") as tell:
-        drawn = all_figures(frame, scores, tell)
-    if folder is not None:
-        with steps.step("writing figures") as tell:
-            for number, (name, (_, figure)) in enumerate(drawn.items(), 1):
+        for name, caption, figure in each_figure(frame, scores, tell):
+            if folder is not None:
                 save(figure, folder / name)
-                tell(number, len(drawn))
-    return dict(drawn.values())
+            if page:
+                drawn[caption] = as_svg(figure)
+    return drawn
 
 
 def _write_page(
-    path: Path, directory: Path, frame: pd.DataFrame, drawn: dict[str, Any], sentences: list[str],
-    more: dict[str, pd.DataFrame], images: list[str], data_root: Path | None, steps: Steps,
+    path: Path, directory: Path, frame: pd.DataFrame, drawn: dict[str, str], sentences: list[str],
+    more: dict[str, pd.DataFrame], images: list[str], data_root: Path | None,
 ) -> None:  # fmt: skip
     from osad_bench.benchmark.citations import citations
     from osad_bench.benchmark.thumbnails import thumbnails
@@ -347,9 +348,8 @@ def _write_page(
     for sentence in absent:
         typer.echo(f"no pictures of {sentence}", err=True)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with steps.step("writing the page, figures") as tell:
-        page = render_page(
-            frame, scores, figures=drawn, sentences=sentences, more=_alike(more),
-            thumbnails=pictures, citations=citations(sorted(set(frame["method"]))), tell=tell,
-        )  # fmt: skip
+    page = render_page(
+        frame, scores, figures=drawn, sentences=sentences, more=_alike(more),
+        thumbnails=pictures, citations=citations(sorted(set(frame["method"]))),
+    )  # fmt: skip
     path.write_text(page, encoding="utf-8")

@@ -14,7 +14,6 @@ from matplotlib.figure import Figure
 
 from osad_bench.results.aggregate import left_out
 from osad_bench.results.page import content
-from osad_bench.results.progress import Tell, nobody
 
 CITATION = (
     "DPDL: Distribution Prototype Diffusion Learning for Open-set Supervised Anomaly Detection.",
@@ -34,12 +33,11 @@ def render_page(
     scores: pd.DataFrame,
     *,
     title: str = "osad-bench results",
-    figures: Mapping[str, Figure] | None = None,
+    figures: Mapping[str, Figure | str] | None = None,
     sentences: Sequence[str] = (),
     more: Mapping[str, pd.DataFrame] | None = None,
     thumbnails: Mapping[tuple[str, str], str] | None = None,
     citations: Sequence[str] = (),
-    tell: Tell = nobody,
 ) -> str:
     """One self-contained HTML file that needs no network.
 
@@ -50,7 +48,7 @@ def render_page(
     scores
         As `osad_bench.results.scores.load_scores` returns it, of all cells or of some: others have no drill-down.
     figures
-        Caption to figure.
+        Caption to figure, or to what `content.as_svg` made of it.
     sentences
         The statistics in words.
     more
@@ -59,18 +57,12 @@ def render_page(
         (fingerprint of the data set, image id) to a ``data:`` address of a small picture.
     citations
         What to cite besides this benchmark.
-    tell
-        Called after each figure.
     """
     folder = files("osad_bench.results.page")
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string(folder.joinpath("page.html.jinja").read_text("utf-8"))
     tests = frame[frame["part"] == "test"]
     carried = scores["key"].nunique()
-    images = {}
-    for caption, figure in (figures or {}).items():
-        images[caption] = content.as_svg(figure)
-        tell(len(images), len(figures or {}))
     return template.render(
         title=title,
         style=Markup(folder.joinpath("page.css").read_text("utf-8")),
@@ -92,7 +84,10 @@ def render_page(
             name: {"columns": list(table.columns), "rows": table.astype(str).to_numpy().tolist()}
             for name, table in (more or {}).items()
         },
-        figures=images,
+        figures={
+            caption: figure if isinstance(figure, str) else content.as_svg(figure)
+            for caption, figure in (figures or {}).items()
+        },
         provenance=content.provenance(frame),
         presets=content.presets(frame),
         citations=[*CITATION, *citations],

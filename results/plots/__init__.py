@@ -3,7 +3,7 @@
 from osad_bench.results.plots.ablation import ablation_bars, sensitivity
 from osad_bench.results.plots.cost import auc_against_cost
 from osad_bench.results.plots.curves import learning_curves, roc_curves
-from osad_bench.results.plots.gallery import all_figures
+from osad_bench.results.plots.gallery import all_figures, each_figure
 from osad_bench.results.plots.kinds import kind_heatmap, score_histograms
 from osad_bench.results.plots.ranks import critical_difference_diagram
 from osad_bench.results.plots.seeds import seed_points
@@ -14,6 +14,7 @@ __all__ = [
     "all_figures",
     "auc_against_cost",
     "critical_difference_diagram",
+    "each_figure",
     "kind_heatmap",
     "learning_curves",
     "roc_curves",

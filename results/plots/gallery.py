@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 import pandas as pd
@@ -55,8 +55,8 @@ def sheets(frame: pd.DataFrame, most: int, panel: Sequence[str] = ROW) -> dict[t
     return result
 
 
-def all_figures(frame: pd.DataFrame, scores: pd.DataFrame, tell: Tell = nobody) -> dict[str, tuple[str, Figure]]:
-    """File name to (caption, figure) of every figure that has something to show.
+def each_figure(frame: pd.DataFrame, scores: pd.DataFrame, tell: Tell = nobody) -> Iterator[tuple[str, str, Figure]]:
+    """File name, caption and figure, one after the other: those of a large store together fill the memory.
 
     Parameters
     ----------
@@ -65,14 +65,17 @@ def all_figures(frame: pd.DataFrame, scores: pd.DataFrame, tell: Tell = nobody) 
     scores
         As `osad_bench.results.scores.load_scores` returns it; empty for none of the figures made from scores.
     tell
-        Called after each figure.
+        Called when the next figure is asked for.
     """
     wanted = _wanted(frame, scores)
-    figures = {}
-    for name, (caption, draw) in wanted.items():
-        figures[name] = caption, draw()
-        tell(len(figures), len(wanted))
-    return figures
+    for number, (name, (caption, draw)) in enumerate(wanted.items(), 1):
+        yield name, caption, draw()
+        tell(number, len(wanted))
+
+
+def all_figures(frame: pd.DataFrame, scores: pd.DataFrame) -> dict[str, tuple[str, Figure]]:
+    """File name to (caption, figure) of every figure that has something to show; see `each_figure`."""
+    return {name: (caption, figure) for name, caption, figure in each_figure(frame, scores)}
 
 
 def _wanted(frame: pd.DataFrame, scores: pd.DataFrame) -> dict[str, tuple[str, Callable[[], Figure]]]:

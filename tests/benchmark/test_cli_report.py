@@ -71,8 +71,6 @@ def test_a_small_store_is_reported_without_progress_and_a_slow_one_names_its_ste
         "testing differences, cells: 12/12",
         "reading scores: 12/12",
         "drawing figures: 6/6",
-        "writing figures: 6/6",
-        "writing the page, figures: 6/6",
     ):
         assert line in said
     assert said.count("testing differences, cells: 12/12") == 1  # once for Tables 1 and 2 and the page

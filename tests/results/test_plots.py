@@ -135,9 +135,10 @@ def test_histograms_and_learning_curves_get_further_figures_too(records):
             records.add(f"method{place:02}", dataset=dataset)
     frame = records.frame()
     told = []
-    figures = plots.all_figures(
+    each = plots.each_figure(
         frame, load_scores(records.store.root, frame), lambda done, total: told.append((done, total))
     )
+    figures = {name: (caption, figure) for name, caption, figure in each}
     assert told == [(number, len(figures)) for number in range(1, len(figures) + 1)]
     for kind in ("scores", "learning"):
         mine = {name: figure for name, (_, figure) in figures.items() if name.split("-")[0] == kind}
