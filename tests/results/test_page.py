@@ -221,6 +221,13 @@ def test_a_long_name_leaves_room_for_the_numbers_on_a_narrow_screen(tab):
     assert tab.locator("dialog[open]").count() == 1
 
 
+def test_a_wide_table_does_not_squeeze_the_names_of_data_sets(tab):
+    tab.set_viewport_size({"width": 700, "height": 800})
+    tab.evaluate("document.querySelectorAll('table.board td').forEach(cell => cell.style.minWidth = '30rem')")
+    for head in tab.locator("table.board tbody th").all():
+        assert head.bounding_box()["width"] > 160
+
+
 def test_on_paper_there_are_tables_and_figures_and_no_controls(tab, tmp_path):
     tab.emulate_media(media="print")
     assert not tab.locator(".filters").is_visible()
