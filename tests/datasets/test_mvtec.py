@@ -5,6 +5,7 @@ from collections import Counter
 import pytest
 
 from osad_bench.benchmark.catalogue import expand, open_dataset
+from osad_bench.benchmark.registry import UnknownNameError
 from osad_bench.datasets.base import DatasetError
 from osad_bench.datasets.verify import verify
 
@@ -28,9 +29,12 @@ def test_mvtec_stands_for_its_fifteen_classes():
     assert {"mvtec/carpet", "mvtec/metal_nut", "mvtec/zipper"} <= set(tasks)
 
 
-def test_an_unknown_class_is_refused_with_the_known_ones(mvtec):
-    with pytest.raises(DatasetError, match="mvtec/carpt.*known: mvtec/bottle"):
-        open_dataset("mvtec/carpt", mvtec).samples  # noqa: B018
+@pytest.mark.parametrize(
+    ("given", "told"), [("carpt", "did you mean mvtec/carpet"), ("sofa", "known: mvtec/bottle, mvtec/cable")]
+)
+def test_an_unknown_class_is_refused_with_those_like_it_or_all(mvtec, given, told):
+    with pytest.raises(UnknownNameError, match=f"mvtec/{given}.*{told}"):
+        open_dataset(f"mvtec/{given}", mvtec).samples  # noqa: B018
 
 
 @pytest.mark.parametrize("nesting", ["mvtec_anomaly_detection/mvtec_anomaly_detection", "MVTec/inner"])
