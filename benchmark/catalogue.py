@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from osad_bench.benchmark.first_visit import FirstVisit
-from osad_bench.benchmark.registry import UnknownNameError, datasets
+from osad_bench.benchmark.registry import UnknownNameError, datasets, nearest
 
 if TYPE_CHECKING:
     from osad_bench.datasets.base import Dataset
@@ -53,11 +52,7 @@ def _class_of(name: str) -> Any:
                 raise UnknownNameError(f"unknown data set {name!r}; images of your own are written {form}:{name}")
     cls = datasets.get(plain)
     if variant is not None and not cls.usage and variant not in cls.variants:
-        near = difflib.get_close_matches(variant, cls.variants, n=2)
-        if near:
-            hint = f"did you mean {' or '.join(f'{plain}/{one}' for one in near)}?"
-        else:
-            hint = f"known: {', '.join(([] if cls.needs_variant else [plain]) + [f'{plain}/{one}' for one in cls.variants])}"
+        hint = nearest(variant, cls.variants, f"{plain}/") if cls.variants else f"known: {plain}"
         raise UnknownNameError(f"unknown data set {name!r}; {hint}")
     return cls
 

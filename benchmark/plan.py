@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import itertools
 import json
 import sys
@@ -14,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from osad_bench.benchmark.errors import InputError
 from osad_bench.benchmark.preset import Preset, first_problem, load_preset, read_text
-from osad_bench.benchmark.registry import methods
+from osad_bench.benchmark.registry import methods, nearest
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -187,9 +186,7 @@ def _check_change(key: str, running: Sequence[str], asked: Sequence[str]) -> Non
         )
     if first in methods.names():
         raise InputError(f"--set {key}: the method {first} is not among --methods {','.join(asked)}")
-    known = [*running, *Preset.model_fields]
-    near = difflib.get_close_matches(first, known, n=2)
-    hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(known)}"
+    hint = nearest(first, [*running, *Preset.model_fields])
     raise InputError(f"--set {key}: {first!r} is no method of this run and no setting of the preset; {hint}")
 
 

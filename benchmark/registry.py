@@ -6,6 +6,7 @@ import ast
 import difflib
 import importlib.util
 import warnings
+from collections.abc import Collection
 from functools import cached_property
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -19,6 +20,14 @@ class UnknownNameError(LookupError):
 
     def __str__(self) -> str:
         return str(self.args[0])
+
+
+def nearest(name: str, known: Collection[str], prefix: str = "") -> str:
+    """What to tell of a mistyped `name`: the names most like it, each after `prefix`, or else all that are known."""
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    if near:
+        return f"did you mean {' or '.join(prefix + one for one in near)}?"
+    return f"known: {', '.join(prefix + one for one in known) or 'none'}"
 
 
 class Registry(Generic[T]):
@@ -79,9 +88,7 @@ class Registry(Generic[T]):
             Nothing has that name, or the plug-in that should provide it fails to import.
         """
         if name not in self._points:
-            near = difflib.get_close_matches(name, self._points, n=3, cutoff=0.5)
-            hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(self._points) or 'none'}"
-            raise UnknownNameError(f"unknown {self.noun} {name!r}; {hint}")
+            raise UnknownNameError(f"unknown {self.noun} {name!r}; {nearest(name, self._points)}")
         point = self._points[name]
         try:
             thing: T = point.load()

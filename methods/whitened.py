@@ -19,7 +19,6 @@ mixtures). The combination is this project's.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
@@ -42,7 +41,7 @@ class Whitening:
     @classmethod
     def fit(cls, rows: Tensor) -> Whitening:
         """From rows (n, C), n at least 2, with Ledoit and Wolf's shrunk covariance."""
-        gaussian = LedoitWolf().fit(rows.double().cpu().numpy())
+        gaussian = LedoitWolf(store_precision=False).fit(rows.double().cpu().numpy())
         values, vectors = torch.linalg.eigh(torch.from_numpy(gaussian.covariance_))
         # Features that never vary have variance 0: nothing is known about them, so they are left out.
         inverse = torch.where(values > 1e-12 * values.max(), values, torch.inf).rsqrt()
@@ -54,83 +53,91 @@ class Whitening:
         return (rows - self.mean) @ self.root
 
 
-class Evidence(Protocol):
-    """Two measures of how anomalous images are, fitted to maps (n, C, H, W) of normals and of known anomalies."""
+def pooled(maps: Tensor) -> Tensor:
+    """Averages over positions, (n, C, H, W) -> (n, C)."""
+    return maps.double().mean(dim=(2, 3))
 
-    def __call__(self, maps: Tensor) -> Tensor:
-        """(B, C, H, W) -> (B, 2), higher = more anomalous: far from the normals, like the known anomalies."""
+
+class Evidence(Protocol):
+    """Two measures of how anomalous images, or places of images, are, fitted to normals and to known anomalies."""
+
+    def __call__(self, rows: Tensor) -> Tensor:
+        """(B, ..., F) -> (B, ..., 2), higher = more anomalous: far from the normals, like the known anomalies."""
 
 
 class Fit(Protocol):
     """Makes an `Evidence`."""
 
     def __call__(self, normals: Tensor, anomalies: Tensor, generator: torch.Generator) -> Evidence:
-        """From maps (n, C, H, W) and (M, C, H, W)."""
+        """From (n, ..., F) and (M, ..., F)."""
 
 
 class Pooled:
-    """Radius and direction of the average over positions."""
+    """Radius and direction of averages (n, C)."""
 
     def __init__(self, normals: Tensor, anomalies: Tensor, generator: torch.Generator) -> None:  # noqa: ARG002
-        self.whiten = Whitening.fit(self._pool(normals))
-        self.direction = functional.normalize(self.whiten(self._pool(anomalies)), dim=1).mean(0)
-
-    @staticmethod
-    def _pool(maps: Tensor) -> Tensor:
-        return maps.double().mean(dim=(2, 3))
+        self.whiten = Whitening.fit(normals)
+        self.direction = functional.normalize(self.whiten(anomalies), dim=1).mean(0)
 
     def _distance(self, z: Tensor) -> Tensor:
         """Squared distance of whitened averages from the normals, (B, C) -> (B,)."""
         return z.square().sum(1)
 
-    def __call__(self, maps: Tensor) -> Tensor:
-        """(B, 2): log squared distance, mean cosine to the known anomalies."""
-        z = self.whiten(self._pool(maps))
+    def __call__(self, rows: Tensor) -> Tensor:
+        """(B, C) -> (B, 2): log squared distance, mean cosine to the known anomalies."""
+        z = self.whiten(rows)
         distance = self._distance(z).clamp_min(1e-12).log()
         return torch.stack([distance, functional.normalize(z, dim=1) @ self.direction], dim=1)
 
 
-class Calibrated:
-    """Evidence in units of the normals' spread, measured on normals that were not fitted to.
+def out_of_fold(
+    fit: Fit, normals: Tensor, anomalies: Tensor, folds: int, most: int, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Measure normals by evidence that was not fitted to them.
 
     Parameters
     ----------
     fit
         Makes the evidence.
     normals, anomalies
-        Maps (n, C, H, W), n at least 4, and (M, C, H, W).
+        (n, ..., F), n at least 4, and (M, ..., F).
     folds
         The normals are divided in so many parts; each is measured by evidence fitted to the others.
     most
-        At most so many normals are measured.
-    direction
-        Weight of the second measure; the first one's is 1.
+        About so many normals are measured, at most.
+
+    Returns
+    -------
+    measures, index
+        (m, ..., 2), and the rows (m,) of `normals` they belong to.
     """
+    measures, index = [], []
+    parts = torch.randperm(len(normals), generator=generator).chunk(min(folds, len(normals) // 2))
+    for held in parts:
+        others = torch.ones(len(normals), dtype=torch.bool)
+        others[held] = False
+        evidence = fit(normals[others], anomalies, generator)
+        index.append(held[: -(-most // len(parts))])
+        measures.append(evidence(normals[index[-1]]))
+    return torch.cat(measures), torch.cat(index)
 
-    def __init__(
-        self,
-        fit: Fit,
-        normals: Tensor,
-        anomalies: Tensor,
-        folds: int,
-        most: int,
-        generator: torch.Generator,
-        direction: float = 1.0,
-    ) -> None:
-        self.evidence = fit(normals, anomalies, generator)
-        measured = []
-        parts = torch.randperm(len(normals), generator=generator).chunk(min(folds, len(normals) // 2))
-        for held in parts:
-            others = torch.ones(len(normals), dtype=torch.bool)
-            others[held] = False
-            evidence = fit(normals[others], anomalies, generator)
-            measured.append(evidence(normals[held[: -(-most // len(parts))]]))
-        self.std, self.mean = torch.std_mean(torch.cat(measured), dim=0, correction=0)
-        self.weight = torch.tensor([1.0, direction]).to(self.mean)
 
-    def __call__(self, maps: Tensor) -> Tensor:
-        """Weighted sum of the standardised measures, (B,)."""
-        return ((self.evidence(maps) - self.mean) / self.std.clamp_min(1e-9)) @ self.weight
+@dataclass(frozen=True)
+class Units:
+    """Centre and spread of normals, (k,) each: the units that measures (..., k) are compared in."""
+
+    mean: Tensor
+    std: Tensor
+
+    @classmethod
+    def of(cls, measures: Tensor) -> Units:
+        """From (..., k)."""
+        std, mean = torch.std_mean(measures.reshape(-1, measures.shape[-1]), dim=0, correction=0)
+        return cls(mean, std.clamp_min(1e-9))
+
+    def __call__(self, measures: Tensor) -> Tensor:
+        """(..., k) -> (..., k)."""
+        return (measures - self.mean) / self.std
 
 
 class Whitened(Method):
@@ -148,22 +155,18 @@ class Whitened(Method):
         measured: int = Field(512, ge=8, description="normals measured for the units, at most (ours: bounds time)")
         direction: float = Field(1.0, ge=0, description="weight of likeness to the known anomalies; distance: 1 (ours)")
 
-    def evidence(self) -> Sequence[Fit]:
-        """What is measured of each scale."""
-        return [Pooled]
-
     def fit(self, train: TrainingSet, context: Context) -> None:
-        """Evidence of each scale."""
+        """Evidence of each scale, and its units."""
         config = self.config
-        self.parts = [
-            [
-                Calibrated(fit, normals, seen, config.folds, config.measured, context.generator, config.direction)
-                for fit in self.evidence()
-            ]
-            for normals, seen in zip(train.normals(), train.seen())
-        ]
+        self.parts = []
+        for normals, seen in zip(train.normals(), train.seen()):
+            rows, known = pooled(normals), pooled(seen)
+            evidence = Pooled(rows, known, context.generator)
+            measures, _ = out_of_fold(Pooled, rows, known, config.folds, config.measured, context.generator)
+            self.parts.append((evidence, Units.of(measures)))
 
     def score(self, pyramid: Pyramid) -> Tensor:
-        """Sum over scales and evidence, (B,)."""
-        sums = [part(maps) for maps, parts in zip(pyramid, self.parts) for part in parts]
-        return torch.stack([one.double() for one in sums]).sum(0)
+        """Sum over scales and measures, (B,)."""
+        scales = zip(pyramid, self.parts)
+        measures = torch.stack([units(evidence(pooled(maps))) for maps, (evidence, units) in scales]).sum(0)
+        return measures[:, 0] + self.config.direction * measures[:, 1]

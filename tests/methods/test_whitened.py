@@ -11,10 +11,10 @@ from scipy.spatial.distance import cdist
 from sklearn.covariance import LedoitWolf
 from sklearn.metrics import roc_auc_score
 
-from osad_bench.methods.evidence import EvidenceSum, Images, Patches
+from osad_bench.methods.evidence import Calibrated, EvidenceSum, Images, Patches, Sorts, places
 from osad_bench.methods.mahalanobis import Mahalanobis
 from osad_bench.methods.patchcore import patches
-from osad_bench.methods.whitened import Calibrated, Pooled, Whitened, Whitening
+from osad_bench.methods.whitened import Pooled, Units, Whitened, Whitening, out_of_fold, pooled
 
 C, H = 6, 4
 
@@ -43,7 +43,7 @@ def test_pooled_evidence_is_numpys():
     root = scipy.linalg.inv(scipy.linalg.sqrtm(gaussian.covariance_))
     z, a = ((x.double().mean((2, 3)).numpy() - gaussian.location_) @ root for x in (test, anomalies))
     cosines = [[np.dot(one, other) / np.linalg.norm(one) / np.linalg.norm(other) for other in a] for one in z]
-    found = Pooled(normals, anomalies, seeded())(test).numpy()
+    found = Pooled(pooled(normals), pooled(anomalies), seeded())(pooled(test)).numpy()
     np.testing.assert_allclose(found[:, 0], np.log((z**2).sum(1)), rtol=1e-6)
     np.testing.assert_allclose(found[:, 1], np.mean(cosines, axis=1), rtol=1e-6)
 
@@ -60,35 +60,44 @@ def test_mean_cosine_orders_as_the_von_mises_fisher_mixture_where_the_concentrat
 
 
 def test_units_are_out_of_fold_new_normals_have_mean_0_and_spread_1():
-    normals, fresh = normal_maps(40), normal_maps(4000, 5)
-    part = Calibrated(Pooled, normals, normal_maps(3, 1) + 1, 5, 512, seeded())
-    outside = (part.evidence(fresh) - part.mean) / part.std
+    normals, known, fresh = (pooled(maps) for maps in (normal_maps(40), normal_maps(3, 1) + 1, normal_maps(4000, 5)))
+    evidence, units = (
+        Pooled(normals, known, seeded()),
+        Units.of(out_of_fold(Pooled, normals, known, 5, 512, seeded())[0]),
+    )
+    outside, inside = units(evidence(fresh)), units(evidence(normals))
     assert outside.mean(0).abs().max() < 0.35
     assert (outside.std(0) - 1).abs().max() < 0.35
-    inside = (part.evidence(normals) - part.mean) / part.std
     assert inside[:, 0].mean() < outside[:, 0].mean(), "normals that were fitted to lie too near their mean"
 
 
-def test_at_most_so_many_normals_are_measured_and_few_are_enough():
-    counted = []
-
-    class Counting(Pooled):
-        def __call__(self, maps):
-            counted.append(len(maps))
-            return super().__call__(maps)
-
-    Calibrated(Counting, normal_maps(50), normal_maps(1, 1), 5, 20, seeded())
-    assert sum(counted) == 20
-    part = Calibrated(Pooled, normal_maps(4), normal_maps(1, 1), 5, 512, seeded())
-    assert torch.isfinite(part(normal_maps(3, 2))).all()
+def test_held_out_normals_are_measured_by_evidence_of_the_others():
+    normals, known = pooled(normal_maps(50)), pooled(normal_maps(2, 1) + 1)
+    measures, index = out_of_fold(Pooled, normals, known, 5, 20, seeded())
+    assert len(set(index.tolist())) == len(measures) == 20
+    parts = torch.randperm(50, generator=seeded()).chunk(5)
+    assert all(len(set(part.tolist()) & set(index.tolist())) == 4 for part in parts)
+    others = [i for i in range(50) if i not in parts[0].tolist()]
+    expected = Pooled(normals[others], known, seeded())(normals[index[:4]])
+    np.testing.assert_allclose(measures[:4].numpy(), expected.numpy(), rtol=1e-12)
 
 
-@pytest.mark.parametrize("kind", [Pooled, Images, Patches])
+def test_four_normals_are_enough():
+    for kind in (Whitened, EvidenceSum):
+        method = kind()
+        method.fit(Parts(normal_maps(4), normal_maps(1, 1)), Ctx())
+        assert torch.isfinite(method.score([normal_maps(3, 2)])).all()
+
+
+@pytest.mark.parametrize("kind", [Whitened, EvidenceSum])
+@pytest.mark.filterwarnings("ignore:Number of distinct clusters")
 def test_constant_channels_and_constant_images_give_numbers(kind):
     normals = normal_maps(12)
     normals[:, 2] = 0
-    part = Calibrated(kind, normals, normals[:2], 3, 512, seeded())
-    assert torch.isfinite(part(torch.cat([normals[:2], torch.zeros(1, C, H, H)]))).all()
+    for same in (normals, torch.ones(12, C, H, H)):
+        method = kind()
+        method.fit(Parts(same, normals[:2]), Ctx())
+        assert torch.isfinite(method.score([torch.cat([same[:2], torch.zeros(1, C, H, H)])])).all()
 
 
 class Parts:
@@ -145,6 +154,7 @@ def test_image_evidence_is_numpys():
     z, n = ((x.double().mean((2, 3)).numpy() - gaussian.location_) @ root for x in (test, normals))
     near = np.argsort(cdist(z, n), axis=1)[:, :3]
     expected = [np.log(((one - n[index].mean(0)) ** 2).sum()) for one, index in zip(z, near)]
+    normals, anomalies, test = (pooled(maps) for maps in (normals, anomalies, test))
     found = Images(normals, anomalies, seeded(), nearest=3)(test).numpy()
     np.testing.assert_allclose(found[:, 0], expected, rtol=1e-6)
     np.testing.assert_allclose(found[:, 1], Pooled(normals, anomalies, seeded())(test)[:, 1].numpy(), rtol=1e-12)
@@ -152,7 +162,7 @@ def test_image_evidence_is_numpys():
 
 def test_patch_evidence_is_numpys():
     normals, anomalies, test = normal_maps(5), normal_maps(2, 1) + 1, normal_maps(3, 2)
-    part = Patches(normals, anomalies, seeded())  # 80 patches: all are kept
+    part = Patches(places(normals), places(anomalies), seeded())  # 80 patches: all are kept
 
     def rows(maps):
         return maps.double().numpy().transpose(0, 2, 3, 1).reshape(len(maps), -1, C)
@@ -166,10 +176,62 @@ def test_patch_evidence_is_numpys():
     z = (rows(anomalies) - gaussian.location_) @ root
     far = np.array([one[np.argmax((one**2).sum(1))] for one in z])  # 10 % of 16 positions: one
     alike = unit((rows(test) - gaussian.location_) @ root) @ unit(far).mean(0)
-    averaged, memory = (patches(maps).double().numpy() for maps in (test, normals))
-    distance = cdist(averaged.reshape(-1, C), memory.reshape(-1, C)).min(1).reshape(3, -1)
-    expected = np.stack([np.log(distance.max(1)), alike.max(1)], axis=1)
-    np.testing.assert_allclose(part(test).numpy(), expected, rtol=1e-3, atol=1e-4)
+    memory = patches(normals).double().numpy().reshape(-1, C)
+    distance = np.array([cdist(one, memory).min(1) for one in patches(test).double().numpy()])
+    expected = np.stack([np.log(distance), alike], axis=2)
+    np.testing.assert_allclose(part(places(test)).numpy(), expected, rtol=1e-3, atol=1e-4)
+
+
+def test_calibration_is_numpys():
+    """Units, weighted sum, mean of the top share, and the shrunk mean of each sort, from the measures alone."""
+    random = np.random.default_rng(0)
+    normals, test, sort = random.normal(size=(40, 12, 2)), random.normal(size=(7, 12, 2)), random.integers(0, 3, 40)
+    config = EvidenceSum.Config(direction=0.7, topk=0.25, prior=4)
+
+    def given(*_):
+        return lambda rows: rows  # measures as they are
+
+    one_hot = torch.eye(3, dtype=torch.float64)
+    part = Calibrated(given, torch.from_numpy(normals), torch.empty(0), one_hot[sort], config, seeded())
+
+    def sums(measures):
+        units = (measures - normals.mean((0, 1))) / normals.std((0, 1))
+        return np.sort(units @ [1, 0.7], axis=1)[:, -3:].mean(1)
+
+    usual = [(sums(normals)[sort == s].sum() + 4 * sums(normals).mean()) / ((sort == s).sum() + 4) for s in range(3)]
+    spread = (sums(normals) - np.take(usual, sort)).std()
+    found = part(torch.from_numpy(test), one_hot[[0, 1, 2, 0, 1, 2, 0]])
+    np.testing.assert_allclose(found.numpy(), (sums(test) - np.take(usual, [0, 1, 2, 0, 1, 2, 0])) / spread, rtol=1e-9)
+
+
+def test_sorts_are_clusters_of_averages():
+    rows = torch.eye(3, dtype=torch.float64).repeat_interleave(20, 0) + 0.01 * torch.randn(60, 3, generator=seeded())
+    sorts = Sorts(rows, 3, seeded())
+    found = sorts(rows).argmax(1).view(3, 20)
+    assert (found == found[:, :1]).all()
+    assert len(set(found[:, 0].tolist())) == 3
+    assert sorts(rows).sum(1).eq(1).all()
+    assert Sorts(rows[:2], 4, seeded())(rows[:2]).shape == (2, 2)
+
+
+def test_what_is_usual_for_a_sort_is_not_anomalous():
+    """Two sorts, one of them varied: compared with all normals, its normals hide the tame sort's anomalies."""
+
+    def noise(n, seed):
+        return torch.randn(n, 8, H, H, generator=seeded(seed))
+
+    centre = 5 * torch.eye(8)[0][:, None, None]
+
+    def images(n, seed, defect=0.0):
+        tame, varied = noise(n, seed) + defect * torch.eye(8)[1][:, None, None], 3 * noise(n, seed + 1) + centre
+        return tame, varied
+
+    tame, varied = images(150, 0)
+    fresh_tame, fresh_varied = images(150, 2)
+    defective, _ = images(150, 4, defect=1.5)
+    parts = torch.cat([tame, varied]), defective[:1], torch.cat([fresh_tame, fresh_varied]), defective[1:]
+    one, two = (auroc(lambda k=k: EvidenceSum(EvidenceSum.Config(sorts=k, direction=0)), *parts) for k in (1, 2))
+    assert two > one + 0.1
 
 
 def test_normals_of_several_sorts_are_each_compared_with_their_own():
@@ -182,7 +244,7 @@ def test_normals_of_several_sorts_are_each_compared_with_their_own():
     normals, fresh, between = sorts + noise(40 * C, 0), sorts + noise(40 * C, 1), 0.5 + noise(50, 2)
     scores = {}
     for kind in (Pooled, Images):
-        measured = kind(normals, between[:1], seeded())(torch.cat([fresh, between]))
+        measured = kind(pooled(normals), pooled(between[:1]), seeded())(pooled(torch.cat([fresh, between])))
         scores[kind] = roc_auc_score([0] * len(fresh) + [1] * 50, measured[:, 0].numpy())
     assert scores[Pooled] < 0.1
     assert scores[Images] > 0.95
@@ -198,8 +260,9 @@ def test_direction_weighs_the_likeness_to_the_known_anomalies():
 
     none, half, whole = scores(0), scores(0.5), scores(1)
     np.testing.assert_allclose(half, (none + whole) / 2, rtol=1e-9)
-    alike = Calibrated(Pooled, normals, anomalies, 5, 512, seeded())
-    measured = ((alike.evidence(test) - alike.mean) / alike.std).numpy()
+    rows, known = pooled(normals), pooled(anomalies)
+    units = Units.of(out_of_fold(Pooled, rows, known, 5, 512, seeded())[0])
+    measured = units(Pooled(rows, known, seeded())(pooled(test))).numpy()
     np.testing.assert_allclose(whole - none, measured[:, 1], rtol=1e-9)
 
 
