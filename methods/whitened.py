@@ -169,4 +169,5 @@ class Whitened(Method):
         """Sum over scales and measures, (B,)."""
         scales = zip(pyramid, self.parts)
         measures = torch.stack([units(evidence(pooled(maps))) for maps, (evidence, units) in scales]).sum(0)
-        return measures[:, 0] + self.config.direction * measures[:, 1]
+        total: Tensor = measures[:, 0] + self.config.direction * measures[:, 1]
+        return total
