@@ -36,6 +36,7 @@ def show(name: Annotated[str, typer.Argument(help="A registered method.")]) -> N
     import inspect
 
     from rich.console import Console
+    from rich.markdown import Markdown
     from rich.markup import escape
     from rich.table import Table
 
@@ -49,7 +50,8 @@ def show(name: Annotated[str, typer.Argument(help="A registered method.")]) -> N
     module = inspect.getmodule(method)
     for text in (inspect.getdoc(module) if module else "", inspect.cleandoc(method.__doc__ or "")):
         if text:
-            console.print("\n" + escape(text), highlight=False)
+            console.print()
+            console.print(Markdown(text))
     if method.schedule is not None:
         schedule = ", ".join(f"{key} {value}" for key, value in method.schedule.model_dump().items())
         console.print(f"\n[bold]published schedule[/bold]: {escape(schedule)}", highlight=False)

@@ -42,6 +42,11 @@ def test_departures_point_at_a_section_that_exists(name, root):
     assert anchor in {title.lower().replace(" ", "-") for title in titles}
 
 
+def without_markup(text: str) -> str:
+    """Words and formulas without blanks and what marks lists, code and emphasis."""
+    return re.sub(r"\n- |[\s`*•]", "", text)
+
+
 def test_show_prints_all_of_it(name, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
     method = methods.get(name)
@@ -50,6 +55,8 @@ def test_show_prints_all_of_it(name, capsys, monkeypatch):
     words = " ".join(shown.split())
     assert method.citation in words
     assert method.departures in words
-    assert " ".join((inspect.getdoc(inspect.getmodule(method)) or "?").split()) in words
+    described = inspect.getdoc(inspect.getmodule(method)) or "?"
+    assert without_markup(described) in without_markup(words)
+    assert "\n • " in shown or "\n- " not in described, "a list is shown as one"
     for key, field in method.Config.model_fields.items():
         assert re.search(rf"^│ {key} +│ {re.escape(str(field.default))} +│", shown, re.MULTILINE), key
