@@ -52,7 +52,8 @@ def _class_of(name: str) -> Any:
                 raise UnknownNameError(f"unknown data set {name!r}; images of your own are written {form}:{name}")
     cls = datasets.get(plain)
     if variant is not None and not cls.usage and variant not in cls.variants:
-        hint = nearest(variant, cls.variants, f"{plain}/") if cls.variants else f"known: {plain}"
+        known = [*([] if cls.needs_variant else [""]), *cls.variants]
+        hint = nearest(variant, known, lambda one: f"{plain}/{one}" if one else plain)
         raise UnknownNameError(f"unknown data set {name!r}; {hint}")
     return cls
 

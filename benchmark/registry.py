@@ -6,7 +6,7 @@ import ast
 import difflib
 import importlib.util
 import warnings
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from functools import cached_property
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -22,12 +22,11 @@ class UnknownNameError(LookupError):
         return str(self.args[0])
 
 
-def nearest(name: str, known: Collection[str], prefix: str = "") -> str:
-    """What to tell of a mistyped `name`: the names most like it, each after `prefix`, or else all that are known."""
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-    if near:
-        return f"did you mean {' or '.join(prefix + one for one in near)}?"
-    return f"known: {', '.join(prefix + one for one in known) or 'none'}"
+def nearest(name: str, known: Collection[str], told: Callable[[str], str] = str) -> str:
+    """What to tell of a mistyped `name`: the names most like it, as `told`, or else all that are known."""
+    if near := difflib.get_close_matches(name, known):
+        return f"did you mean {' or '.join(map(told, near))}?"
+    return f"known: {', '.join(map(told, known)) or 'none'}"
 
 
 class Registry(Generic[T]):

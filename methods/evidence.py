@@ -39,8 +39,9 @@ from torch.nn import functional
 
 from osad_bench.methods.base import Context, Method, Pyramid, TrainingSet
 from osad_bench.methods.heads import top_count, top_mean
-from osad_bench.methods.patchcore import coreset, patches
-from osad_bench.methods.whitened import Fit, Pooled, Units, Whitened, Whitening, out_of_fold, pooled
+from osad_bench.methods.mahalanobis import pooled
+from osad_bench.methods.patchcore import distances, patches, remember
+from osad_bench.methods.whitened import Fit, Pooled, Units, Whitened, Whitening, out_of_fold
 
 
 class Images(Pooled):
@@ -61,37 +62,20 @@ def places(maps: Tensor) -> Tensor:
 
 
 class Patches:
-    """Distance and direction of `places`; the settings are those of `EvidenceSum.Config`."""
+    """Distance and direction of `places`."""
 
     def __init__(
-        self,
-        normals: Tensor,
-        anomalies: Tensor,
-        generator: torch.Generator,
-        *,
-        patches: int = 8000,
-        memory: int = 1500,
-        candidates: int = 10_000,
-        projected: int = 64,
-        topk: float = 0.1,
+        self, normals: Tensor, anomalies: Tensor, generator: torch.Generator, *, config: EvidenceSum.Config
     ) -> None:
         self.channels = normals.shape[2] // 2
-        rows = normals.flatten(0, 1)
-
-        def some(count: int) -> Tensor:
-            return rows[torch.randperm(len(rows), generator=generator)[:count].to(rows.device)]
-
-        self.whiten = Whitening.fit(some(patches)[:, : self.channels])
-        near = some(candidates)[:, self.channels :]
-        self.memory = near[coreset(near, memory, projected, generator).to(near.device)]
+        own, near = normals[..., : self.channels].flatten(0, 1), normals[..., self.channels :]
+        some = torch.randperm(len(own), generator=generator)[: config.patches]
+        self.whiten = Whitening.fit(own[some.to(own.device)])
+        self.memory = remember(near, config.memory, config.candidates, config.projected, generator)
         z = self._whitened(anomalies)
-        farthest = z.square().sum(2).topk(top_count(z.shape[1], topk), dim=1).indices
+        farthest = z.square().sum(2).topk(top_count(z.shape[1], config.topk), dim=1).indices
         chosen = z.gather(1, farthest.unsqueeze(2).expand(-1, -1, z.shape[2]))
         self.direction = functional.normalize(chosen, dim=2).mean(dim=(0, 1))
-
-    def _distance(self, rows: Tensor) -> Tensor:
-        near = rows[..., self.channels :]
-        return torch.cdist(near.flatten(0, 1), self.memory).min(dim=1).values.view(near.shape[:2])
 
     def _whitened(self, rows: Tensor) -> Tensor:
         return self.whiten(rows[..., : self.channels])
@@ -99,7 +83,8 @@ class Patches:
     def __call__(self, rows: Tensor) -> Tensor:
         """(B, P, 2 C) -> (B, P, 2): log distance to the memory, mean cosine to the known anomalies' patches."""
         alike = functional.normalize(self._whitened(rows), dim=2) @ self.direction
-        return torch.stack([self._distance(rows).clamp_min(1e-6).log(), alike], dim=2)
+        distance = distances(rows[..., self.channels :], self.memory).clamp_min(1e-6).log()
+        return torch.stack([distance, alike], dim=2)
 
 
 class Sorts:
@@ -197,9 +182,7 @@ class EvidenceSum(Method):
     def fit(self, train: TrainingSet, context: Context) -> None:
         """Sorts and evidence of each scale."""
         config = self.config
-        of_images = partial(Images, nearest=config.nearest)
-        settings = {"patches", "memory", "candidates", "projected", "topk"}
-        of_patches = partial(Patches, **config.model_dump(include=settings))
+        of_images, of_patches = partial(Images, nearest=config.nearest), partial(Patches, config=config)
         self.scales = []
         for normals, seen in zip(train.normals(), train.seen()):
             rows, known = pooled(normals), pooled(seen)

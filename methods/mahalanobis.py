@@ -22,9 +22,9 @@ from torch import Tensor
 from osad_bench.methods.base import Context, Method, Pyramid, TrainingSet
 
 
-def pooled(pyramid: Pyramid) -> Tensor:
-    """First scale (B, C, H, W) averaged over positions: (B, C), float64 on the CPU."""
-    return pyramid[0].double().mean(dim=(2, 3)).cpu()
+def pooled(maps: Tensor) -> Tensor:
+    """Averages over positions in float64, (B, C, H, W) -> (B, C)."""
+    return maps.double().mean(dim=(2, 3))
 
 
 class Mahalanobis(Method):
@@ -38,8 +38,8 @@ class Mahalanobis(Method):
 
     def fit(self, train: TrainingSet, context: Context) -> None:  # noqa: ARG002
         """Mean and shrunk covariance of the training normals."""
-        self.gaussian = LedoitWolf().fit(pooled(train.normals()).numpy())
+        self.gaussian = LedoitWolf().fit(pooled(train.normals()[0]).cpu().numpy())
 
     def score(self, pyramid: Pyramid) -> Tensor:
         """Squared distances, shape (B,)."""
-        return torch.from_numpy(self.gaussian.mahalanobis(pooled(pyramid).numpy()))
+        return torch.from_numpy(self.gaussian.mahalanobis(pooled(pyramid[0]).cpu().numpy()))

@@ -63,16 +63,15 @@ def coreset(points: Tensor, size: int, projected: int, generator: torch.Generato
     return torch.tensor(chosen)
 
 
-def remember(features: Tensor, size: int, candidates: int, projected: int, generator: torch.Generator) -> Tensor:
-    """A coreset of `size` of at most `candidates` random patches of normals, (B, C, H, W) -> (size, C)."""
-    points = patches(features).flatten(0, 1)
+def remember(points: Tensor, size: int, candidates: int, projected: int, generator: torch.Generator) -> Tensor:
+    """A coreset of `size` of at most `candidates` random patches of normals, (B, P, C) -> (size, C)."""
+    points = points.flatten(0, 1)
     points = points[torch.randperm(len(points), generator=generator)[:candidates].to(points.device)]
     return points[coreset(points, size, projected, generator).to(points.device)]
 
 
-def distances(features: Tensor, memory: Tensor) -> Tensor:
-    """Distance of each patch to the nearest remembered one, (B, C, H, W) -> (B, H * W)."""
-    points = patches(features)
+def distances(points: Tensor, memory: Tensor) -> Tensor:
+    """Distance of each patch to the nearest remembered one, (B, P, C) -> (B, P)."""
     return torch.cdist(points.flatten(0, 1), memory).min(dim=1).values.view(points.shape[:2])
 
 
@@ -102,11 +101,13 @@ class PatchCore(Method):
         """Choose the memory of each scale."""
         config = self.config
         self.memory = [
-            remember(features, config.memory, config.candidates, config.projected, context.generator)
+            remember(patches(features), config.memory, config.candidates, config.projected, context.generator)
             for features in train.normals()
         ]
 
     def score(self, pyramid: Pyramid) -> Tensor:
         """Mean over scales of the mean of the largest patch distances, (B,)."""
         scales = zip(pyramid, self.memory)
-        return torch.stack([top_mean(distances(maps, memory), self.config.topk) for maps, memory in scales]).mean(0)
+        return torch.stack(
+            [top_mean(distances(patches(maps), memory), self.config.topk) for maps, memory in scales]
+        ).mean(0)

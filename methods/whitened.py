@@ -29,6 +29,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from osad_bench.methods.base import Context, Method, MethodConfig, Pyramid, TrainingSet
+from osad_bench.methods.mahalanobis import pooled
 
 
 @dataclass(frozen=True)
@@ -51,11 +52,6 @@ class Whitening:
     def __call__(self, rows: Tensor) -> Tensor:
         """(n, C) -> (n, C)."""
         return (rows - self.mean) @ self.root
-
-
-def pooled(maps: Tensor) -> Tensor:
-    """Averages over positions, (n, C, H, W) -> (n, C)."""
-    return maps.double().mean(dim=(2, 3))
 
 
 class Evidence(Protocol):
@@ -167,7 +163,6 @@ class Whitened(Method):
 
     def score(self, pyramid: Pyramid) -> Tensor:
         """Sum over scales and measures, (B,)."""
+        weights = torch.tensor([1.0, self.config.direction], dtype=torch.float64, device=pyramid[0].device)
         scales = zip(pyramid, self.parts)
-        measures = torch.stack([units(evidence(pooled(maps))) for maps, (evidence, units) in scales]).sum(0)
-        total: Tensor = measures[:, 0] + self.config.direction * measures[:, 1]
-        return total
+        return torch.stack([units(evidence(pooled(maps))) @ weights for maps, (evidence, units) in scales]).sum(0)

@@ -79,7 +79,7 @@ def test_every_verb_teaches(cli, verb):
         (["--methods", "dra", "--datasets", "textures", "--seeds", "0"], "--seeds: give at least one"),
         (["--methods", "dra", "--datasets", "textures", "--shots", ","], "--shots: give at least one"),
         (["--methods", "dra", "--datasets", "elpv/mono"], "unknown data set 'elpv/mono'; known: elpv"),
-        (["--methods", "dra", "--datasets", "mvtec/carpt"], "did you mean mvtec/carpet"),
+        (["--methods", "dra", "--datasets", "mvtec/carpt"], "did you mean mvtec/carpet?"),
         (["--methods", "dra", "--datasets", "textures", "--set", "dar.topk=0.2"], "did you mean dra"),
         (["--methods", "dra", "--datasets", "textures", "--set", "dra=0.2"], "expected dra.SETTING"),
         (["--methods", "dra", "--datasets", "textures", "--set", "image_size.x=3"], "image_size is a single value"),

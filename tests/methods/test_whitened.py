@@ -12,9 +12,9 @@ from sklearn.covariance import LedoitWolf
 from sklearn.metrics import roc_auc_score
 
 from osad_bench.methods.evidence import Calibrated, EvidenceSum, Images, Patches, Sorts, places
-from osad_bench.methods.mahalanobis import Mahalanobis
+from osad_bench.methods.mahalanobis import Mahalanobis, pooled
 from osad_bench.methods.patchcore import patches
-from osad_bench.methods.whitened import Pooled, Units, Whitened, Whitening, out_of_fold, pooled
+from osad_bench.methods.whitened import Pooled, Units, Whitened, Whitening, out_of_fold
 
 C, H = 6, 4
 
@@ -61,10 +61,8 @@ def test_mean_cosine_orders_as_the_von_mises_fisher_mixture_where_the_concentrat
 
 def test_units_are_out_of_fold_new_normals_have_mean_0_and_spread_1():
     normals, known, fresh = (pooled(maps) for maps in (normal_maps(40), normal_maps(3, 1) + 1, normal_maps(4000, 5)))
-    evidence, units = (
-        Pooled(normals, known, seeded()),
-        Units.of(out_of_fold(Pooled, normals, known, 5, 512, seeded())[0]),
-    )
+    evidence = Pooled(normals, known, seeded())
+    units = Units.of(out_of_fold(Pooled, normals, known, 5, 512, seeded())[0])
     outside, inside = units(evidence(fresh)), units(evidence(normals))
     assert outside.mean(0).abs().max() < 0.35
     assert (outside.std(0) - 1).abs().max() < 0.35
@@ -162,7 +160,9 @@ def test_image_evidence_is_numpys():
 
 def test_patch_evidence_is_numpys():
     normals, anomalies, test = normal_maps(5), normal_maps(2, 1) + 1, normal_maps(3, 2)
-    part = Patches(places(normals), places(anomalies), seeded())  # 80 patches: all are kept
+    part = Patches(
+        places(normals), places(anomalies), seeded(), config=EvidenceSum.Config()
+    )  # 80 patches: all are kept
 
     def rows(maps):
         return maps.double().numpy().transpose(0, 2, 3, 1).reshape(len(maps), -1, C)
