@@ -37,7 +37,7 @@ def run(
     data_root, cache, weights, device, jobs
         As ``osad-bench run --help`` says.
     **grid
-        Further fields of `osad_bench.benchmark.plan.Grid`: ``setting``, ``shots``, ``seeds``, ``preset``, ``set``, ….
+        Further fields of `osad_bench.benchmark.grid.plan.Grid`: ``setting``, ``shots``, ``seeds``, ``preset``, ``set``, ….
 
     Returns
     -------
@@ -49,10 +49,11 @@ def run(
     InputError, UnknownNameError, DatasetError
         The request cannot be carried out.
     """
-    from osad_bench.benchmark.execute import Machine
-    from osad_bench.benchmark.paths import default_cache
-    from osad_bench.benchmark.plan import plan, read_grid
-    from osad_bench.benchmark.runner import carry_out, compare
+    from osad_bench.benchmark.cell.execute import Machine
+    from osad_bench.benchmark.grid.plan import plan, read_grid
+    from osad_bench.benchmark.grid.run import carry_out
+    from osad_bench.benchmark.grid.todo import compare
+    from osad_bench.core.places import default_cache
     from osad_bench.results.store import Store
 
     def path(value: Path | str | None) -> Path | None:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from osad_bench.benchmark.errors import InputError
+from osad_bench.core.errors import InputError
 
 if sys.version_info >= (3, 11):
     import tomllib

@@ -18,10 +18,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from osad_bench.datasets.base import DatasetError, Problem, Published, Sample
-from osad_bench.datasets.files import FileDataset
-from osad_bench.datasets.images import Box
-from osad_bench.datasets.layout import find, folders, holds, subfolder
-from osad_bench.datasets.masks import boxes_of, check_masks, marked_boxes, unreadable_mask
+from osad_bench.datasets.reading.files import FileDataset
+from osad_bench.datasets.reading.images import Box
+from osad_bench.datasets.reading.layout import find, folders, holds, subfolder
+from osad_bench.datasets.reading.masks import boxes_of, check_masks, marked_boxes, unreadable_mask
 
 SIDE = 256
 """Width of a patch in pixels; its height is the photograph's, also 256."""

@@ -1,6 +1,6 @@
 """The contract every data set meets: samples in a fixed order, a fingerprint, and one way to read an image.
 
-To add a data set of image files, subclass `osad_bench.datasets.files.FileDataset`, fill in the class attributes, and
+To add a data set of image files, subclass `osad_bench.datasets.reading.files.FileDataset`, fill in the class attributes, and
 write ``survey`` (list the samples). To add one that is no image files, subclass `Dataset` and write `scan` (list the
 samples), `load` (read one) and `digest`. Register the class under the entry point group ``osad_bench.datasets``, and test
 it with `osad_bench.datasets.checks.check_dataset`.
@@ -20,7 +20,7 @@ from typing import ClassVar, Literal
 import numpy as np
 import numpy.typing as npt
 
-from osad_bench.datasets.links import FOLLOW_LINKS, links_allowed
+from osad_bench.datasets.reading.links import FOLLOW_LINKS, links_allowed
 
 Partition = Literal["train", "test"]
 

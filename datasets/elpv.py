@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from osad_bench.datasets.base import DatasetError, Problem, Published, Sample
-from osad_bench.datasets.files import FileDataset
+from osad_bench.datasets.reading.files import FileDataset
 
 
 def _installed() -> Path | None:

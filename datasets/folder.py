@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from osad_bench.datasets.base import DatasetError, Partition, Problem, Sample
-from osad_bench.datasets.files import FileDataset
-from osad_bench.datasets.layout import child, folders
+from osad_bench.datasets.reading.files import FileDataset
+from osad_bench.datasets.reading.layout import child, folders
 
 LAYOUT = "train/good, test/good and test/<kind> for each kind of anomaly, each holding images"
 

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from osad_bench.datasets.base import DatasetError, Problem, Published, Sample
-from osad_bench.datasets.files import FileDataset
-from osad_bench.datasets.layout import child, find, folders, holds
+from osad_bench.datasets.reading.files import FileDataset
+from osad_bench.datasets.reading.layout import child, find, folders, holds
 
 LABELS = "labels.csv"
 

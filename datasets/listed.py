@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import cast, get_args
 
 from osad_bench.datasets.base import DatasetError, Partition, Problem, Sample
-from osad_bench.datasets.files import FileDataset
+from osad_bench.datasets.reading.files import FileDataset
 
 COLUMNS = "path,label,kind[,partition]"
 LABELS = {"0": 0, "normal": 0, "1": 1, "anomaly": 1}

@@ -18,9 +18,9 @@ import numpy as np
 import numpy.typing as npt
 
 from osad_bench.datasets.base import DatasetError, Partition, Problem, Published, Sample
-from osad_bench.datasets.files import FileDataset
-from osad_bench.datasets.images import SUFFIXES, Box, read_bands, read_rgb
-from osad_bench.datasets.layout import find, folders, holds, subfolder
+from osad_bench.datasets.reading.files import FileDataset
+from osad_bench.datasets.reading.images import SUFFIXES, Box, read_bands, read_rgb
+from osad_bench.datasets.reading.layout import find, folders, holds, subfolder
 
 BANDS = ".npy"
 REPEATED = "all"

@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from osad_bench.datasets.base import DatasetError, Problem, Published, Sample
-from osad_bench.datasets.files import FileDataset
 from osad_bench.datasets.folder import survey_mvtec_layout
-from osad_bench.datasets.layout import child, find, holds
-from osad_bench.datasets.masks import check_masks
+from osad_bench.datasets.reading.files import FileDataset
+from osad_bench.datasets.reading.layout import child, find, holds
+from osad_bench.datasets.reading.masks import check_masks
 
 _SOURCE = "Ding et al., CVPR 2022, Table 5"
 

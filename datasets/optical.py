@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from osad_bench.datasets.base import DatasetError, Problem, Published, Sample
-from osad_bench.datasets.files import FileDataset
-from osad_bench.datasets.layout import child, find, subfolder
-from osad_bench.datasets.masks import check_masks
+from osad_bench.datasets.reading.files import FileDataset
+from osad_bench.datasets.reading.layout import child, find, subfolder
+from osad_bench.datasets.reading.masks import check_masks
 
 CLASSES = tuple(f"Class{number}" for number in range(1, 11))
 

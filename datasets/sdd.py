@@ -14,10 +14,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from osad_bench.datasets.base import DatasetError, Problem, Published, Sample
-from osad_bench.datasets.files import FileDataset
-from osad_bench.datasets.images import Box
-from osad_bench.datasets.layout import find, folders
-from osad_bench.datasets.masks import check_masks, marked_boxes, unreadable_mask
+from osad_bench.datasets.reading.files import FileDataset
+from osad_bench.datasets.reading.images import Box
+from osad_bench.datasets.reading.layout import find, folders
+from osad_bench.datasets.reading.masks import check_masks, marked_boxes, unreadable_mask
 
 _ITEM = re.compile(r"kos\d+", re.IGNORECASE)
 

@@ -16,13 +16,13 @@ import torch
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import train_test_split
 
-from osad_bench.benchmark.backbones import load_backbone
-from osad_bench.benchmark.catalogue import open_dataset
-from osad_bench.benchmark.features import FeatureCache
-from osad_bench.benchmark.paths import default_cache
+from osad_bench.benchmark.cell.split import Split
+from osad_bench.benchmark.cell.training import CachedFeatures
+from osad_bench.benchmark.features.backbones import load_backbone
+from osad_bench.benchmark.features.cache import FeatureCache
 from osad_bench.benchmark.preset import load_preset
-from osad_bench.benchmark.protocol import Split
-from osad_bench.benchmark.training import CachedFeatures
+from osad_bench.core.places import default_cache
+from osad_bench.datasets.catalogue import open_dataset
 from osad_bench.datasets.duplicates import duplicate_groups
 from osad_bench.methods.base import Context
 from osad_bench.methods.mahalanobis import Mahalanobis

@@ -14,8 +14,8 @@ import csv
 import shutil
 from pathlib import Path, PurePosixPath
 
-from osad_bench.benchmark.catalogue import open_dataset
-from osad_bench.benchmark.protocol import split
+from osad_bench.benchmark.cell.split import split
+from osad_bench.datasets.catalogue import open_dataset
 from osad_bench.results.record import Protocol
 
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])

@@ -7,7 +7,7 @@ import re
 import torch
 
 from osad_bench.methods.base import Context, Method, MethodConfig, Pyramid, Schedule
-from osad_bench.methods.memory import InMemory
+from osad_bench.methods.in_memory import InMemory
 
 SHAPES = ((6, 4, 4), (6, 2, 2))
 

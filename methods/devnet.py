@@ -23,8 +23,8 @@ from torch import Tensor, nn
 
 from osad_bench.methods.base import NORMAL, Batch, Context, MethodConfig, Pyramid, TrainingSet
 from osad_bench.methods.gradient import GradientMethod
-from osad_bench.methods.heads import OverScales, PatchHead
-from osad_bench.methods.losses import Deviation
+from osad_bench.methods.parts.heads import OverScales, PatchHead
+from osad_bench.methods.parts.losses import Deviation
 
 
 class DevNet(GradientMethod):

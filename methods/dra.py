@@ -39,8 +39,8 @@ from osad_bench.methods.base import (
     TrainingSet,
 )
 from osad_bench.methods.gradient import GradientMethod
-from osad_bench.methods.heads import HolisticHead, OverScales, PatchHead, ResidualHead
-from osad_bench.methods.losses import Deviation
+from osad_bench.methods.parts.heads import HolisticHead, OverScales, PatchHead, ResidualHead
+from osad_bench.methods.parts.losses import Deviation
 
 
 class DRA(GradientMethod):

@@ -38,10 +38,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from osad_bench.methods.base import Context, Method, Pyramid, TrainingSet
-from osad_bench.methods.heads import top_count, top_mean
-from osad_bench.methods.mahalanobis import pooled
-from osad_bench.methods.patchcore import distances, patches, remember
-from osad_bench.methods.whitened import Fit, Pooled, Units, Whitened, Whitening, out_of_fold
+from osad_bench.methods.parts.coreset import distances, patches, remember
+from osad_bench.methods.parts.heads import top_count, top_mean
+from osad_bench.methods.parts.whitening import Fit, Pooled, Units, Whitening, out_of_fold, pooled
+from osad_bench.methods.whitened import Whitened
 
 
 class Images(Pooled):

@@ -20,8 +20,8 @@ from torch import Tensor, nn
 
 from osad_bench.methods.base import NORMAL, Batch, Context, MethodConfig, Pyramid, TrainingSet
 from osad_bench.methods.gradient import GradientMethod
-from osad_bench.methods.heads import OverScales, PatchHead
-from osad_bench.methods.losses import binary_focal
+from osad_bench.methods.parts.heads import OverScales, PatchHead
+from osad_bench.methods.parts.losses import binary_focal
 
 
 class FLOS(GradientMethod):

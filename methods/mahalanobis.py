@@ -20,11 +20,7 @@ from sklearn.covariance import LedoitWolf
 from torch import Tensor
 
 from osad_bench.methods.base import Context, Method, Pyramid, TrainingSet
-
-
-def pooled(maps: Tensor) -> Tensor:
-    """Averages over positions in float64, (B, C, H, W) -> (B, C)."""
-    return maps.double().mean(dim=(2, 3))
+from osad_bench.methods.parts.whitening import pooled
 
 
 class Mahalanobis(Method):

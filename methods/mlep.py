@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from osad_bench.methods.base import NORMAL, Batch, Context, MethodConfig, Pyramid, TrainingSet
 from osad_bench.methods.gradient import GradientMethod
-from osad_bench.methods.heads import OverScales, top_mean
+from osad_bench.methods.parts.heads import OverScales, top_mean
 
 
 class AutoEncoder(nn.Module):

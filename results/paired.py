@@ -16,8 +16,8 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
+from osad_bench.core.progress import Tell, nobody
 from osad_bench.results.aggregate import ROW, comparable
-from osad_bench.results.progress import Tell, nobody
 
 Floats = NDArray[np.float64]
 

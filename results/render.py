@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from osad_bench.results.aggregate import ROW, Metric, summary
-from osad_bench.results.tables import Table, without_variants
+from osad_bench.results.tables import Table, tables, without_variants
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -253,3 +253,8 @@ def to_csv(frame: pd.DataFrame, metric: Metric = "auroc") -> str:
     lines = summary(frame, metric).drop(columns="rank").merge(ranks, how="left", on=[*ROW, "method"])
     columns = [*ROW, "method", "mean", "std", "n", "expected", "kinds", "classes", "failed", "complete", "rank"]
     return str(lines.to_csv(index=False, columns=columns, lineterminator="\n"))
+
+
+def print_summary(frame: pd.DataFrame, console: Console, *, metric: Metric = "auroc", percent: bool = False) -> None:
+    """Print every table of `frame` to a rich console."""
+    print_tables(tables(frame, metric), console, percent=percent)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from osad_bench.results.progress import Tell, nobody
+from osad_bench.core.progress import Tell, nobody
 from osad_bench.results.store import Store
 
 PARTS = ("normal", "seen", "unseen", "anomaly")

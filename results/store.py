@@ -23,7 +23,7 @@ import numpy as np
 import pandas as pd
 from pydantic import ValidationError
 
-from osad_bench.results.progress import Tell, nobody
+from osad_bench.core.progress import Tell, nobody
 from osad_bench.results.record import Record, TestScores
 
 

@@ -6,16 +6,17 @@ Missing cells show as a dash, incomplete ones carry their number of seeds and ar
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from osad_bench.results.aggregate import ROW, Metric, group_of, left_out, summary
+from osad_bench.results.aggregate import ROW, Metric, left_out, summary
+from osad_bench.results.names import DATASET_TITLES, METHOD_TITLES, in_order
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    pass
 
 METRIC_TITLES: dict[str, str] = {
     "auroc": "AUROC",
@@ -77,44 +78,6 @@ class Table:
         return frame
 
 
-METHOD_TITLES = {
-    "devnet": "DevNet",
-    "flos": "FLOS",
-    "saoe": "SAOE",
-    "mlep": "MLEP",
-    "dra": "DRA",
-    "ahl": "AHL",
-    "dpdl": "DPDL",
-    "ahl-devnet": "AHL (DevNet)",
-    "evidence": "Evidence (ours)",
-    "whitened": "Whitened",
-    "patchcore": "PatchCore",
-    "mahalanobis": "Mahalanobis",
-}
-"""The paper's methods in its order, then what this project has beside them."""
-
-DATASET_TITLES = {
-    "mvtec": "MVTec AD",
-    "mvtec/carpet": "Carpet",
-    "mvtec/metal_nut": "Metal nut",
-    "optical": "Optical",
-    "sdd": "SDD",
-    "aitex": "AITEX",
-    "elpv": "ELPV",
-    "mastcam": "Mastcam",
-    "hyper-kvasir": "Hyper-Kvasir",
-    "brainmri": "BrainMRI",
-    "headct": "HeadCT",
-}
-"""The paper's data sets in its order."""
-
-
-def in_order(names: Iterable[Any], order: Iterable[str]) -> list[str]:
-    """`names` without repeats: those of `order` first, the rest (variants beside their method) by name."""
-    places = {name: place for place, name in enumerate(order)}
-    return sorted({str(name) for name in names}, key=lambda name: (places.get(name.split(" ")[0], len(places)), name))
-
-
 def _block_title(setting: str, shots: int) -> str:
     words = {1: "one known anomaly", 10: "ten known anomalies"}.get(shots, f"{shots} known anomalies")
     return f"{setting} setting, {words} (M = {shots})"
@@ -141,7 +104,7 @@ def row_name(dataset: str, setting: str, kinds: int, classes: int, titles: Mappi
     return f"{name} (mean of {kinds} kinds)" if setting == "hard" else name
 
 
-def _blocks(lines: pd.DataFrame, methods: list[str], titles: Mapping[str, str]) -> tuple[Block, ...]:
+def table_blocks(lines: pd.DataFrame, methods: list[str], titles: Mapping[str, str]) -> tuple[Block, ...]:
     """Blocks by setting (general first) and shots (most first)."""
     order = lines[["setting", "shots"]].drop_duplicates().sort_values(["setting", "shots"], ascending=[True, False])
     blocks = []
@@ -176,71 +139,14 @@ def tables(frame: pd.DataFrame, metric: Metric = "auroc") -> list[Table]:
     for board, lines in summary(plain, metric).groupby("board"):
         methods = in_order(lines["method"], METHOD_TITLES)
         title = f"{METRIC_TITLES[metric]} (mean±std over seeds), preset {board}"
-        notes = (_seeds_note(lines), *left_out(plain))
-        result.append(Table(title, tuple(methods), _blocks(lines, methods, {}), notes))
+        notes = (seeds_note(lines), *left_out(plain))
+        result.append(Table(title, tuple(methods), table_blocks(lines, methods, {}), notes))
     if len(plain) == len(frame):
         return result
     varied = frame.loc[~frame["key"].isin(plain["key"]), "method"]
     for method in in_order(varied, METHOD_TITLES):
         result += variant_table(frame[frame["method"] == method], method, "Variants", metric)
     return result
-
-
-def paper_table(frame: pd.DataFrame, number: int) -> list[Table]:
-    """The records in the form of the DPDL paper's Table 1, 2 or 3, one table a board.
-
-    Table 1 is the general setting (data sets made of classes as their mean), Table 2 the hard setting (Carpet and
-    Metal nut alone of MVTec AD), Table 3 the variants of `dpdl` with M = 10. Methods and data sets that the paper does
-    not have follow its own.
-
-    Raises
-    ------
-    ValueError
-        There is no such table.
-    """
-    records = paper_records(frame, number)
-    if number == 3:
-        return ablation_table(records, "dpdl", "Table 3 of the DPDL paper, rerun")
-    lines = summary(records)
-    group = group_of(lines["dataset"])
-    if number == 1:
-        lines = lines[~group.isin(set(lines.loc[lines["classes"] > 0, "dataset"]))]
-    else:
-        lines = lines[(lines["classes"] == 0) & ((group != "mvtec") | lines["dataset"].isin(DATASET_TITLES))]
-    tests = frame[(frame["part"] == "test") & (frame["setting"] == _SETTINGS[number])]
-    variants = tests.loc[~tests["key"].isin(records["key"]), ["method", "variant"]].drop_duplicates()
-    aside = [f"{len(variants)} variants of methods are left out (report without --table shows them)."] * (
-        len(variants) > 0
-    )
-    result = []
-    for board, part in lines.groupby("board"):
-        methods = in_order(part["method"], METHOD_TITLES)
-        shown = tuple(METHOD_TITLES.get(method, method) for method in methods)
-        title = (
-            f"Table {number} of the DPDL paper, rerun: AUROC (mean±std), {_SETTINGS[number]} setting, preset {board}"
-        )
-        blocks = _blocks(part, methods, DATASET_TITLES)
-        notes = (_seeds_note(part), *aside, *left_out(records))
-        result.append(Table(title, shown, blocks, notes, "Dataset"))
-    return result
-
-
-_SETTINGS = {1: "general", 2: "hard"}
-
-
-def paper_records(frame: pd.DataFrame, number: int) -> pd.DataFrame:
-    """The records that `paper_table` is made of; in Tables 1 and 2 no variants of a method that is there as it is.
-
-    Raises
-    ------
-    ValueError
-        There is no such table.
-    """
-    if number not in {1, 2, 3}:
-        raise ValueError(f"the paper has tables 1, 2 and 3, not {number}")
-    if number == 3:
-        return ablation_records(frame[frame["shots"] == 10], "dpdl")
-    return without_variants(frame[frame["setting"] == _SETTINGS[number]])
 
 
 def without_variants(frame: pd.DataFrame) -> pd.DataFrame:
@@ -304,12 +210,13 @@ def variant_table(
             blocks.append(Block(_block_title(setting, shots), rows))
         title = f"{heading}: {METHOD_TITLES.get(method, method)}, {METRIC_TITLES[metric]} (mean±std), preset {board}"
         columns = tuple(DATASET_TITLES.get(dataset, dataset) for dataset in datasets)
-        notes = (_seeds_note(part), *left_out(mine))
+        notes = (seeds_note(part), *left_out(mine))
         result.append(Table(title, columns, tuple(blocks), notes, "variant"))
     return result
 
 
-def _seeds_note(lines: pd.DataFrame) -> str:
+def seeds_note(lines: pd.DataFrame) -> str:
+    """Sentence on the seeds behind these lines of `summary`."""
     counts = sorted(lines["expected"].unique())
     seeds = str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
     text = (
@@ -321,10 +228,3 @@ def _seeds_note(lines: pd.DataFrame) -> str:
     if len(incomplete):
         text += f" {len(incomplete)} incomplete cells show their own n and are not ranked."
     return text
-
-
-def print_summary(frame: pd.DataFrame, console: Console, *, metric: Metric = "auroc", percent: bool = False) -> None:
-    """Print every table of `frame` to a rich console."""
-    from osad_bench.results.render import print_tables
-
-    print_tables(tables(frame, metric), console, percent=percent)

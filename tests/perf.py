@@ -19,10 +19,11 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from osad_bench.benchmark.backbones import load_backbone
-from osad_bench.benchmark.catalogue import open_dataset
-from osad_bench.benchmark.features import BATCH, FeatureCache, PyramidExtractor, for_inference
+from osad_bench.benchmark.features.backbones import load_backbone
+from osad_bench.benchmark.features.cache import BATCH, FeatureCache
+from osad_bench.benchmark.features.extractor import PyramidExtractor, for_inference
 from osad_bench.benchmark.preset import load_preset
+from osad_bench.datasets.catalogue import open_dataset
 
 Work = Callable[[], object]
 

@@ -39,8 +39,8 @@ app.command("doctor")(doctor.doctor)
 
 def _user_errors() -> tuple[type[BaseException], ...]:
     """Errors that say all a user needs; anything else is a bug and keeps its traceback."""
-    from osad_bench.benchmark.errors import InputError
-    from osad_bench.benchmark.registry import UnknownNameError
+    from osad_bench.core.errors import InputError
+    from osad_bench.core.registry import UnknownNameError
     from osad_bench.datasets.base import DatasetError
     from osad_bench.results.store import StoreError
 

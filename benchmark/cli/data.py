@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from osad_bench.datasets.base import Dataset
-    from osad_bench.datasets.verify import Report
+    from osad_bench.datasets.inspect.verify import Report
 
 app = typer.Typer(help="List, verify and preview data sets.", no_args_is_help=True)
 
@@ -42,8 +42,8 @@ def list_(
     """Print each data set: domain, numbers, kinds, licence, found or missing, and where to get what is missing."""
     from dataclasses import asdict
 
-    from osad_bench.benchmark.catalogue import default_data_root
-    from osad_bench.benchmark.listing import rows
+    from osad_bench.datasets.catalogue import default_data_root
+    from osad_bench.datasets.inspect.listing import rows
 
     root = data_root if data_root is not None else default_data_root()
     lines, own = rows(names or [], root)
@@ -89,9 +89,9 @@ def verify(
 
     Exit code: 0 sound, 1 something is missing, broken or miscounted (with --strict: or duplicated), 2 not there at all.
     """
-    from osad_bench.benchmark.catalogue import expand, open_dataset
     from osad_bench.datasets.base import DatasetError
-    from osad_bench.datasets.verify import verify as check
+    from osad_bench.datasets.catalogue import expand, open_dataset
+    from osad_bench.datasets.inspect.verify import verify as check
 
     reports, missing = [], {}
     for name in dict.fromkeys(task for given in names for task in expand(given)):
@@ -117,8 +117,8 @@ def verify(
 
 def _crossing(dataset: Dataset, report: Report) -> int | None:
     """Test images with a copy in training, in the split that `run` makes by default; None where it can make none."""
-    from osad_bench.benchmark.errors import InputError
-    from osad_bench.benchmark.protocol import crossing, split
+    from osad_bench.benchmark.cell.split import crossing, split
+    from osad_bench.core.errors import InputError
     from osad_bench.results.record import Protocol
 
     if not report.duplicates:
@@ -200,9 +200,9 @@ def preview(
     data_root: DataRoot = None,
 ) -> None:
     """Draw normals, anomalies of each kind and every pseudo-anomaly generator onto one PNG sheet."""
-    from osad_bench.benchmark.catalogue import expand, open_dataset
-    from osad_bench.benchmark.errors import InputError
-    from osad_bench.benchmark.preview import contact_sheet
+    from osad_bench.core.errors import InputError
+    from osad_bench.datasets.catalogue import expand, open_dataset
+    from osad_bench.datasets.inspect.preview import contact_sheet
 
     tasks = expand(name)
     if len(tasks) > 1:

@@ -15,7 +15,7 @@ app = typer.Typer(
 @app.command("list")
 def list_(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """Print the registered methods, a line each. Imports none of them."""
-    from osad_bench.benchmark.registry import methods
+    from osad_bench.core.registry import methods
 
     rows = [{"name": name, "from": methods.origin(name), "summary": methods.summary(name)} for name in methods.names()]
     if as_json:
@@ -40,7 +40,7 @@ def show(name: Annotated[str, typer.Argument(help="A registered method.")]) -> N
     from rich.markup import escape
     from rich.table import Table
 
-    from osad_bench.benchmark.registry import methods
+    from osad_bench.core.registry import methods
 
     method = methods.get(name)
     console = Console()

@@ -12,9 +12,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from osad_bench.benchmark.bars import Steps
     from osad_bench.results.aggregate import Metric
-    from osad_bench.results.tables import Table
 
     Tests = Callable[[pd.DataFrame, int], pd.DataFrame]
 
@@ -32,9 +30,6 @@ EPILOG = """[bold]Examples[/bold]
 
 A .tex file is a table to take into a paper; its first line says what the preamble needs."""
 
-FORMATS = ("md", "tex", "csv", "html")
-BESIDE, DIFFERENCES = "Beside the published numbers", "Differences between methods"
-SLUGS = {BESIDE: "published", DIFFERENCES: "differences"}
 MISSING = {
     1: "run --setting general",
     2: "run --setting hard",
@@ -87,11 +82,13 @@ def report(
 
     from rich.console import Console
 
-    from osad_bench.benchmark.bars import Steps
-    from osad_bench.benchmark.errors import InputError
+    from osad_bench.benchmark.cli.screen import Steps
+    from osad_bench.core.errors import InputError
+    from osad_bench.results.paper import paper_records, paper_table
     from osad_bench.results.render import print_tables, to_csv
+    from osad_bench.results.report import BESIDE, FORMATS, alike, chosen_records, draw, judge, tests_of, write
     from osad_bench.results.store import load
-    from osad_bench.results.tables import METRIC_TITLES, paper_records, paper_table, tables
+    from osad_bench.results.tables import METRIC_TITLES, tables
 
     wanted = [name.strip() for name in formats.split(",")]
     for option, value, known in (
@@ -128,121 +125,31 @@ def report(
     sheets = [
         (f"table{number}", paper_records(frame, number), paper_table(frame, number), number) for number in numbers
     ]
-    tests = _tests(directory, frame, bool(sheets) and html is not None, steps) if paired else None
+    tests = tests_of(directory, frame, bool(sheets) and html is not None, steps) if paired else None
     written = []
     for name, records, shown, number in sheets or [("report", frame, tables(frame, chosen), 0)]:
         if not shown and number:
             typer.echo(f"no records for {name}: {MISSING[number]}", err=True)
             continue
         print_tables(shown, Console(), percent=percent)
-        more, sentences = _judge(records, tests, chosen, number, bool(compare), statistics is not False)
+        more, sentences = judge(records, tests, chosen, number, bool(compare), statistics is not False)
         if compare:
-            _print_frames(_alike({BESIDE: more[BESIDE]}), "nothing here has a published counterpart")
+            _print_frames(alike({BESIDE: more[BESIDE]}), "nothing here has a published counterpart")
         print("\n".join(sentences))
         csv = to_csv(records, chosen) if "csv" in wanted else ""
-        _write(target / name, shown, wanted, sentences, more, csv, percent)
+        write(target / name, shown, wanted, sentences, more, csv, percent)
         written.append(name)
     drawn = {}
     if figures or (html is not None and small):
         scored = done if small else done.head(0)
-        drawn = _draw(directory, frame, scored, target / "figures" if figures else None, html is not None, steps)
+        drawn = draw(directory, frame, scored, target / "figures" if figures else None, html is not None, steps)
     if html is not None:
         if sheets:
-            more, sentences = _judge(frame, tests, chosen, 0, bool(compare), statistics is not False)
+            more, sentences = judge(frame, tests, chosen, 0, bool(compare), statistics is not False)
         _write_page(html, directory, frame, drawn, sentences, more, images or [], data_root)
     files = [f"{', '.join(written)} as {', '.join(wanted)}"] if written else []
     files += [*(["figures"] if figures else []), *([str(html)] if html else [])]
     typer.echo(f"wrote {', '.join(files) or 'nothing'} to {target}", err=True)
-
-
-def chosen_records(frame: pd.DataFrame, **wishes: str | None) -> pd.DataFrame:
-    """The records that the options `wishes` choose; a data set's name stands for its classes too.
-
-    Raises
-    ------
-    InputError
-        Nothing has one of these names.
-    """
-    from osad_bench.benchmark.errors import InputError
-
-    columns = {"methods": "method", "datasets": "dataset", "setting": "setting", "shots": "shots"}
-    for option, wish in wishes.items():
-        if wish is None:
-            continue
-        values = frame[columns[option]].astype(str)
-        found = values == ""
-        for name in (part.strip() for part in wish.split(",")):
-            match = (values == name) | ((option == "datasets") & values.str.startswith(f"{name}/"))
-            if not match.any():
-                raise InputError(f"--{option} {name}: the records have {', '.join(sorted(set(values)))}")
-            found = found | match
-        frame = frame[found]
-    return frame
-
-
-def _tests(directory: Path, frame: pd.DataFrame, share: bool, steps: Steps) -> Tests:
-    """What gives the differences of some records of `frame`, and the number of the paper's table that they are for.
-
-    Where the page needs all of them too (`share`), they are computed once, and Tables 1 and 2 take theirs from these.
-    """
-    from functools import cache, partial
-
-    import pandas as pd
-
-    from osad_bench.results.aggregate import ROW, comparable
-    from osad_bench.results.paired import differences
-    from osad_bench.results.scores import load_scores
-
-    def test(records: pd.DataFrame) -> pd.DataFrame:
-        with steps.step("testing differences, cells") as tell:
-            return differences(records, partial(load_scores, directory), tell=tell)
-
-    @cache
-    def once() -> tuple[pd.DataFrame, pd.DataFrame]:
-        return comparable(frame), test(frame)
-
-    def of(records: pd.DataFrame, number: int) -> pd.DataFrame:
-        if number == 3:
-            return test(
-                records.assign(variant=records["ablation"].where(records["ablation"] != "", records["variant"]))
-            )
-        if not share:
-            return test(records)
-        lines, pairs = once()
-        lines = lines[lines["key"].isin(records["key"])]
-        shown = pd.MultiIndex.from_frame(lines[[*ROW, "method"]])
-        both = [pd.MultiIndex.from_frame(pairs[[*ROW, one]]).isin(shown) for one in ("first", "second")]
-        return pairs[both[0] & both[1]]
-
-    return of
-
-
-def _judge(
-    records: pd.DataFrame,
-    tests: Tests | None,
-    metric: Metric,
-    number: int,
-    compare: bool,
-    words: bool,
-) -> tuple[dict[str, pd.DataFrame], list[str]]:
-    """What goes with one table: frames to print by their headings, and the statistics in words."""
-    import pandas as pd
-
-    from osad_bench.results.aggregate import ROW
-    from osad_bench.results.compare import compare_published, compared_for_print
-    from osad_bench.results.ranking import dataset_means
-    from osad_bench.results.words import differences_for_print, in_words
-
-    more: dict[str, pd.DataFrame] = {}
-    if compare:
-        comparison = compare_published(records)
-        more[BESIDE] = compared_for_print(comparison[comparison["table"] == number] if number else comparison)
-    pairs = pd.DataFrame(columns=ROW)
-    if tests is not None:
-        pairs = tests(records, number)
-        more[DIFFERENCES] = differences_for_print(pairs)
-    sentences = in_words(pairs, {} if number == 3 else dataset_means(records, metric)) if words else []
-    return more, sentences
 
 
 def _print_frames(frames: dict[str, pd.DataFrame], otherwise: str) -> None:
@@ -254,88 +161,15 @@ def _print_frames(frames: dict[str, pd.DataFrame], otherwise: str) -> None:
         print(otherwise)
 
 
-def _alike(frames: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
-    """Frames for narrow pages: a preset that all rows share goes from its column to the heading; empty ones go."""
-    result = {}
-    for name, frame in frames.items():
-        if len(frame) and len(set(frame["preset"])) == 1:
-            name, frame = f"{name}, preset {frame['preset'].iloc[0]}", frame.drop(columns="preset")
-        if len(frame):
-            result[name] = frame
-    return result
-
-
-def _write(
-    stem: Path, shown: list[Table], formats: list[str], sentences: list[str], more: dict[str, pd.DataFrame], csv: str,
-    percent: bool,
-) -> None:  # fmt: skip
-    """One table and what goes with it, in each format."""
-    from html import escape
-
-    from osad_bench.results import render
-
-    stem.parent.mkdir(parents=True, exist_ok=True)
-    narrow = _alike(more)
-    texts = {
-        "md": lambda: "\n".join(
-            [
-                render.to_markdown(shown, percent=percent),
-                *(["### In words\n", *(f"{render.escape_markdown(one)}\n" for one in sentences)] if sentences else []),
-                *(f"### {name}\n\n{render.frame_to_markdown(frame)}" for name, frame in narrow.items()),
-            ]
-        ),
-        "tex": lambda: render.to_latex(shown, percent=percent),
-        "html": lambda: render.html_document(
-            stem.name,
-            "\n".join(
-                [
-                    render.to_html(shown, percent=percent),
-                    *(f"<p>{escape(one)}</p>" for one in sentences),
-                    *(render.frame_to_html(frame, name) for name, frame in narrow.items()),
-                ]
-            ),
-        ),
-        "csv": lambda: csv,
-    }
-    for one in formats:
-        stem.with_name(f"{stem.name}.{one}").write_text(texts[one](), encoding="utf-8")
-    if "tex" in formats:  # in files of their own: a paper takes the table in and not a thousand lines of tests
-        for name, frame in more.items():
-            text = "\n".join(render.frame_to_latex(one, title) for title, one in _alike({name: frame}).items())
-            stem.with_name(f"{stem.name}-{SLUGS[name]}.tex").write_text(text, encoding="utf-8")
-    if "csv" in formats:
-        for name, frame in more.items():
-            frame.to_csv(stem.with_name(f"{stem.name}-{SLUGS[name]}.csv"), index=False, lineterminator="\n")
-
-
-def _draw(
-    directory: Path, frame: pd.DataFrame, scored: pd.DataFrame, folder: Path | None, page: bool, steps: Steps
-) -> dict[str, str]:
-    """Draw every figure, of the scores of `scored`, and save it into `folder`; for a page, caption to image."""
-    from osad_bench.results.page.content import as_svg
-    from osad_bench.results.plots import each_figure, save
-    from osad_bench.results.scores import load_scores
-
-    with steps.step("reading scores") as tell:
-        scores = load_scores(directory, scored, tell)
-    drawn = {}
-    with steps.step("drawing figures") as tell:
-        for name, caption, figure in each_figure(frame, scores, tell):
-            if folder is not None:
-                save(figure, folder / name)
-            if page:
-                drawn[caption] = as_svg(figure)
-    return drawn
-
-
 def _write_page(
     path: Path, directory: Path, frame: pd.DataFrame, drawn: dict[str, str], sentences: list[str],
     more: dict[str, pd.DataFrame], images: list[str], data_root: Path | None,
 ) -> None:  # fmt: skip
     from osad_bench.benchmark.citations import citations
-    from osad_bench.benchmark.thumbnails import thumbnails
+    from osad_bench.datasets.inspect.thumbnails import thumbnails
     from osad_bench.results.page import render_page, worst_mistakes
     from osad_bench.results.page.content import MOST_SCORED
+    from osad_bench.results.report import alike
     from osad_bench.results.scores import load_scores
 
     done = frame[(frame["status"] == "ok") & (frame["part"] == "test")]
@@ -349,7 +183,7 @@ def _write_page(
         typer.echo(f"no pictures of {sentence}", err=True)
     path.parent.mkdir(parents=True, exist_ok=True)
     page = render_page(
-        frame, scores, figures=drawn, sentences=sentences, more=_alike(more),
+        frame, scores, figures=drawn, sentences=sentences, more=alike(more),
         thumbnails=pictures, citations=citations(sorted(set(frame["method"]))),
     )  # fmt: skip
     path.write_text(page, encoding="utf-8")

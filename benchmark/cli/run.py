@@ -29,7 +29,7 @@ def _names(text: str | None) -> list[str] | None:
 
 
 def _numbers(option: str, text: str | None) -> list[int] | None:
-    from osad_bench.benchmark.errors import InputError
+    from osad_bench.core.errors import InputError
 
     try:
         return None if text is None else [int(name) for name in _names(text) or []]
@@ -96,8 +96,8 @@ def run(
 
     What is stored already is kept: after an interruption, the same command goes on from there.
     """
-    from osad_bench.benchmark.errors import InputError
-    from osad_bench.benchmark.plan import parse_change, read_grid
+    from osad_bench.benchmark.grid.plan import parse_change, read_grid
+    from osad_bench.core.errors import InputError
 
     flags: dict[str, Any] = {
         "methods": _names(methods),
@@ -117,7 +117,7 @@ def run(
     if backend not in ("local", "dask"):
         raise InputError(f"--backend {backend}: expected local or dask")
 
-    from osad_bench.benchmark.progress import run_with_progress
+    from osad_bench.benchmark.cli.screen import run_with_progress
 
     return run_with_progress(
         grid, out=out, jobs=jobs, device=device, backend=backend, scheduler=scheduler, weights=weights,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from osad_bench.benchmark.plan import Grid
+    from osad_bench.benchmark.grid.plan import Grid
 
 
 EPILOG = """[bold]Examples[/bold]
@@ -45,8 +45,8 @@ def splits(
 ) -> int:
     """Write the splits that `run` uses as text files, so that other code can train and test on the same images."""
     from osad_bench.benchmark.cli.run import _names, _numbers, _seeds
-    from osad_bench.benchmark.errors import InputError
-    from osad_bench.benchmark.plan import read_grid
+    from osad_bench.benchmark.grid.plan import read_grid
+    from osad_bench.core.errors import InputError
 
     if check:
         if not files:
@@ -67,9 +67,9 @@ def splits(
 
 def _write(grid: Grid, out: Path, data_root: Path | None) -> int:
     """Write every split of a grid, print their names, and count them."""
-    from osad_bench.benchmark.catalogue import expand, open_dataset
-    from osad_bench.benchmark.plan import protocols
-    from osad_bench.benchmark.protocol import split, write_split
+    from osad_bench.benchmark.cell.split import split, write_split
+    from osad_bench.benchmark.grid.plan import protocols
+    from osad_bench.datasets.catalogue import expand, open_dataset
     from osad_bench.datasets.duplicates import duplicate_groups
 
     written = 0
@@ -88,9 +88,9 @@ def _write(grid: Grid, out: Path, data_root: Path | None) -> int:
 
 def _check(path: Path, given: list[str], data_root: Path | None) -> bool:
     """Say whether an exported split is the one made here; `given` are data sets of the user's own to look among."""
-    from osad_bench.benchmark.catalogue import open_dataset
-    from osad_bench.benchmark.errors import InputError
-    from osad_bench.benchmark.protocol import read_split, split
+    from osad_bench.benchmark.cell.split import read_split, split
+    from osad_bench.core.errors import InputError
+    from osad_bench.datasets.catalogue import open_dataset
     from osad_bench.datasets.duplicates import duplicate_groups
 
     header, protocol, theirs = read_split(path)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from osad_bench.benchmark.execute import Machine
+    from osad_bench.benchmark.cell.execute import Machine
 
 ABLATE_EPILOG = """[bold]Examples[/bold]
 
@@ -45,7 +45,7 @@ def _flags(
     datasets: str, setting: str, shots: str, seeds: str, preset: str, changes: list[str] | None
 ) -> dict[str, Any]:
     from osad_bench.benchmark.cli.run import _names, _numbers, _seeds
-    from osad_bench.benchmark.plan import parse_change
+    from osad_bench.benchmark.grid.plan import parse_change
 
     return {
         "datasets": _names(datasets), "setting": _names(setting), "shots": _numbers("shots", shots),
@@ -54,9 +54,8 @@ def _flags(
 
 
 def _machine(device: str, weights: Path | None, data_root: Path | None, cache: Path | None) -> Machine:
-    from osad_bench.benchmark.execute import Machine
-    from osad_bench.benchmark.paths import default_cache
-    from osad_bench.benchmark.progress import pick_device
+    from osad_bench.benchmark.cell.execute import Machine, pick_device
+    from osad_bench.core.places import default_cache
 
     return Machine(cache or default_cache(), data_root, weights, pick_device(device))
 
@@ -84,8 +83,9 @@ def ablate(
     Writes ablation-METHOD.pdf and .png into the folder of the records. Exit code: 0 all cells have results, 1 a cell
     failed, 2 wrong usage or input.
     """
-    from osad_bench.benchmark.errors import InputError
-    from osad_bench.benchmark.study import ablations, run_study, study_cells
+    from osad_bench.benchmark.cli.screen import run_study
+    from osad_bench.benchmark.grid.study import ablations, study_cells
+    from osad_bench.core.errors import InputError
     from osad_bench.results.store import Store
 
     named = ablations(method, only or ())
@@ -129,8 +129,9 @@ def sweep(
     Writes sweep-METHOD.pdf and .png into the folder of the records. Exit code: 0 all cells have results, 1 a cell
     failed, 2 wrong usage or input.
     """
-    from osad_bench.benchmark.plan import parse_change
-    from osad_bench.benchmark.study import run_study, study_cells
+    from osad_bench.benchmark.cli.screen import run_study
+    from osad_bench.benchmark.grid.plan import parse_change
+    from osad_bench.benchmark.grid.study import study_cells
     from osad_bench.results.store import Store
 
     swept = [

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 
 from osad_bench.datasets.base import Problem, Sample
-from osad_bench.datasets.files import FileDataset
-from osad_bench.datasets.layout import folders
+from osad_bench.datasets.reading.files import FileDataset
+from osad_bench.datasets.reading.layout import folders
 
 
 class Leaves(FileDataset):

@@ -25,8 +25,8 @@ from osad_bench.methods.dpdl.bridge import Bridge
 from osad_bench.methods.dpdl.dispersion import dispersion_loss
 from osad_bench.methods.dpdl.prototypes import codebook
 from osad_bench.methods.gradient import GradientMethod
-from osad_bench.methods.heads import HolisticHead, OverScales, PatchHead
-from osad_bench.methods.losses import Deviation, binary_focal
+from osad_bench.methods.parts.heads import HolisticHead, OverScales, PatchHead
+from osad_bench.methods.parts.losses import Deviation, binary_focal
 
 
 def unit(x: Tensor) -> Tensor:

@@ -13,9 +13,10 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from osad_bench.results.aggregate import ROW, comparable, group_of, summary
+from osad_bench.results.names import METHOD_TITLES, in_order
 from osad_bench.results.page.mistakes import worst_mistakes
 from osad_bench.results.plots.style import dataset_title, method_title
-from osad_bench.results.tables import METHOD_TITLES, entry_of, in_order, row_name, without_variants
+from osad_bench.results.tables import entry_of, row_name, without_variants
 
 MOST_SCORED = 500
 """Cells whose scores the page carries; of more, the first by table order."""

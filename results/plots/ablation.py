@@ -10,8 +10,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter, NullLocator
 
 from osad_bench.results.aggregate import summary
+from osad_bench.results.names import DATASET_TITLES
 from osad_bench.results.plots.style import SMALL, dataset_title, method_title, name_boards, panels, styles
-from osad_bench.results.tables import DATASET_TITLES, ablation_lines
+from osad_bench.results.tables import ablation_lines
 
 _ORDER = {name: place for place, name in enumerate(DATASET_TITLES)}
 

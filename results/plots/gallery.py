@@ -8,7 +8,9 @@ from functools import partial
 import pandas as pd
 from matplotlib.figure import Figure
 
+from osad_bench.core.progress import Tell, nobody
 from osad_bench.results.aggregate import ROW, comparable
+from osad_bench.results.names import DATASET_TITLES, in_order
 from osad_bench.results.plots.ablation import ablation_bars, sensitivity, swept
 from osad_bench.results.plots.cost import auc_against_cost
 from osad_bench.results.plots.curves import learning_curves, roc_curves
@@ -16,9 +18,8 @@ from osad_bench.results.plots.kinds import kind_heatmap, score_histograms
 from osad_bench.results.plots.ranks import critical_difference_diagram
 from osad_bench.results.plots.seeds import seed_points
 from osad_bench.results.plots.style import dataset_title
-from osad_bench.results.progress import Tell, nobody
 from osad_bench.results.ranking import dataset_means
-from osad_bench.results.tables import DATASET_TITLES, ablation_lines, in_order
+from osad_bench.results.tables import ablation_lines
 
 PRINTED = {"seeds": 12, "roc": 6, "scores": 18, "kinds": 3, "cost": 12, "learning": 18}
 """Panels that a printed page holds; with more, there are figures of a setting and M each, of so many panels."""

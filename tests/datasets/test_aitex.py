@@ -6,10 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from osad_bench.benchmark.catalogue import open_dataset
 from osad_bench.datasets.aitex import patches
 from osad_bench.datasets.base import DatasetError
-from osad_bench.datasets.verify import verify
+from osad_bench.datasets.catalogue import open_dataset
+from osad_bench.datasets.inspect.verify import verify
 
 
 def anomalies(dataset):

@@ -7,9 +7,9 @@ import random
 import numpy as np
 import pytest
 
-from osad_bench.benchmark.catalogue import open_dataset
-from osad_bench.benchmark.registry import datasets
+from osad_bench.core.registry import datasets
 from osad_bench.datasets.base import Dataset, DatasetError, Sample
+from osad_bench.datasets.catalogue import open_dataset
 from osad_bench.datasets.checks import check_dataset
 from osad_bench.datasets.textures import Textures
 

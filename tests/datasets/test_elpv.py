@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from osad_bench.benchmark.catalogue import open_dataset
-from osad_bench.benchmark.protocol import split
+from osad_bench.benchmark.cell.split import split
 from osad_bench.datasets.base import DatasetError
+from osad_bench.datasets.catalogue import open_dataset
 from osad_bench.datasets.elpv import ELPV
-from osad_bench.datasets.verify import verify
+from osad_bench.datasets.inspect.verify import verify
 from osad_bench.results.record import Protocol
 
 installed = pytest.mark.skipif(

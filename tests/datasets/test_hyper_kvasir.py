@@ -4,8 +4,8 @@ from collections import Counter
 
 import pytest
 
-from osad_bench.benchmark.catalogue import open_dataset
 from osad_bench.datasets.base import DatasetError
+from osad_bench.datasets.catalogue import open_dataset
 
 
 def test_landmarks_of_the_upper_tract_are_normal_and_its_findings_the_kinds(hyper_kvasir):

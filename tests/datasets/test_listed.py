@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from osad_bench.benchmark.catalogue import open_dataset
 from osad_bench.datasets.base import DatasetError
+from osad_bench.datasets.catalogue import open_dataset
 
 
 @pytest.fixture

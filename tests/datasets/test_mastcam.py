@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from osad_bench.benchmark.catalogue import open_dataset
 from osad_bench.datasets.base import DatasetError
-from osad_bench.datasets.verify import verify
+from osad_bench.datasets.catalogue import open_dataset
+from osad_bench.datasets.inspect.verify import verify
 
 
 def test_the_publishers_split_without_validation_and_without_the_repeated_folder(mastcam):

@@ -4,10 +4,10 @@ from collections import Counter
 
 import pytest
 
-from osad_bench.benchmark.catalogue import expand, open_dataset
-from osad_bench.benchmark.registry import UnknownNameError
+from osad_bench.core.registry import UnknownNameError
 from osad_bench.datasets.base import DatasetError
-from osad_bench.datasets.verify import verify
+from osad_bench.datasets.catalogue import expand, open_dataset
+from osad_bench.datasets.inspect.verify import verify
 
 
 def numbers(dataset):

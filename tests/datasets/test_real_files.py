@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from osad_bench.benchmark.catalogue import open_dataset
-from osad_bench.benchmark.protocol import crossing, split
+from osad_bench.benchmark.cell.split import crossing, split
+from osad_bench.datasets.catalogue import open_dataset
 from osad_bench.datasets.duplicates import duplicate_groups
-from osad_bench.datasets.files import split_id
-from osad_bench.datasets.verify import verify
+from osad_bench.datasets.inspect.verify import verify
+from osad_bench.datasets.reading.files import split_id
 from osad_bench.results.record import Protocol
 
 

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from osad_bench.benchmark.catalogue import open_dataset
 from osad_bench.datasets.base import DatasetError
+from osad_bench.datasets.catalogue import open_dataset
+from osad_bench.datasets.inspect.verify import verify
 from osad_bench.datasets.sdd import strips
-from osad_bench.datasets.verify import verify
 
 
 @given(st.integers(1, 2000), st.integers(3, 4000))

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from osad_bench.methods.base import Context, Schedule
-from osad_bench.methods.memory import InMemory
+from osad_bench.methods.in_memory import InMemory
 
 SHAPES = ((6, 4, 4), (6, 2, 2))
 

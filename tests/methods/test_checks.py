@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from osad_bench.benchmark.registry import methods
+from osad_bench.core.registry import methods
 from osad_bench.methods.base import Method
 from osad_bench.methods.checks import check_method
 

@@ -9,7 +9,7 @@ import pytest
 from pydantic_core import PydanticUndefined
 
 from osad_bench.benchmark.cli.methods import show
-from osad_bench.benchmark.registry import methods
+from osad_bench.core.registry import methods
 
 SOURCE = re.compile(r"\([^()]*(Sec\. |Eqs?\. |Fig\. |Table |paper|public code|ours|DRA|DevNet)[^()]*\)")
 

@@ -11,7 +11,7 @@ from scipy import stats
 from osad_bench.methods.base import NORMAL, PSEUDO, SEEN, Batch
 from osad_bench.methods.devnet import DevNet
 from osad_bench.methods.dra import DRA, combine, head_losses, mean_map
-from osad_bench.methods.losses import Deviation
+from osad_bench.methods.parts.losses import Deviation
 
 
 def test_devnets_loss_is_the_deviation_of_its_scores(train, context, pyramid):

@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy.signal import correlate
 
-from osad_bench.methods.heads import HolisticHead, OverScales, PatchHead, ResidualHead, top_mean
+from osad_bench.methods.parts.heads import HolisticHead, OverScales, PatchHead, ResidualHead, top_mean
 
 
 def numpy_patch(head: PatchHead, x: torch.Tensor, top: float) -> np.ndarray:

@@ -12,13 +12,13 @@ import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 
-from osad_bench.benchmark.backbones import load_backbone
-from osad_bench.benchmark.execute import schedule_of
-from osad_bench.benchmark.features import FeatureCache
+from osad_bench.benchmark.cell.execute import schedule_of
+from osad_bench.benchmark.cell.split import Split, split
+from osad_bench.benchmark.cell.training import CachedFeatures
+from osad_bench.benchmark.features.backbones import load_backbone
+from osad_bench.benchmark.features.cache import FeatureCache
 from osad_bench.benchmark.preset import load_preset
-from osad_bench.benchmark.protocol import Split, split
-from osad_bench.benchmark.registry import methods
-from osad_bench.benchmark.training import CachedFeatures
+from osad_bench.core.registry import methods
 from osad_bench.datasets.base import Sample
 from osad_bench.datasets.textures import KINDS, Textures, _defect, _texture
 from osad_bench.methods.base import Context

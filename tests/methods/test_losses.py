@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy.special import expit
 
-from osad_bench.methods.losses import Deviation, binary_focal
+from osad_bench.methods.parts.losses import Deviation, binary_focal
 
 
 @pytest.fixture

@@ -8,7 +8,8 @@ from scipy.ndimage import uniform_filter
 from scipy.spatial.distance import cdist
 from sklearn.metrics import roc_auc_score
 
-from osad_bench.methods.patchcore import PatchCore, coreset, patches
+from osad_bench.methods.parts.coreset import coreset, patches
+from osad_bench.methods.patchcore import PatchCore
 
 
 def test_a_patch_is_the_mean_of_its_neighbourhood(pyramid):

@@ -6,7 +6,7 @@ import pytest
 import torch
 from pydantic import Field, ValidationError
 
-from osad_bench.benchmark.registry import methods
+from osad_bench.core.registry import methods
 from osad_bench.methods.base import Context, MethodConfig, Mix, MixedConfig, Schedule
 
 # ahl-devnet has the very settings of ahl.

@@ -12,9 +12,10 @@ from sklearn.covariance import LedoitWolf
 from sklearn.metrics import roc_auc_score
 
 from osad_bench.methods.evidence import Calibrated, EvidenceSum, Images, Patches, Sorts, places
-from osad_bench.methods.mahalanobis import Mahalanobis, pooled
-from osad_bench.methods.patchcore import patches
-from osad_bench.methods.whitened import Pooled, Units, Whitened, Whitening, out_of_fold
+from osad_bench.methods.mahalanobis import Mahalanobis
+from osad_bench.methods.parts.coreset import patches
+from osad_bench.methods.parts.whitening import Pooled, Units, Whitening, out_of_fold, pooled
+from osad_bench.methods.whitened import Whitened
 
 C, H = 6, 4
 

@@ -3,8 +3,9 @@ import pandas as pd
 import pytest
 
 from osad_bench.results.aggregate import per_seed, summary
+from osad_bench.results.paper import paper_table
 from osad_bench.results.ranking import dataset_means
-from osad_bench.results.tables import paper_table, tables
+from osad_bench.results.tables import tables
 
 
 def test_mean_and_standard_deviation_over_seeds_are_those_of_the_stored_scores(records):

@@ -10,17 +10,19 @@ import html5lib
 import pytest
 from rich.console import Console
 
+from osad_bench.results.paper import paper_table
 from osad_bench.results.render import (
     LATEX_PREAMBLE,
     escape_latex,
     frame_to_latex,
+    print_summary,
     print_tables,
     to_csv,
     to_html,
     to_latex,
     to_markdown,
 )
-from osad_bench.results.tables import ablation_table, paper_table, print_summary, tables
+from osad_bench.results.tables import ablation_table, tables
 
 HOSTILE = "50%_a&b #1 ~x^2 {y} $5 \\z <script>alert(1)</script> |é| 数"
 

@@ -2,7 +2,7 @@ import torch
 from osad_bench_logistic import Logistic
 
 from osad_bench.methods.checks import check_method
-from osad_bench.methods.memory import InMemory
+from osad_bench.methods.in_memory import InMemory
 
 
 def test_logistic_meets_the_contract():

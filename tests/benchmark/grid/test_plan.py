@@ -1,0 +1,124 @@
+"""From a request to cells, and what is wrong with a request said before any work."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from osad_bench.benchmark.cell.execute import Machine
+from osad_bench.benchmark.grid.plan import parse_change, plan, read_grid
+from osad_bench.benchmark.preset import load_preset
+from osad_bench.core.errors import InputError
+
+
+def cells(tmp_path: Path, **request):
+    return plan(read_grid(None, {"datasets": ["textures"], **request}), Machine(tmp_path))
+
+
+def test_a_grid_is_every_combination_with_the_floor_beside_it(tmp_path: Path):
+    found = cells(tmp_path, methods=["devnet"], setting=["general", "hard"], shots=[10, 1], seeds=2)
+    assert len(found) == 2 * (1 + 3) * 2 * 2, "methods x (general + 3 known kinds) x shots x seeds"
+    assert len({cell.cell.key for cell in found}) == len(found)
+    assert {cell.cell.method for cell in found} == {"devnet", "mahalanobis"}
+
+
+def test_settings_of_a_method_and_of_the_preset_make_variants(tmp_path: Path):
+    found = cells(
+        tmp_path, methods=["dra"], seeds=1, floor=None, set={"dra.topk": [0.1, 0.2], "schedule.epochs": [1, 2]}
+    )
+    assert len(found) == 4
+    assert {cell.variant for cell in found} == {"", "topk=0.2"}
+    assert {cell.preset for cell in found} == {"quick+schedule.epochs=1", "quick+schedule.epochs=2"}
+
+
+def test_a_key_knows_nothing_of_paths_and_machines(tmp_path: Path):
+    one = plan(
+        read_grid(None, {"methods": ["mahalanobis"], "datasets": ["textures"], "seeds": 1}),
+        Machine(tmp_path / "a", device="cpu"),
+    )
+    two = plan(
+        read_grid(None, {"methods": ["mahalanobis"], "datasets": ["textures"], "seeds": 1}),
+        Machine(tmp_path / "b", threads=3),
+    )
+    assert [c.cell.key for c in one] == [c.cell.key for c in two]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("dpdl.prototypes=16,32", ("dpdl.prototypes", [16, 32])),
+        ("scales=[1.0,0.5],[1.0]", ("scales", [[1.0, 0.5], [1.0]])),
+        ("backbone=resnet18", ("backbone", ["resnet18"])),
+        ("a.b=true", ("a.b", [True])),
+    ],
+)
+def test_changes_are_json_or_words(text, expected):
+    assert parse_change(text) == expected
+
+
+@pytest.mark.parametrize("text", ["", "dpdl", "=3", "a="])
+def test_a_change_that_is_none_shows_one_that_is(text):
+    with pytest.raises(InputError, match="such as dpdl.prototypes"):
+        parse_change(text)
+
+
+def test_flags_lie_over_the_file(tmp_path: Path):
+    path = tmp_path / "grid.toml"
+    path.write_text('methods = ["dra"]\nseeds = 3\n[set]\n"dra.topk" = [0.1, 0.2]\n')
+    grid = read_grid(path, {"seeds": 1})
+    assert grid.seeds == [0]
+    assert grid.methods == ["dra"]
+    assert grid.set == {"dra.topk": [0.1, 0.2]}
+
+
+def test_a_dotted_name_in_the_file_is_the_setting_it_names(tmp_path: Path):
+    """TOML reads dra.topk = 0.2 as a table within a table."""
+    path = tmp_path / "grid.toml"
+    path.write_text('methods = "dra"\n[set]\ndra.topk = 0.2\nschedule.epochs = [2, 3]\n[set.schedule.more]\nx = 1\n')
+    assert read_grid(path, {}).set == {"dra.topk": [0.2], "schedule.epochs": [2, 3], "schedule.more.x": [1]}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(b'methods = "dra"\nset = 5', "grid.toml: set: expected a table"), (b"\xff\xfe", "no text in UTF-8"),
+     (b"methods = [", "not valid TOML"), (b'method = "dra"', "grid.toml: methods is missing; settings: methods")],
+)  # fmt: skip
+def test_a_file_that_is_no_grid_is_named(tmp_path: Path, content, message):
+    path = tmp_path / "grid.toml"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=message):
+        read_grid(path, {})
+    path.write_bytes(b"\xff\xfe")
+    with pytest.raises(InputError, match="no text in UTF-8"):
+        load_preset(str(path))
+
+
+@pytest.mark.parametrize(
+    ("request_", "message"),
+    [
+        ({"methods": []}, "methods"),
+        ({"methods": ["dra"], "color": 1}, "color.*settings: methods"),
+        ({"methods": ["dra"], "setting": ["easy"]}, "setting.*'general' or 'hard'.*easy"),
+        ({"methods": ["dra"], "set": {"dra.topkk": [1]}}, "topkk.*settings of dra"),
+        ({"methods": ["dra"], "set": {"dpdl.prototypes": [1]}}, "dpdl is not among --methods"),
+        ({"methods": ["dra"], "set": {"image_sise": [64]}}, "image_sise.*image_size"),
+        ({"methods": ["dra"], "set": {"schedule.steps": [0]}}, "schedule.steps.*settings of the schedule: optimizer"),
+        ({"methods": ["dra"], "set": {"scales": [[0]]}}, "makes no pyramid of .*scales are above 0"),
+        ({"methods": ["dra"], "preset": "quik"}, "unknown preset 'quik'; use quick or paper"),
+        ({"methods": ["dra"], "shots": [0]}, "shots"),
+        ({"methods": ["dra"], "shots": [1], "validate": True}, "at least 2 shots"),
+    ],
+)  # fmt: skip
+def test_a_wrong_request_is_one_clear_line(request_, message, tmp_path: Path):
+    with pytest.raises(InputError, match=message) as caught:
+        cells(tmp_path, **request_)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_preset_of_ones_own(tmp_path: Path):
+    path = tmp_path / "mine.toml"
+    path.write_text('backbone = "resnet18"\nfrozen = true\nimage_size = 128\n')
+    label, preset = load_preset(str(path), {"schedule.epochs": 2})
+    assert label == "mine+schedule.epochs=2"
+    assert (preset.image_size, preset.schedule) == (128, {"epochs": 2})

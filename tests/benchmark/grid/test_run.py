@@ -1,0 +1,277 @@
+"""Runs: identical, resumable, and a cell that fails harms no other."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from osad_bench.benchmark import run
+from osad_bench.benchmark.cell.execute import Machine
+from osad_bench.benchmark.grid.plan import plan, read_grid
+from osad_bench.benchmark.grid.run import carry_out, summarise_failures
+from osad_bench.benchmark.grid.todo import Timings, compare
+from osad_bench.benchmark.grid.workers import Reporter
+from osad_bench.results.store import Store, StoreError
+
+SMALL = {"image_size": [64], "schedule.epochs": [2], "schedule.steps": [3]}
+TEXTURES = ["--datasets", "textures", "--set", "image_size=64", "--set", "schedule.steps=3"]
+
+PLUGIN = '''
+"""Methods that go wrong."""
+import os, signal
+import torch
+from osad_bench.methods.base import Method
+
+class _Bad(Method):
+    title = "Bad"
+    def fit(self, train, context): ...
+    def score(self, pyramid): return pyramid[0].mean((1, 2, 3))
+
+class Raises(_Bad):
+    name = "raises"
+    def fit(self, train, context): raise RuntimeError("no luck today")
+
+class NotANumber(_Bad):
+    name = "nan"
+    def score(self, pyramid): return pyramid[0].mean((1, 2, 3)) * float("nan")
+
+class Short(_Bad):
+    name = "short"
+    def score(self, pyramid): return torch.zeros(1)
+
+class Dies(_Bad):
+    name = "dies"
+    def fit(self, train, context): os.kill(os.getpid(), signal.SIGKILL)
+'''
+
+
+@pytest.fixture
+def bad_methods(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An installed plug-in whose methods go wrong, each in its own way."""
+    (tmp_path / "plugin_bad.py").write_text(PLUGIN)
+    info = tmp_path / "bad-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: bad\nVersion: 1.0\n")
+    names = {"raises": "Raises", "nan": "NotANumber", "short": "Short", "dies": "Dies"}
+    lines = [f"{name} = plugin_bad:{cls}" for name, cls in names.items()]
+    (info / "entry_points.txt").write_text("\n".join(["[osad_bench.methods]", *lines, ""]))
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    from osad_bench.core.registry import methods
+
+    monkeypatch.delitem(vars(methods), "_points", raising=False)
+    yield
+    vars(methods).pop("_points", None)
+
+
+def scores_of(out: Path) -> dict[str, np.ndarray]:
+    store = Store(out)
+    return {record.key: store.scores(record.key).scores for record in store}
+
+
+def test_the_same_run_twice_and_with_two_workers_gives_identical_scores(tmp_path: Path):
+    request = {"methods": ["devnet", "dra"], "datasets": ["textures"], "seeds": 1, "set": SMALL}
+    run(**request, out=tmp_path / "a")
+    run(**request, out=tmp_path / "b", cache=tmp_path / "another-cache")
+    run(**request, out=tmp_path / "c", jobs=2)
+    a, b, c = (scores_of(tmp_path / name) for name in "abc")
+    assert len(a) == 3
+    assert a.keys() == b.keys() == c.keys()
+    for key in a:
+        np.testing.assert_array_equal(a[key], b[key])
+        np.testing.assert_array_equal(a[key], c[key])
+
+
+def test_a_finished_cell_is_not_computed_again(tmp_path: Path):
+    request = {"methods": ["mahalanobis"], "datasets": ["textures"], "seeds": 2, "set": {"image_size": [64]}}
+    first = run(**request, out=tmp_path)
+    again = run(**request | {"seeds": 3}, out=tmp_path)
+    assert len(again) == 3
+    kept = again[again["key"].isin(first["key"])]
+    assert list(kept["created"]) == list(first["created"])
+
+
+def test_killed_in_the_middle_and_run_again_it_completes_and_loses_nothing(tmp_path: Path, cache: Path):
+    command = [
+        Path(sys.executable).with_name("osad-bench"), "run", "--methods", "devnet", "--seeds", "3", "--floor", "none",
+        *TEXTURES, "--set", "schedule.epochs=40", "--out", str(tmp_path / "out"),
+    ]  # fmt: skip
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    store = Store(tmp_path / "out")
+    deadline = time.monotonic() + 120
+    while not store.keys() and time.monotonic() < deadline and process.poll() is None:
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    kept = store.keys()
+    assert 1 <= len(kept) < 3, "it was to be killed in the middle"
+    before = {key: store.get(key).created for key in kept}
+    assert subprocess.run(command, capture_output=True, check=False).returncode == 0
+    assert len(store.keys()) == 3
+    assert {key: store.get(key).created for key in kept} == before
+    frame = run(["devnet"], ["textures"], seeds=3, floor=None, out=tmp_path / "whole",
+                set={"image_size": [64], "schedule.steps": [3], "schedule.epochs": [40]})  # fmt: skip
+    assert set(frame["key"]) == set(store.keys())
+    whole = scores_of(tmp_path / "whole")
+    for key, scores in scores_of(tmp_path / "out").items():
+        np.testing.assert_array_equal(scores, whole[key])
+
+
+def test_a_cell_that_fails_is_a_record_and_the_others_have_results(tmp_path: Path, bad_methods):
+    request = {"methods": ["raises", "nan", "short"], "datasets": ["textures"], "seeds": 1, "set": {"image_size": [64]}}
+    frame = run(**request, out=tmp_path / "out").set_index("method")
+    assert frame.loc["mahalanobis", "status"] == "ok"
+    assert frame.loc["raises", "error"] == "RuntimeError: no luck today"
+    assert "NaN" in frame.loc["nan", "error"] or "finite" in frame.loc["nan", "error"]
+    assert "shape" in frame.loc["short", "error"]
+    store = Store(tmp_path / "out")
+    failed = [record for record in store if record.status == "failed"]
+    assert "no luck today" in str([record.error.traceback for record in failed])
+    assert len(summarise_failures(failed)) == 3
+
+
+def test_a_worker_that_dies_fails_its_own_cell_alone(tmp_path: Path, bad_methods):
+    cells = plan(
+        read_grid(None, {"methods": ["dies"], "datasets": ["textures"], "seeds": 2, "set": {"image_size": [64]}}),
+        Machine(tmp_path / "cache"),
+    )
+    store = Store(tmp_path / "out")
+    carry_out(cells, store, Machine(tmp_path / "cache"), jobs=2)
+    frame = store.frame()
+    assert set(frame.loc[frame["method"] == "dies", "error"].str.split(":").str[0]) == {"WorkerDied"}
+    assert (frame.loc[frame["method"] == "mahalanobis", "status"] == "ok").all()
+    assert len(frame) == 4
+
+
+def test_failed_cells_are_left_alone_until_they_are_asked_for(tmp_path: Path, bad_methods):
+    machine = Machine(tmp_path / "cache")
+    cells = plan(
+        read_grid(None, {"methods": ["raises"], "datasets": ["textures"], "seeds": 1, "set": {"image_size": [64]}}),
+        machine,
+    )
+    store = Store(tmp_path / "out")
+    carry_out(cells, store, machine)
+    assert [len(part) for part in vars(compare(cells, store)).values()] == [1, 1, 0, 0]
+    assert len(compare(cells, store, retry_failed=True).open) == 1
+
+
+def test_a_damaged_record_is_named_and_computed_anew(tmp_path: Path):
+    machine, store = Machine(tmp_path / "cache"), Store(tmp_path / "out")
+    cells = plan(
+        read_grid(
+            None, {"methods": ["mahalanobis"], "datasets": ["textures"], "seeds": 2, "set": {"image_size": [64]}}
+        ),
+        machine,
+    )
+    carry_out(cells, store, machine)
+    path = next((tmp_path / "out" / "records").glob("*/*.json"))
+    path.write_text(path.read_text()[:100])
+    todo = compare(cells, store)
+    assert len(todo.open) == len(todo.done) == 1
+    assert str(path) in todo.damaged[0]
+    assert "is computed again" in todo.damaged[0]
+
+
+def test_a_cell_whose_scores_are_gone_is_computed_anew(tmp_path: Path):
+    machine, store = Machine(tmp_path / "cache"), Store(tmp_path / "out")
+    request = {"methods": ["mahalanobis"], "datasets": ["textures"], "seeds": 2, "set": {"image_size": [64]}}
+    cells = plan(read_grid(None, request), machine)
+    carry_out(cells, store, machine)
+    path = next((tmp_path / "out" / "scores").glob("*/*.npz"))
+    path.write_bytes(b"x")
+    with pytest.raises(StoreError, match="Delete the file and run the same command again"):
+        store.scores(path.stem)
+    path.unlink()
+    todo = compare(cells, store)
+    assert [cell.cell.key for cell in todo.open] == [path.stem]
+    carry_out(todo.open, store, machine)
+    assert np.isfinite(store.scores(path.stem).scores).all()
+
+
+@pytest.mark.parametrize("text", ["[]", "{", '{"a": "x"}', '{"a": null}'])
+def test_damaged_timings_cost_the_estimate_and_nothing_else(tmp_path: Path, text):
+    machine = Machine(tmp_path)
+    (tmp_path / "timings.json").write_text(text)
+    request = {"methods": ["mahalanobis"], "datasets": ["textures"], "seeds": 1, "set": {"image_size": [64]}}
+    (cell,) = plan(read_grid(None, request), machine)
+    assert Timings(machine).estimate([cell]) is None
+    Timings(machine).add(cell, 2.0)
+    assert Timings(machine).estimate([cell, cell]) == 4.0
+
+
+def test_dask_computes_the_same_scores(tmp_path: Path):
+    pytest.importorskip("distributed")
+    machine = Machine(tmp_path / "cache")
+    cells = plan(read_grid(None, {"methods": ["devnet"], "datasets": ["textures"], "seeds": 1, "set": SMALL}), machine)
+    here, there = Store(tmp_path / "here"), Store(tmp_path / "there")
+    carry_out(cells, here, machine)
+    carry_out(cells, there, machine, jobs=1, backend="dask")
+    (one, *_), (other, *_) = scores_of(here.root).values(), scores_of(there.root).values()
+    np.testing.assert_array_equal(one, other)
+    assert here.keys() == there.keys()
+
+
+def test_the_oracle_is_a_diagnostic_and_changes_no_score(tmp_path: Path):
+    machine = Machine(tmp_path / "cache")
+    cells = plan(
+        read_grid(None, {"methods": ["devnet"], "datasets": ["textures"], "seeds": 1, "floor": None, "set": SMALL}),
+        machine,
+    )
+    plain, watched = Store(tmp_path / "plain"), Store(tmp_path / "watched")
+    carry_out(cells, plain, machine)
+    carry_out(cells, watched, Machine(tmp_path / "cache", oracle=True))
+    (key,) = plain.keys()
+    np.testing.assert_array_equal(plain.scores(key).scores, watched.scores(key).scores)
+    oracle = watched.get(key).diagnostics["oracle"]
+    assert oracle["last_auroc"] == pytest.approx(watched.get(key).metrics.auroc)
+    assert oracle["best_auroc"] == max(oracle["auroc"])
+    assert len(oracle["auroc"]) == 2
+
+
+def test_progress_is_told_of_every_image_epoch_and_cell(tmp_path: Path):
+    class Ears(Reporter):
+        def __init__(self) -> None:
+            self.heard: list[tuple] = []
+
+        def features(self, what, done, total):
+            self.heard.append(("features", done, total))
+
+        def start(self, total):
+            self.heard.append(("start", total))
+
+        def epoch(self, cell, epoch, epochs, values):
+            self.heard.append(("epoch", epoch, epochs))
+
+        def finish(self, cell, record):
+            self.heard.append(("finish", record.status))
+
+    ears, machine = Ears(), Machine(tmp_path / "cache")
+    cells = plan(
+        read_grid(None, {"methods": ["devnet"], "datasets": ["textures"], "seeds": 1, "floor": None, "set": SMALL}),
+        machine,
+    )
+    carry_out(cells, Store(tmp_path / "out"), machine, ears)
+    assert ("features", 168, 168) in ears.heard
+    assert ears.heard[-4:] == [("start", 1), ("epoch", 1, 2), ("epoch", 2, 2), ("finish", "ok")]
+
+
+def test_a_record_tells_where_its_number_came_from(tmp_path: Path):
+    run(["devnet"], ["textures"], seeds=1, set=SMALL, out=tmp_path)
+    record = next(record for record in Store(tmp_path) if record.cell.method == "devnet")
+    provenance = json.loads(record.provenance.model_dump_json())
+    assert {"torch", "timm", "numpy", "scikit-learn"} <= set(provenance["packages"])
+    assert len(provenance["weights"]["efficientnet_lite0"]) == 64
+    assert provenance["project_version"]
+    assert provenance["device"]
+    assert record.cell.preset["image_size"] == 64
+    assert len(record.curve["deviation" if "deviation" in record.curve else next(iter(record.curve))]) == 2
+    assert record.timings.fit > 0
+    assert record.peak_memory_mb > 0
