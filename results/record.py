@@ -132,6 +132,9 @@ class Provenance(BaseModel):
     deterministic: bool = True
     weights: dict[str, str] = Field(default_factory=dict, description="sha256 of each weights file used")
     command: str = ""
+    method_source: str = Field("", description="digest of the method's source files")
+    method_package: str = Field("", description="distribution that the method comes from")
+    method_package_version: str = ""
 
 
 class TestScores:
@@ -169,6 +172,10 @@ class Record(BaseModel):
     cell: Cell
     preset: str = Field(description="the preset's label, such as quick, or quick+image_size=64 where it was changed")
     variant: str = Field("", description="the method's settings that differ from its defaults, such as prototypes=16")
+    method_title: str = Field("", description="what tables and figures call the method; empty in old records")
+    method_kind: str = Field("", description="where the method comes from, such as published, ours or baseline")
+    citation: str = Field("", description="what to cite for the method")
+    dataset_title: str = Field("", description="what tables and figures call the data set; empty in old records")
     status: Literal["ok", "failed"]
     metrics: Metrics | None = None
     error: Failure | None = None

@@ -201,6 +201,7 @@ COLUMNS = (
     "train_anomaly", "test_normal", "test_anomaly", "crossing_duplicates", "fit_seconds", "score_seconds",
     "total_seconds", "peak_memory_mb", "device", "project_version", "commit", "fingerprint", "version", "config",
     "preset_config", "diagnostics", "curve", "created", "known", "ablation", "provenance",
+    "method_title", "method_kind", "citation", "dataset_title",
 )  # fmt: skip
 
 
@@ -249,6 +250,10 @@ def row(record: Record) -> dict[str, Any]:
         "known": split.known if split else (),
         "ablation": "",
         "provenance": record.provenance,
+        "method_title": record.method_title,
+        "method_kind": record.method_kind,
+        "citation": record.citation,
+        "dataset_title": record.dataset_title,
     }
 
 
