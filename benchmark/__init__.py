@@ -1,66 +1,52 @@
-"""Plan, protocol, features, training and execution of cells; the command line.
+"""Plan, cells, features and the command line.
 
 `run` does in Python what ``osad-bench run`` does on the command line.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from osad_bench.methods.base import Method
+
 __all__ = ["run"]
 
 
 def run(
-    methods: list[str],
-    datasets: list[str] | None = None,
-    *,
-    out: Path | str = "osad-results",
-    data_root: Path | str | None = None,
-    cache: Path | str | None = None,
-    weights: Path | str | None = None,
-    device: str = "cpu",
-    jobs: int = 1,
-    **grid: Any,
+    methods: str | type[Method] | list[str | type[Method]], datasets: str | list[str] | None = None, **request: Any
 ) -> pd.DataFrame:
     """Run a grid and return what is stored.
 
     Parameters
     ----------
-    methods, datasets
-        Registered names; a data set may also be ``folder:PATH`` or ``csv:FILE``. Default data set: elpv.
-    out
-        Folder of the store; cells already in it are kept.
-    data_root, cache, weights, device, jobs
-        As ``osad-bench run --help`` says.
-    **grid
-        Further fields of `osad_bench.benchmark.grid.plan.Grid`: ``setting``, ``shots``, ``seeds``, ``preset``, ``set``, ….
+    methods
+        Registered names, Python files that define methods (``repel.py``), or classes that derive from
+        `osad_bench.methods.base.Method`.
+    datasets
+        Registered names, ``folder:PATH`` or ``csv:FILE``; None for elpv.
+    **request
+        Fields of `osad_bench.benchmark.grid.plan.Grid` (``setting``, ``shots``, ``seeds``, ``preset``, ``set``, …) and of
+        `osad_bench.benchmark.grid.run.Options` (``out``, ``jobs``, ``device``, ``cache``, …), with the command line's
+        defaults.
 
     Returns
     -------
     pandas.DataFrame
-        One row a cell in the store (see `osad_bench.results.store.COLUMNS`).
+        One row per cell in the store (see `osad_bench.results.store.COLUMNS`).
 
     Raises
     ------
     InputError, UnknownNameError, DatasetError
         The request cannot be carried out.
     """
-    from osad_bench.benchmark.cell.execute import Machine
-    from osad_bench.benchmark.grid.plan import plan, read_grid
-    from osad_bench.benchmark.grid.run import carry_out
-    from osad_bench.benchmark.grid.todo import compare
-    from osad_bench.core.places import default_cache
-    from osad_bench.results.store import Store
+    from dataclasses import fields
 
-    def path(value: Path | str | None) -> Path | None:
-        return None if value is None else Path(value)
+    from osad_bench.benchmark.grid.plan import read_grid
+    from osad_bench.benchmark.grid.run import Options, run_grid
 
-    machine = Machine(path(cache) or default_cache(), path(data_root), path(weights), device)
-    request = {"methods": methods, **({"datasets": datasets} if datasets else {}), **grid}
-    store = Store(out)
-    carry_out(compare(plan(read_grid(None, request), machine), store).open, store, machine, jobs=jobs)
-    return store.frame()
+    options = {one.name: request.pop(one.name) for one in fields(Options) if one.name in request}
+    grid = read_grid(None, {"methods": methods, **({"datasets": datasets} if datasets else {}), **request})
+    return run_grid([grid], Options(**options)).store.frame()

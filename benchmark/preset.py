@@ -82,7 +82,7 @@ def load_preset(name: str, changes: dict[str, Any] | None = None) -> tuple[str, 
         text, label = read_text(path), path.stem
     try:
         values = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # TOMLDecodeError, or a number of thousands of digits
         raise InputError(f"preset {name} is not valid TOML: {error}") from None
     changes = changes or {}
     for key, value in changes.items():
@@ -132,4 +132,5 @@ def first_problem(error: ValidationError) -> str:
     if problem["type"] == "missing":
         return f"{where} is missing"
     text = _PLAIN.get(problem["type"], problem["msg"].removeprefix("Value error, "))
-    return f"{where}: {text} (given: {problem['input']!r})"
+    given = repr(problem["input"])
+    return f"{where}: {text} (given: {given if len(given) <= 100 else given[:80] + ' …'})"

@@ -1,16 +1,24 @@
-"""Names to things: methods, data sets, backbones and pseudo-anomalies, all found through entry points."""
+"""Names to things: methods, data sets, backbones and pseudo-anomalies, found through entry points.
+
+Methods of the user's own need no package: `Registry.add` takes a class, `Registry.add_file` the classes of a Python file.
+"""
 
 from __future__ import annotations
 
 import ast
 import difflib
+import hashlib
 import importlib.util
-import warnings
+import sys
 from collections.abc import Callable, Collection
 from functools import cached_property
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Generic, TypeVar
+
+from osad_bench.core.border import foreign, said
+from osad_bench.core.errors import InputError
 
 T = TypeVar("T")
 
@@ -22,11 +30,11 @@ class UnknownNameError(LookupError):
         return str(self.args[0])
 
 
-def nearest(name: str, known: Collection[str], told: Callable[[str], str] = str) -> str:
-    """What to tell of a mistyped `name`: the names most like it, as `told`, or else all that are known."""
+def nearest(name: str, known: Collection[str], written: Callable[[str], str] = str) -> str:
+    """Hint for a mistyped `name`: the most similar known names, `written` as the user types them, or else all of them."""
     if near := difflib.get_close_matches(name, known):
-        return f"did you mean {' or '.join(map(told, near))}?"
-    return f"known: {', '.join(map(told, known)) or 'none'}"
+        return f"did you mean {' or '.join(map(written, near))}?"
+    return f"known: {', '.join(map(written, known)) or 'none'}"
 
 
 class Registry(Generic[T]):
@@ -43,36 +51,38 @@ class Registry(Generic[T]):
     def __init__(self, group: str, noun: str) -> None:
         self.group = group
         self.noun = noun
+        self._added: dict[str, T] = {}
 
     @cached_property
-    def _points(self) -> dict[str, EntryPoint]:
-        points: dict[str, EntryPoint] = {}
+    def _points(self) -> dict[str, list[EntryPoint]]:
+        """Entry points by name; several where packages disagree about what the name means."""
+        points: dict[str, dict[tuple[str, str], EntryPoint]] = {}
         for point in entry_points(group=self.group):
-            known = points.get(point.name)
-            if known is not None and known.value != point.value:
-                # The built-in wins, so that installing a plug-in never changes what an existing name means.
-                keep, drop = (known, point) if known.value.startswith("osad_bench.") else (point, known)
-                warnings.warn(
-                    f"{self.noun} {point.name!r} is registered twice: {keep.value} is used, {drop.value} is not",
-                    stacklevel=2,
-                )
-                point = keep
-            points[point.name] = point
-        return dict(sorted(points.items()))
+            # One distribution can be on sys.path twice (a checkout and its installation).
+            points.setdefault(point.name, {}).setdefault((_distribution(point)[0], point.value), point)
+        return {name: list(found.values()) for name, found in sorted(points.items())}
 
     def names(self) -> list[str]:
         """All registered names, sorted; imports nothing."""
-        return list(self._points)
+        return sorted({*self._points, *self._added})
 
     def origin(self, name: str) -> str:
-        """Distribution that registered `name`; imports nothing."""
-        dist = self._points[name].dist
-        return dist.name if dist is not None else "?"
+        """Distribution that registered `name`, or the file it was taken from; imports nothing."""
+        if name in self._added:
+            module = sys.modules.get(getattr(self._added[name], "__module__", ""))
+            return Path(getattr(module, "__file__", None) or "python").name
+        return " and ".join(_distribution(point)[0] for point in self._points[name])
+
+    def distribution(self, name: str) -> tuple[str, str]:
+        """Name and version of the distribution that registered `name`; empty texts for a class or file of the user's."""
+        return ("", "") if name in self._added or name not in self._points else _distribution(self._points[name][0])
 
     def summary(self, name: str) -> str:
         """First line of the docstring of the module behind `name`, read without importing that module."""
+        if name in self._added:
+            return (self._added[name].__doc__ or "").strip().partition("\n")[0]
         try:
-            spec = importlib.util.find_spec(self._points[name].module)
+            spec = importlib.util.find_spec(self._points[name][0].module)
             doc = ast.get_docstring(ast.parse(Path(spec.origin or "").read_text("utf-8"))) if spec else None
         except (ImportError, OSError, SyntaxError, ValueError):
             return ""
@@ -84,18 +94,71 @@ class Registry(Generic[T]):
         Raises
         ------
         UnknownNameError
-            Nothing has that name, or the plug-in that should provide it fails to import.
+            Nothing has that name, two packages claim it, or the plug-in that should provide it fails to import.
         """
+        if name in self._added:
+            return self._added[name]
         if name not in self._points:
-            raise UnknownNameError(f"unknown {self.noun} {name!r}; {nearest(name, self._points)}")
-        point = self._points[name]
-        try:
-            thing: T = point.load()
-        except Exception as error:
+            raise UnknownNameError(f"unknown {self.noun} {name!r}; {nearest(name, self.names())}")
+        first, *others = self._points[name]
+        if others:
+            claims = " and ".join(f"{_distribution(point)[0]} ({point.value})" for point in (first, *others))
+            raise UnknownNameError(f"{self.noun} {name!r} is registered by {claims}: uninstall one of them")
+        with foreign() as outcome:
+            thing: T = first.load()
+        if outcome.error is not None:
             raise UnknownNameError(
-                f"{self.noun} {name!r} of {self.origin(name)} ({point.value}) cannot be imported: {type(error).__name__}: {error}"
-            ) from error
+                f"{self.noun} {name!r} of {self.origin(name)} ({first.value}) cannot be imported: {said(outcome.error)}"
+            ) from outcome.error
         return thing
+
+    def add(self, name: str, thing: T) -> None:
+        """Register a thing for this process alone.
+
+        Raises
+        ------
+        InputError
+            An installed package has the name already.
+        """
+        if name in self._points:
+            raise InputError(
+                f"the {self.noun} name {name!r} is taken by {self.origin(name)}: give yours another `name`"
+            )
+        self._added[name] = thing
+
+
+def _distribution(point: EntryPoint) -> tuple[str, str]:
+    return (point.dist.name, point.dist.version) if point.dist is not None else ("?", "")
+
+
+def load_file(path: Path) -> ModuleType:
+    """Import a Python file that belongs to no package; files beside it can be imported by it.
+
+    Raises
+    ------
+    InputError
+        There is no such file, or it cannot be imported.
+    """
+    try:
+        place = path.expanduser().resolve(strict=True)
+    except (OSError, RuntimeError) as error:
+        raise InputError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from None
+    name = f"osad_bench_file_{place.stem}_{hashlib.sha256(str(place).encode('utf-8', 'surrogateescape')).hexdigest()[:8]}"
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, place)
+    if spec is None or spec.loader is None:
+        raise InputError(f"{path} is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    sys.path.insert(0, str(place.parent))
+    with foreign() as outcome:
+        spec.loader.exec_module(module)
+    sys.path.remove(str(place.parent))
+    if outcome.error is not None:
+        del sys.modules[name]
+        raise InputError(f"{path} cannot be imported: {said(outcome.error)}") from outcome.error
+    return module
 
 
 methods: Registry[Any] = Registry("osad_bench.methods", "method")

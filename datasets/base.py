@@ -196,6 +196,13 @@ class Dataset(abc.ABC):
         return self.name if self.variant is None else f"{self.name}/{self.variant}"
 
     @property
+    def full_title(self) -> str:
+        """Name as printed in tables: the title, a class's own name (``Metal nut``), or a folder's name as it is written."""
+        if self.variant is None:
+            return self.title
+        return self.variant.replace("_", " ").capitalize() if self.variant in self.variants else self.full_name
+
+    @property
     def spec(self) -> str:
         """What opens this data set again on this machine; for a folder of the user's it holds the absolute path."""
         return self.full_name

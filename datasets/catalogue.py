@@ -2,28 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from osad_bench.core.places import default_data_root
 from osad_bench.core.registry import UnknownNameError, datasets, nearest
 from osad_bench.datasets.reading.first_visit import FirstVisit
 
 if TYPE_CHECKING:
     from osad_bench.datasets.base import Dataset
-
-DATA_ROOT = "OSAD_BENCH_DATA"
-"""Environment variable with the folder that holds the downloads."""
-
-
-def default_data_root() -> Path:
-    """Folder of the downloads where none is given: ``$OSAD_BENCH_DATA``, else the user's data folder."""
-    if given := os.environ.get(DATA_ROOT):
-        return Path(given).expanduser()
-    import platformdirs
-
-    return platformdirs.user_data_path("osad-bench", appauthor=False) / "data"
-
 
 def parse_name(name: str) -> tuple[str, str | None]:
     """Registered name and variant of a data set's name as typed.
@@ -90,3 +77,15 @@ def open_dataset(name: str, data_root: Path | None = None) -> Dataset:
     dataset: Dataset = cls(root=root, variant=variant)
     dataset.progress = FirstVisit(name)
     return dataset
+
+
+def split_names(text: str) -> list[str]:
+    """Names of data sets in a text that separates them by commas; a comma in the name of a folder or file that is there does not."""
+    names: list[str] = []
+    for part in text.split(","):
+        joined = f"{names[-1]},{part}" if names else ""
+        if joined and joined.startswith(("folder:", "csv:")) and Path(joined.partition(":")[2]).expanduser().exists():
+            names[-1] = joined
+        else:
+            names.append(part)
+    return [name.strip() for name in names if name.strip()]

@@ -25,12 +25,14 @@ which supplies the loop and asks only for `build`, `loss` and `score`.
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable, Sequence
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, Protocol
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
 NORMAL, SEEN, PSEUDO = 0, 1, 2
@@ -44,19 +46,6 @@ class MethodConfig(BaseModel):
     """Base of a method's validated hyper-parameters; defaults are the published ones, each description names its source."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-
-    later: ClassVar[frozenset[str]] = frozenset()
-    """Settings that came when there were records already. While at its default such a one is left out of a cell's
-    configuration, so that those records keep their keys and, since seeds derive from the key, their scores."""
-
-    @model_serializer(mode="wrap")
-    def _without_later_defaults(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        fields = type(self).model_fields
-        return {
-            name: value
-            for name, value in dump(self).items()
-            if name not in self.later or getattr(self, name) != fields[name].default
-        }
 
 
 class Schedule(BaseModel):
@@ -97,8 +86,6 @@ class Mix:
 class MixedConfig(MethodConfig):
     """Settings of a method whose training batches hold pseudo-anomalies beside normals and known anomalies."""
 
-    later = frozenset({"seen_share", "pseudo_share"})
-
     seen_share: float = Field(0.25, ge=0, lt=1, description="known anomalies of a training batch, a share (ours)")
     pseudo_share: float = Field(0.25, ge=0, lt=1, description="pseudo-anomalies of a training batch, a share (ours)")
 
@@ -120,7 +107,7 @@ class MixedConfig(MethodConfig):
 class Batch:
     """A training batch: `pyramid` of B images and `target` (B,), int64, of NORMAL, SEEN or PSEUDO.
 
-    `reference` holds what `GradientMethod.references` drew for the batch; None for most methods.
+    `reference` is the pyramid of the further normals that `TrainingSet.batch` was asked for, None where it was not.
     """
 
     pyramid: Pyramid
@@ -136,10 +123,20 @@ class TrainingSet(Protocol):
     n_normal: int
     n_seen: int
 
-    def batch(self, size: int, mix: Mix, pseudo: Sequence[str]) -> Batch:
+    def batch(self, size: int, mix: Mix, pseudo: Sequence[str], references: int = 0) -> Batch:
         """Draw a random training batch, augmented as the preset says, with gradients to `parameters`.
 
-        `pseudo` names the pseudo-anomaly generators to draw from, each equally likely.
+        Normals, known anomalies, pseudo-anomalies and references come from random streams of their own, so that a change
+        of one count leaves the other draws as they were.
+
+        Parameters
+        ----------
+        size, mix
+            Images of the batch, and their shares.
+        pseudo
+            Names of the pseudo-anomaly generators to draw from, each equally likely.
+        references
+            Further normals that go through the network in the same forward pass, for `Batch.reference`.
         """
 
     def normals(self, index: Sequence[int] | None = None) -> Pyramid:
@@ -155,6 +152,11 @@ class TrainingSet(Protocol):
         """Put what lies below the pyramid into training or evaluation mode."""
 
 
+def derived_seed(seed: int, purpose: str) -> int:
+    """Seed below 2**63 that another seed fixes for one purpose."""
+    return int.from_bytes(hashlib.sha256(f"{seed}/{purpose}".encode()).digest()[:8], "big") >> 1
+
+
 def _silent(epoch: int, epochs: int, values: dict[str, float]) -> None:
     """Report nothing."""
 
@@ -165,9 +167,9 @@ class Context:
 
     Attributes
     ----------
-    generator
-        The only source of randomness a method may use for its own draws (CPU generator, seeded from the cell's key).
-        `torch.manual_seed` is set from it before `fit`, so that layers initialise reproducibly.
+    seed
+        Fixes all of the method's own draws. It depends on the data, the protocol and the method's name, never on its
+        settings, so that variants of a method differ by what they change and by no random number.
     device
         Where tensors live.
     schedule
@@ -179,12 +181,31 @@ class Context:
         Called by the shared loop after each epoch with the epoch's index (the oracle diagnostic hooks in here).
     """
 
-    generator: torch.Generator
+    seed: int
     device: torch.device
     schedule: Schedule
     progress: Callable[[int, int, dict[str, float]], None] = _silent
     after_epoch: Callable[[int], None] | None = None
     extras: dict[str, Any] = field(default_factory=dict)
+    _streams: dict[str, torch.Generator] = field(default_factory=dict, repr=False)
+
+    @property
+    def generator(self) -> torch.Generator:
+        """The CPU generator for whatever has no purpose of its own: ``random("")``."""
+        return self.random("")
+
+    def random(self, purpose: str) -> torch.Generator:
+        """A CPU generator per purpose, the only source of a method's own draws: those for one never shift another's."""
+        if purpose not in self._streams:
+            self._streams[purpose] = torch.Generator().manual_seed(derived_seed(self.seed, f"random/{purpose}"))
+        return self._streams[purpose]
+
+    @contextmanager
+    def initialised(self, name: str) -> Iterator[None]:
+        """Make layers inside this context: their weights depend on the seed and `name` alone, not on layers made before."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(derived_seed(self.seed, f"layers/{name}"))
+            yield
 
 
 class Method(abc.ABC):
@@ -209,6 +230,8 @@ class Method(abc.ABC):
     """`published`, `floor` (a reference that trains nothing) or `ours`."""
     schedule: ClassVar[Schedule | None] = None
     """The published schedule; None for a method that is not trained by gradient descent."""
+    stages: ClassVar[tuple[int, ...] | None] = None
+    """Backbone stages that the method reads in place of the preset's, -1 the last; None for the preset's."""
     pseudo_anomalies: ClassVar[tuple[str, ...]] = ()
     """Names of the pseudo-anomaly generators the method draws from."""
     ablations: ClassVar[dict[str, dict[str, object]]] = {}

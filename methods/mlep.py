@@ -82,8 +82,6 @@ class MLEP(GradientMethod):
     class Config(MethodConfig):
         """Hyper-parameters of MLEP; those of the original are for video, so these are ours."""
 
-        later = frozenset({"given"})
-
         code: int = Field(64, ge=1, description="channels of the code (ours)")
         margin: float = Field(1.0, gt=0, description="of squared distances between unit codes (ours)")
         weight: float = Field(1.0, ge=0, description="of the margin loss (ours)")

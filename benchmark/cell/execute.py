@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
+import math
+import signal
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -18,13 +20,16 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from osad_bench.benchmark.cell.provenance import provenance
-from osad_bench.benchmark.cell.split import Split, crossing, split
-from osad_bench.benchmark.cell.training import CachedFeatures, FineTuned
-from osad_bench.benchmark.features.backbones import Backbone, load_backbone
+from osad_bench.benchmark.cell.seeds import seed_of
+from osad_bench.benchmark.cell.split import Split, crossing
+from osad_bench.benchmark.cell.training import CachedFeatures, FineTuned, preset_for
+from osad_bench.benchmark.features.backbones import load_backbone
 from osad_bench.benchmark.features.cache import FeatureCache
 from osad_bench.benchmark.preset import Preset
+from osad_bench.core.border import foreign, message_of
 from osad_bench.core.errors import InputError
-from osad_bench.core.registry import methods
+from osad_bench.core.registry import load_file, methods
+from osad_bench.core.text import lines
 from osad_bench.datasets.base import Dataset
 from osad_bench.datasets.catalogue import open_dataset
 from osad_bench.datasets.duplicates import duplicate_groups
@@ -51,6 +56,8 @@ class Machine:
         CPU threads of a process that fine-tunes; None leaves torch's choice. Over cached features it is always one.
     oracle
         Also score the test part after every epoch, to measure what choosing the best test epoch would be worth.
+    time_limit
+        Seconds after which a cell fails; None for no limit. Needs a system with SIGALRM.
     """
 
     cache: Path
@@ -59,17 +66,38 @@ class Machine:
     device: str = "cpu"
     threads: int | None = None
     oracle: bool = False
+    time_limit: float | None = None
 
 
 @dataclass(frozen=True)
 class PlannedCell:
-    """A cell with the labels its record will carry."""
+    """A cell with all that it takes to carry it out, and the labels its record will carry.
+
+    Attributes
+    ----------
+    key
+        The cell's key.
+    label, variant
+        The preset's name with its changes, and the method's settings that differ from its defaults.
+    source
+        The data set as it was asked for, such as folder:PATH; never part of the cell's key.
+    preset, division
+        The opened preset and the split.
+    method_file
+        Python file that holds the method's class; None for an installed method.
+    method_class
+        The pickled class, for one that was handed over in Python; None for an installed method.
+    """
 
     cell: Cell
-    preset: str
+    key: str
+    label: str
     variant: str
     source: str
-    """The data set as it was asked for, such as folder:PATH; never part of the cell's key."""
+    preset: Preset = field(repr=False)
+    division: Split = field(repr=False)
+    method_file: Path | None = None
+    method_class: bytes | None = field(default=None, repr=False)
 
     @property
     def title(self) -> str:
@@ -80,21 +108,61 @@ class PlannedCell:
         return f"{self.cell.method}{variant} {self.cell.dataset} {protocol.setting}{kind} M={protocol.shots} seed {protocol.seed}"
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=64)
 def dataset_of(name: str, data_root: Path | None) -> Dataset:
-    """A data set, opened once a process."""
+    """A data set, opened once per process."""
     return open_dataset(name, data_root)
 
 
-def seed_of(key: str, purpose: str) -> int:
-    """Seed below 2**63 that a cell's key fixes for one purpose."""
-    return int.from_bytes(hashlib.sha256(f"{key}/{purpose}".encode()).digest()[:8], "big") >> 1
+def register_file(path: Path) -> list[str]:
+    """Register the methods that a Python file defines, for this process; returns their names.
+
+    Raises
+    ------
+    InputError
+        The file cannot be imported, holds no method, or one without a name.
+    """
+    module = load_file(path)
+    found = [
+        value
+        for value in vars(module).values()
+        if isinstance(value, type)
+        and issubclass(value, Method)
+        and value.__module__ == module.__name__
+        and not getattr(value, "__abstractmethods__", None)
+        and not value.__name__.startswith("_")
+    ]
+    if not found:
+        raise InputError(f"{path} defines no method: expected a class that derives from osad_bench.methods.base.Method")
+    for cls in found:
+        register_class(cls)
+    return [cls.name for cls in found]
 
 
-def build_method(cell: Cell) -> Method:
-    """The cell's method with the cell's configuration."""
-    kind: type[Method] = methods.get(cell.method)
-    return kind(kind.Config(**cell.config))
+def register_class(cls: type[Method]) -> None:
+    """Register a method's class for this process.
+
+    Raises
+    ------
+    InputError
+        It has no name, or an installed method has the same.
+    """
+    name = getattr(cls, "name", None)
+    if not isinstance(name, str) or not name:
+        raise InputError(f"the method class {cls.__name__} has no name: add name = {cls.__name__.lower()!r} to it")
+    methods.add(name, cls)
+
+
+def method_class(planned: PlannedCell) -> type[Method]:
+    """The class of a cell's method, registered first where this process does not know it yet."""
+    if planned.method_file is not None and planned.cell.method not in methods.names():
+        register_file(planned.method_file)
+    if planned.method_class is not None and planned.cell.method not in methods.names():
+        from joblib.externals import cloudpickle
+
+        register_class(cloudpickle.loads(planned.method_class))
+    cls: type[Method] = methods.get(planned.cell.method)
+    return cls
 
 
 def schedule_of(method: Method, preset: Preset) -> Schedule:
@@ -102,35 +170,19 @@ def schedule_of(method: Method, preset: Preset) -> Schedule:
     return Schedule(**((method.schedule or Schedule()).model_dump() | preset.schedule))
 
 
-def preset_of(cell: Cell) -> Preset:
-    """The preset that a cell was planned with."""
-    return Preset(**{key: value for key, value in cell.preset.items() if key != "weights"})
-
-
-def division_of(planned: PlannedCell, machine: Machine) -> Split:
-    """The cell's split."""
-    dataset, protocol = dataset_of(planned.source, machine.data_root), planned.cell.protocol
-    return split(dataset, protocol, duplicate_groups(dataset) if protocol.dedup else ())
-
-
-def open_training(
-    planned: PlannedCell, method: Method, division: Split, machine: Machine
-) -> CachedFeatures | FineTuned:
+def _open_training(planned: PlannedCell, method: Method, dataset: Dataset, machine: Machine) -> CachedFeatures | FineTuned:
     """The training set of a cell; fills the cache where it lacks something."""
-    cell = planned.cell
-    preset = preset_of(cell)
-    backbone = load_backbone(preset.backbone, machine.weights)
-    generator = torch.Generator().manual_seed(seed_of(cell.key, "batches"))
-    torch.manual_seed(seed_of(cell.key, "adapter"))
+    preset = preset_for(type(method), planned.preset)
+    torch.manual_seed(seed_of(planned.cell, "adapter"))
     kind = CachedFeatures if preset.frozen else FineTuned
     return kind(
-        dataset_of(planned.source, machine.data_root),
-        division,
-        preset.model_copy(update={"adapter": "none"}) if method.schedule is None else preset,
-        backbone,
+        dataset,
+        planned.division,
+        preset,
+        load_backbone(preset.backbone, machine.weights),
         FeatureCache(machine.cache),
         method.pseudo_anomalies,
-        generator,
+        seed_of(planned.cell, "batches"),
         torch.device(machine.device),
     )
 
@@ -171,7 +223,7 @@ class _Oracle:
 def execute(
     planned: PlannedCell, machine: Machine, progress: EpochProgress | None = None
 ) -> tuple[Record, TestScores | None]:
-    """Carry out a cell; an error inside it becomes a failed record.
+    """Carry out a cell; whatever goes wrong inside it becomes a failed record, and nothing of it reaches the next cell.
 
     Returns
     -------
@@ -179,37 +231,91 @@ def execute(
         The scores are None for a failed cell.
     """
     started = time.perf_counter()
-    labels = {"key": planned.cell.key, "cell": planned.cell, "preset": planned.preset, "variant": planned.variant}
-    deterministic = _make_deterministic(machine)
-    weights: dict[str, str] = {}
-    try:
-        backbone: Backbone = load_backbone(planned.cell.preset["backbone"], machine.weights)
-        weights = {backbone.name: backbone.weights}
+    labels: dict[str, Any] = {"key": planned.key, "cell": planned.cell, "preset": planned.label, "variant": planned.variant}
+    facts: dict[str, Any] = {}
+    parts: dict[str, Any] = {}
+    with foreign() as outcome, _torch_as_it_was(), _time_limit(machine.time_limit):
+        deterministic = _make_deterministic(machine)
+        facts = {"device": machine.device, "deterministic": deterministic}
+        backbone = load_backbone(planned.cell.preset["backbone"], machine.weights)
+        facts["weights"] = {backbone.name: backbone.weights}
+        cls = method_class(planned)
+        facts["method"] = cls
+        labels |= {"method_title": cls.title, "method_kind": cls.kind, "citation": cls.citation}
         with _threads(planned, machine):
-            parts, scores = _run(planned, machine, progress)
+            parts, scores = _run(planned, cls, machine, progress)
+        parts["metrics"] = compute(scores)
         parts["timings"].total = time.perf_counter() - started
-        record = Record(
-            **labels,
-            status="ok",
-            metrics=compute(scores),
-            provenance=provenance(machine.device, weights, deterministic),
-            **parts,
-        )
-    except (KeyboardInterrupt, SystemExit):
-        raise
-    except Exception as error:
-        failure = Failure(type=type(error).__name__, message=str(error), traceback=traceback.format_exc())
-        return Record(
-            **labels, status="failed", error=failure, provenance=provenance(machine.device, weights, deterministic)
-        ), None
-    return record, scores
+    source = provenance(**({"device": machine.device} | facts))
+    if outcome.error is None:
+        return Record(**labels, **parts, status="ok", provenance=source), scores
+    error = outcome.error
+    trace = lines("".join(traceback.format_exception(type(error), error, error.__traceback__)))
+    failure = Failure(type=type(error).__name__, message=lines(message_of(error)), traceback=trace)
+    return Record(**labels, status="failed", error=failure, provenance=source), None
+
+
+@contextmanager
+def _torch_as_it_was() -> Iterator[None]:
+    """Put torch's global state and NumPy's random state back, whatever a method does to them."""
+    grad, dtype, threads = torch.is_grad_enabled(), torch.get_default_dtype(), torch.get_num_threads()
+    strict, warn = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    benchmark, anomaly = torch.backends.cudnn.benchmark, torch.is_anomaly_enabled()
+    random, numpy_random = torch.get_rng_state(), np.random.get_state()  # noqa: NPY002 (the state methods may touch)
+    alive = set(threading.enumerate())
+    try:
+        yield
+    finally:
+        torch.set_grad_enabled(grad)
+        torch.set_default_dtype(dtype)
+        torch.set_num_threads(threads)
+        torch.use_deterministic_algorithms(strict, warn_only=warn)
+        torch.backends.cudnn.benchmark = benchmark
+        torch.autograd.set_detect_anomaly(anomaly)
+        torch.set_default_device(None)
+        torch.set_rng_state(random)
+        np.random.set_state(numpy_random)  # noqa: NPY002
+        for thread in set(threading.enumerate()) - alive:
+            if not thread.daemon:  # the interpreter would wait for it when the command is over
+                _LEFT_BEHIND.append(thread)
+
+
+_LEFT_BEHIND: list[threading.Thread] = []
+
+
+def left_behind() -> bool:
+    """Whether a thread that a method started would keep this process from ending."""
+    return any(thread.is_alive() for thread in _LEFT_BEHIND)
+
+
+class TimeLimitError(BaseException):
+    """A cell took longer than its time limit; no Exception, so that a method's own handlers do not swallow it."""
+
+
+@contextmanager
+def _time_limit(seconds: float | None) -> Iterator[None]:
+    """Raise `TimeLimitError` in this thread after so many seconds."""
+    if seconds is None or not hasattr(signal, "SIGALRM") or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def over(*_: object) -> None:
+        raise TimeLimitError(f"took longer than --time-limit {seconds:g} s")
+
+    before = signal.signal(signal.SIGALRM, over)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 @contextmanager
 def _threads(planned: PlannedCell, machine: Machine) -> Iterator[None]:
     """One thread over cached features, so that scores do not depend on the number of cores; fine-tuning takes more."""
     before = torch.get_num_threads()
-    wanted = 1 if planned.cell.preset["frozen"] else machine.threads or before
+    wanted = 1 if planned.preset.frozen else machine.threads or before
     try:
         with threadpool_limits(wanted):
             torch.set_num_threads(wanted)
@@ -226,18 +332,19 @@ def _make_deterministic(machine: Machine) -> bool:
     return strict
 
 
-def _run(planned: PlannedCell, machine: Machine, progress: EpochProgress | None) -> tuple[dict[str, Any], TestScores]:
+def _run(
+    planned: PlannedCell, cls: type[Method], machine: Machine, progress: EpochProgress | None
+) -> tuple[dict[str, Any], TestScores]:
     cell, dataset = planned.cell, dataset_of(planned.source, machine.data_root)
     if dataset.fingerprint != cell.fingerprint:
         raise RuntimeError(f"data set {cell.dataset} changed since the run was planned")
-    division = division_of(planned, machine)
-    method = build_method(cell)
+    method = cls(cls.Config(**cell.config))
 
     clock = time.perf_counter()
-    train = open_training(planned, method, division, machine)
+    train = _open_training(planned, method, dataset, machine)
     timings = Timings(features=time.perf_counter() - clock)
 
-    ids = [*division.test_normal, *division.test_anomaly]
+    ids = [*planned.division.test_normal, *planned.division.test_anomaly]
     samples = [dataset.by_id[name] for name in ids]
 
     def score() -> TestScores:
@@ -250,16 +357,18 @@ def _run(planned: PlannedCell, machine: Machine, progress: EpochProgress | None)
 
     def report(epoch: int, epochs: int, values: dict[str, float]) -> None:
         for name, value in values.items():
-            curve.setdefault(name, []).append(value)
+            if not math.isfinite(value):
+                raise FloatingPointError(f"{name} is {value} in epoch {epoch} of {epochs}")
+            curve.setdefault(str(name), []).append(float(value))
         if progress:
             progress(epoch, epochs, values)
 
     oracle = _Oracle(score)
-    torch.manual_seed(seed_of(cell.key, "layers"))
+    torch.manual_seed(seed_of(cell, "layers", of_method=True))
     context = Context(
-        generator=torch.Generator().manual_seed(seed_of(cell.key, "method")),
+        seed=seed_of(cell, "method", of_method=True),
         device=torch.device(machine.device),
-        schedule=schedule_of(method, preset_of(cell)),
+        schedule=schedule_of(method, planned.preset),
         progress=report,
         after_epoch=oracle.after_epoch if machine.oracle else None,
     )
@@ -270,10 +379,10 @@ def _run(planned: PlannedCell, machine: Machine, progress: EpochProgress | None)
     scores = score()
     timings.score = time.perf_counter() - clock
     summary = SplitSummary(
-        digest=division.digest,
-        crossing_duplicates=crossing(division, duplicate_groups(dataset)),
-        known=division.train_anomaly,
-        **{part: len(names) for part, names in division.parts().items()},
+        digest=planned.division.digest,
+        crossing_duplicates=crossing(planned.division, duplicate_groups(dataset)),
+        known=planned.division.train_anomaly,
+        **{part: len(names) for part, names in planned.division.parts().items()},
     )
     return {
         "split": summary,
@@ -281,6 +390,7 @@ def _run(planned: PlannedCell, machine: Machine, progress: EpochProgress | None)
         "curve": curve,
         "diagnostics": oracle.summary(),
         "peak_memory_mb": _peak_memory_mb(),
+        "dataset_title": dataset.full_title,
     }, scores
 
 
@@ -292,8 +402,6 @@ def pick_device(device: str) -> str:
     InputError
         A CUDA device was asked for that does not exist.
     """
-    import torch
-
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:

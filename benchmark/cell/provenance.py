@@ -10,6 +10,9 @@ from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from osad_bench.benchmark.cell.source import source_digest
+from osad_bench.core.registry import methods
+from osad_bench.methods.base import Method
 from osad_bench.results.record import Provenance
 
 PACKAGES = ("torch", "torchvision", "timm", "numpy", "scikit-learn", "scipy", "pandas", "pillow", "elpv-dataset")
@@ -33,7 +36,7 @@ def commit() -> str | None:
     try:
         git = ["git", "-C", str(here)]
         top = subprocess.run([*git, "rev-parse", "--show-toplevel"], capture_output=True, text=True, timeout=10)
-        if top.returncode or not (Path(top.stdout.strip()) / "benchmark" / "provenance.py").exists():
+        if top.returncode or not (Path(top.stdout.strip()) / "benchmark" / "cell" / "provenance.py").exists():
             return None
         head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10).stdout.strip()
         dirty = subprocess.run(
@@ -55,10 +58,13 @@ def cpu_name() -> str:
     return platform.processor() or platform.machine()
 
 
-def provenance(device: str, weights: dict[str, str], deterministic: bool) -> Provenance:
+def provenance(
+    device: str, weights: dict[str, str] | None = None, deterministic: bool = False, method: type[Method] | None = None
+) -> Provenance:
     """Provenance of a cell computed now, in this process."""
     import torch
 
+    package, package_version = methods.distribution(method.name) if method is not None else ("", "")
     name = torch.cuda.get_device_name(device) if device.startswith("cuda") else cpu_name()
     return Provenance(
         project_version=version("osad-bench"),
@@ -69,7 +75,10 @@ def provenance(device: str, weights: dict[str, str], deterministic: bool) -> Pro
         device=f"{device} ({name})",
         threads=torch.get_num_threads(),
         deterministic=deterministic,
-        weights=weights,
+        weights=weights or {},
+        method_source=source_digest(method) if method is not None else "",
+        method_package=package,
+        method_package_version=package_version,
         command=" ".join(Path(part).name if i == 0 else part for i, part in enumerate(sys.argv)),
         cores=os.cpu_count(),
     )

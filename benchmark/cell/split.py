@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
@@ -26,6 +27,7 @@ from pydantic import ValidationError
 
 from osad_bench.core.errors import InputError
 from osad_bench.datasets.base import Dataset, Sample
+from osad_bench.datasets.duplicates import duplicate_groups
 from osad_bench.results.record import Protocol
 
 TEST_SHARE = 0.25
@@ -58,7 +60,7 @@ class Split:
 
 def _shuffled(ids: Sequence[str], salt: str) -> list[str]:
     """Ids in the pseudo-random order that `salt` fixes, whatever the machine or library version."""
-    return sorted(ids, key=lambda name: hashlib.sha256(f"{salt}/{name}".encode()).digest())
+    return sorted(ids, key=lambda name: hashlib.sha256(f"{salt}/{name}".encode("utf-8", "surrogateescape")).digest())
 
 
 def _normals(samples: Sequence[Sample], name: str) -> tuple[list[str], list[str]]:
@@ -113,27 +115,27 @@ def known_kinds(dataset: Dataset, shots: int) -> tuple[str, ...]:
     return enough
 
 
-def split(dataset: Dataset, protocol: Protocol, duplicates: Sequence[Sequence[str]] = ()) -> Split:
+def split(dataset: Dataset, protocol: Protocol) -> Split:
     """Divide a data set.
 
     Parameters
     ----------
     dataset
-        Only its samples are used; no image is read.
+        Only its samples are used; images are read with ``protocol.dedup`` alone, once per data set.
     protocol
         The setting, shots, seed and options.
-    duplicates
-        Groups of ids of identical images; with ``protocol.dedup`` only the first id of each group is kept.
 
     Raises
     ------
     InputError
         Too few normals or anomalies for the protocol; the message says what would do.
+    DatasetError
+        With ``protocol.dedup``: an image cannot be read.
     """
     name = dataset.full_name
     samples: Sequence[Sample] = dataset.samples
     if protocol.dedup:
-        surplus = {copy for group in duplicates for copy in sorted(group)[1:]}
+        surplus = {copy for group in duplicate_groups(dataset) for copy in sorted(group)[1:]}
         samples = [sample for sample in samples if sample.id not in surplus]
     train_normal, test_normal = _normals(samples, name)
     anomalies = [sample for sample in samples if sample.label == 1]
@@ -179,22 +181,36 @@ def crossing(split: Split, duplicates: Sequence[Sequence[str]]) -> int:
 
 
 HEADER = "# osad-bench split 1"
+_ESCAPES = {"\\": r"\\", "\t": r"\t", "\n": r"\n", "\r": r"\r"}
+
+
+def _escaped(text: str) -> str:
+    return "".join(_ESCAPES.get(character, character) for character in text)
+
+
+def _unescaped(text: str) -> str:
+    plain = {written: character for character, written in _ESCAPES.items()}
+    return re.sub(r"\\[\\tnr]", lambda match: plain[match.group()], text)
 
 
 def write_split(path: Path, dataset: Dataset, protocol: Protocol, split: Split) -> None:
-    """Export a split as text: comment lines that identify it, then ``part <TAB> kind <TAB> id`` a line."""
+    r"""Export a split as text: comment lines that identify it, then ``part <TAB> kind <TAB> id`` per line.
+
+    Tabs, line breaks and backslashes within names are written as in Python: ``\t``, ``\n``, ``\\``. Bytes of a file name
+    that are no UTF-8 are written as they are.
+    """
     lines = [
         HEADER,
-        f"# dataset: {dataset.full_name}",
+        f"# dataset: {_escaped(dataset.full_name)}",
         f"# fingerprint: {dataset.fingerprint}",
         f"# protocol: {protocol.model_dump_json()}",
         f"# digest: {split.digest}",
         "part\tkind\tid",
     ]
     for part, ids in split.parts().items():
-        lines += [f"{part}\t{dataset.by_id[name].kind or ''}\t{name}" for name in ids]
+        lines += [f"{part}\t{_escaped(dataset.by_id[name].kind or '')}\t{_escaped(name)}" for name in ids]
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    path.write_bytes(("\n".join(lines) + "\n").encode("utf-8", "surrogateescape"))
 
 
 def read_split(path: Path) -> tuple[dict[str, str], Protocol, Split]:
@@ -211,14 +227,16 @@ def read_split(path: Path) -> tuple[dict[str, str], Protocol, Split]:
         The file is missing, is no split, or was changed after it was written.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot read the split {path}: {error}") from None
-    if not lines or lines[0] != HEADER:
+        text = path.read_bytes().decode("utf-8", "surrogateescape")
+    except OSError as error:
+        raise InputError(f"cannot read the split {path}: {error.strerror}") from None
+    lines = [line.removesuffix("\r") for line in text.split("\n")]
+    if lines[0] != HEADER:
         raise InputError(f"{path} is not a split: its first line should be {HEADER!r}")
     header = dict(line[2:].split(": ", 1) for line in lines[1:] if line.startswith("# ") and ": " in line)
+    header["dataset"] = _unescaped(header.get("dataset", ""))
     for name in ("dataset", "fingerprint", "digest"):
-        if name not in header:
+        if not header.get(name):
             raise InputError(f"{path}: the line '# {name}: ...' is missing; export the split again")
     parts: dict[str, list[str]] = {field.name: [] for field in fields(Split)}
     for number, line in enumerate(lines, 1):
@@ -229,7 +247,7 @@ def read_split(path: Path) -> tuple[dict[str, str], Protocol, Split]:
             raise InputError(
                 f"{path}, line {number}: expected 'part<TAB>kind<TAB>id' with part one of {', '.join(parts)}"
             )
-        parts[columns[0]].append(columns[2])
+        parts[columns[0]].append(_unescaped(columns[2]))
     try:
         result = Split(**{part: tuple(ids) for part, ids in parts.items()})
     except AssertionError as error:

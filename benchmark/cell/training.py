@@ -24,9 +24,19 @@ from osad_bench.benchmark.features.views import CLEAN, View
 from osad_bench.benchmark.preset import Preset
 from osad_bench.core.registry import pseudo_anomalies
 from osad_bench.datasets.base import Dataset
-from osad_bench.methods.base import NORMAL, PSEUDO, SEEN, Batch, Mix, Pyramid
+from osad_bench.methods.base import NORMAL, PSEUDO, SEEN, Batch, Method, Mix, Pyramid, derived_seed
 
 EVAL_BATCH = 64
+
+
+def preset_for(method: type[Method], preset: Preset) -> Preset:
+    """The preset as a method reads it: with its own stages where it names some, without adapter where it trains nothing."""
+    changes: dict[str, Any] = {}
+    if method.stages is not None:
+        changes["stages"] = method.stages
+    if method.schedule is None:
+        changes["adapter"] = "none"
+    return preset.model_copy(update=changes) if changes else preset
 
 
 def needed(split: Split, preset: Preset, generators: Sequence[str]) -> dict[View, Sequence[str]]:
@@ -37,8 +47,11 @@ def needed(split: Split, preset: Preset, generators: Sequence[str]) -> dict[View
     return views
 
 
-def _target(counts: tuple[int, int, int], device: torch.device) -> Tensor:
-    return torch.tensor([NORMAL] * counts[0] + [SEEN] * counts[1] + [PSEUDO] * counts[2], device=device)
+def _divided(pyramid: Pyramid, counts: tuple[int, int, int], references: int, device: torch.device) -> Batch:
+    """The batch and the references that went through the network together."""
+    target = torch.tensor([NORMAL] * counts[0] + [SEEN] * counts[1] + [PSEUDO] * counts[2], device=device)
+    reference = [scale[len(target) :] for scale in pyramid] if references else None
+    return Batch([scale[: len(target)] for scale in pyramid], target, reference)
 
 
 class Normaliser(nn.Module):
@@ -100,18 +113,23 @@ class _Parts:
 
     shapes: list[tuple[int, int, int]]
 
-    def __init__(self, dataset: Dataset, split: Split, generator: torch.Generator, device: torch.device) -> None:
+    def __init__(self, dataset: Dataset, split: Split, seed: int, device: torch.device) -> None:
         index = {sample.id: row for row, sample in enumerate(dataset.samples)}
         self.normal_rows = np.array([index[name] for name in split.train_normal])
         self.seen_rows = np.array([index[name] for name in split.train_anomaly])
         self.test_rows = np.array([index[name] for name in (*split.test_normal, *split.test_anomaly)])
         self.ids = [sample.id for sample in dataset.samples]
         self.n_normal, self.n_seen = len(self.normal_rows), len(self.seen_rows)
-        self.generator, self.device, self.training = generator, device, False
+        # A stream per part of a batch: a method that draws no pseudo-anomalies sees the same normals as one that does.
+        self.streams = {
+            part: torch.Generator().manual_seed(derived_seed(seed, part))
+            for part in ("normal", "seen", "pseudo", "reference", "augment")
+        }
+        self.device, self.training = device, False
 
-    def _draw(self, n: int, size: int) -> npt.NDArray[np.int64]:
+    def _draw(self, part: str, n: int, size: int) -> npt.NDArray[np.int64]:
         """`size` numbers below `n`, without repetition while they last."""
-        rounds = [torch.randperm(n, generator=self.generator) for _ in range(-(-size // n))] if size else []
+        rounds = [torch.randperm(n, generator=self.streams[part]) for _ in range(-(-size // n))] if size else []
         drawn: npt.NDArray[np.int64] = (
             torch.cat(rounds)[:size] if rounds else torch.zeros(0, dtype=torch.long)
         ).numpy()
@@ -162,10 +180,10 @@ class CachedFeatures(_Parts):
         backbone: Backbone,
         cache: FeatureCache,
         generators: Sequence[str],
-        generator: torch.Generator,
+        seed: int,
         device: torch.device,
     ) -> None:
-        super().__init__(dataset, split, generator, device)
+        super().__init__(dataset, split, seed, device)
         views = {
             view: cache.rows(dataset, preset, backbone, ids, view, device)
             for view, ids in needed(split, preset, generators).items()
@@ -192,19 +210,22 @@ class CachedFeatures(_Parts):
         """Clean features of these rows of the data set."""
         return self._below([scale[rows] for scale in self.clean])
 
-    def batch(self, size: int, mix: Mix, pseudo: Sequence[str]) -> Batch:
+    def batch(self, size: int, mix: Mix, pseudo: Sequence[str], references: int = 0) -> Batch:
         """Draw a batch: normals and seen anomalies clean, pseudo-anomalies from the cached draws."""
         counts = mix.counts(size)
         parts = [
-            [scale[self.normal_rows[self._draw(self.n_normal, counts[0])]] for scale in self.clean],
-            [scale[self.seen_rows[self._draw(self.n_seen, counts[1])]] for scale in self.clean],
+            [scale[self.normal_rows[self._draw("normal", self.n_normal, counts[0])]] for scale in self.clean],
+            [scale[self.seen_rows[self._draw("seen", self.n_seen, counts[1])]] for scale in self.clean],
         ]
         views = [view for name in pseudo for view in self.pseudo[name]]
         if counts[2]:
-            rows = self.normal_rows[self._draw(self.n_normal, counts[2])]
-            which = torch.randint(len(views), (counts[2],), generator=self.generator).numpy()
+            rows = self.normal_rows[self._draw("pseudo", self.n_normal, counts[2])]
+            which = torch.randint(len(views), (counts[2],), generator=self.streams["augment"]).numpy()
             parts.append([np.stack([views[v][i][row] for v, row in zip(which, rows)]) for i in range(len(self.clean))])
-        return Batch(self._below([np.concatenate(scale) for scale in zip(*parts)]), _target(counts, self.device))
+        rows = self.normal_rows[self._draw("reference", self.n_normal, references)]
+        parts.append([scale[rows] for scale in self.clean])
+        pyramid = self._below([np.concatenate(scale) for scale in zip(*parts)])
+        return _divided(pyramid, counts, references, self.device)
 
     def parameters(self) -> list[nn.Parameter]:
         """The adapters' parameters."""
@@ -227,10 +248,10 @@ class FineTuned(_Parts):
         backbone: Backbone,
         cache: FeatureCache,
         generators: Sequence[str],
-        generator: torch.Generator,
+        seed: int,
         device: torch.device,
     ) -> None:
-        super().__init__(dataset, split, generator, device)
+        super().__init__(dataset, split, seed, device)
         ((view, ids),) = needed(split, preset, generators).items()
         (self.images,) = cache.rows(dataset, preset, backbone, ids, view, device)
         self.augment = preset.augment
@@ -245,17 +266,18 @@ class FineTuned(_Parts):
         pyramid: Pyramid = self.trunk(as_tensor(self.images[rows]).to(self.device))
         return pyramid
 
-    def batch(self, size: int, mix: Mix, pseudo: Sequence[str]) -> Batch:
+    def batch(self, size: int, mix: Mix, pseudo: Sequence[str], references: int = 0) -> Batch:
         """Draw a batch of images, make the pseudo-anomalies, rotate, and run the backbone with gradients."""
         counts = mix.counts(size)
         rows = [
-            self.normal_rows[self._draw(self.n_normal, counts[0])],
-            self.seen_rows[self._draw(self.n_seen, counts[1])],
-            self.normal_rows[self._draw(self.n_normal, counts[2])],
+            self.normal_rows[self._draw("normal", self.n_normal, counts[0])],
+            self.seen_rows[self._draw("seen", self.n_seen, counts[1])],
+            self.normal_rows[self._draw("pseudo", self.n_normal, counts[2])],
+            self.normal_rows[self._draw("reference", self.n_normal, references)],
         ]
         images = [self.images[part] for part in rows]
         if counts[2]:
-            seed = int(torch.randint(2**62, (1,), generator=self.generator))
+            seed = int(torch.randint(2**62, (1,), generator=self.streams["augment"]))
             random = np.random.default_rng(seed)
             images[2] = np.stack(
                 [self.generators[pseudo[int(random.integers(len(pseudo)))]](image, random)[0] for image in images[2]]
@@ -264,9 +286,9 @@ class FineTuned(_Parts):
         if self.augment == "rotate":
             from torchvision.transforms.functional import rotate
 
-            angles = torch.rand(len(batch), generator=self.generator) * 360 - 180
+            angles = torch.rand(len(batch), generator=self.streams["augment"]) * 360 - 180
             batch = torch.stack([rotate(image, float(angle)) for image, angle in zip(batch, angles)])
-        return Batch(self.trunk(batch.to(self.device)), _target(counts, self.device))
+        return _divided(self.trunk(batch.to(self.device)), counts, references, self.device)
 
     def parameters(self) -> list[nn.Parameter]:
         """The backbone's parameters."""

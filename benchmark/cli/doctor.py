@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from osad_bench.benchmark.cli import options as o
 from rich.markup import escape
 
 GIB = 2**30
@@ -166,10 +168,8 @@ def _examine(data_root: Path | None, cache: Path | None) -> int:
 
 
 def doctor(
-    data_root: Annotated[
-        Path | None, typer.Option(envvar="OSAD_BENCH_DATA", help="Folder of the data sets' original downloads.")
-    ] = None,
-    cache: Annotated[Path | None, typer.Option(envvar="OSAD_BENCH_CACHE", help="Folder of cached features.")] = None,
+    data_root: o.DataRoot = None,
+    cache: o.Cache = None,
 ) -> int:
     """Name the device, versions, weights and data found, and the known traps of an installation. Exit code 1: a trap."""
     return _examine(data_root, cache)

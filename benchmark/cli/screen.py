@@ -22,15 +22,14 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from osad_bench.benchmark.cell.execute import Machine, PlannedCell, pick_device
-from osad_bench.benchmark.grid.plan import Grid, plan
-from osad_bench.benchmark.grid.run import carry_out, summarise_failures
-from osad_bench.benchmark.grid.todo import Timings, Todo, compare, default_jobs
+from osad_bench.benchmark.cell.execute import PlannedCell
+from osad_bench.benchmark.grid.plan import Grid
+from osad_bench.benchmark.grid.run import Options, Outcome, run_grid, summarise_failures
+from osad_bench.benchmark.grid.todo import Todo
 from osad_bench.benchmark.grid.workers import Reporter
-from osad_bench.core.places import default_cache
+from osad_bench.core.text import printable
 from osad_bench.results.record import Record
 from osad_bench.results.render import print_summary
-from osad_bench.results.store import Store
 
 QUIET = 2.0
 """Seconds in which a command says nothing of its steps."""
@@ -61,7 +60,7 @@ class Bars:
         self.printed = 0.0
 
     def _log(self, text: str, every: float = 0.0) -> None:
-        """Print a line where no bars are shown, at most one in `every` seconds."""
+        """Print a line where no bars are shown, at most one per `every` seconds."""
         if not self.console.is_terminal and time.monotonic() - self.printed >= every:
             self.printed = time.monotonic()
             self.console.print(text, highlight=False, soft_wrap=True)
@@ -76,8 +75,8 @@ class Steps(Bars):
 
     @contextmanager
     def step(self, what: str) -> Iterator[Callable[[int, int], None]]:
-        """A bar for one step, which is gone when the step is over; give what comes how much is done, and of how much."""
-        name = escape(what)
+        """Context manager; yields ``tell(done, total)``. Shows a bar and removes it at the end."""
+        name = shown(what)
         task = self.bars.add_task(name, total=None, note="")
 
         def tell(done: int, total: int) -> None:
@@ -97,6 +96,11 @@ class Steps(Bars):
             self.bars.remove_task(task)
 
 
+def shown(text: object) -> str:
+    """A text from elsewhere as it may go to a terminal: nothing in it is taken for markup or for a control sequence."""
+    return escape(printable(text))
+
+
 def duration(seconds: float) -> str:
     """Such as ``45 s``, ``3 min`` or ``2.5 h``."""
     if seconds < 90:
@@ -105,7 +109,7 @@ def duration(seconds: float) -> str:
 
 
 class ProgressReporter(Bars, Reporter):
-    """Bars on a terminal; a line a stage and cell where there is none (a log, CI)."""
+    """Bars on a terminal; one line per stage and cell where there is none (a log, CI)."""
 
     def __init__(self, console: Console) -> None:
         super().__init__(console)
@@ -114,12 +118,38 @@ class ProgressReporter(Bars, Reporter):
         self.running: dict[str, TaskID] = {}
         self.finished, self.total = 0, 0
 
+    def plan(self, cells: Sequence[PlannedCell], todo: Todo, seconds: float | None, out: Path) -> None:
+        """Say what will be computed and about how long it takes."""
+        names = Counter(cell.cell.method for cell in cells)
+        data = ", ".join(dict.fromkeys(cell.cell.dataset for cell in cells))
+        time_left = (
+            ""
+            if not todo.open
+            else ", no estimate before a first run here"
+            if seconds is None
+            else f", about {duration(seconds)}"
+        )
+        self.say(
+            f"{len(cells)} cells ({', '.join(f'{name} {n}' for name, n in names.items())}) on {data}, "
+            f"preset {', '.join(dict.fromkeys(cell.label for cell in cells))}; {len(todo.done)} done, "
+            f"{len(todo.open)} to do{time_left}; records in {out}",
+            "[bold]plan[/bold]: ",
+        )
+        if todo.failed:
+            self.say(f"{len(todo.failed)} cells failed earlier; --retry-failed computes them again")
+        for message in (*todo.damaged, *todo.changed):
+            self.say(message, style="yellow")
+
+    def say(self, text: str, before: str = "", style: str | None = None) -> None:
+        """Print a line as it is, after a prefix with markup."""
+        self.console.print(before + shown(text), style=style, highlight=False, soft_wrap=True)
+
     def features(self, what: str, done: int, total: int) -> None:
         """Advance the bar of one view."""
         if what not in self.views:
-            self.views[what] = self.bars.add_task(f"features  {what}", total=total, note="")
+            self.views[what] = self.bars.add_task(shown(f"features  {what}"), total=total, note="")
         self.bars.update(self.views[what], completed=done, total=total)
-        self._log(f"features  {what}: {done}/{total}", 0.0 if done == total else EVERY)
+        self._log(shown(f"features  {what}: {done}/{total}"), 0.0 if done == total else EVERY)
         if done == total:
             self.bars.remove_task(self.views.pop(what))
 
@@ -130,108 +160,73 @@ class ProgressReporter(Bars, Reporter):
 
     def epoch(self, cell: PlannedCell, epoch: int, epochs: int, values: dict[str, float]) -> None:
         """Advance a running cell's bar."""
-        key = cell.cell.key
+        key = cell.key
         if key not in self.running:
-            self.running[key] = self.bars.add_task(escape(f"  {cell.title}"), total=epochs, note="")
+            self.running[key] = self.bars.add_task(shown(f"  {cell.title}"), total=epochs, note="")
         self.bars.update(self.running[key], completed=epoch, note=f"loss {sum(values.values()):.3g}")
 
     def finish(self, cell: PlannedCell, record: Record) -> None:
         """Close a cell's bar and print its result."""
-        if cell.cell.key in self.running:
-            self.bars.remove_task(self.running.pop(cell.cell.key))
+        if cell.key in self.running:
+            self.bars.remove_task(self.running.pop(cell.key))
         self.finished += 1
         if self.cells is not None:
             self.bars.update(self.cells, completed=self.finished)
         if record.metrics is not None:
             text = f"AUROC {record.metrics.auroc:.3f} in {duration(record.timings.total)}"
-            self._log(escape(f"[{self.finished}/{self.total}] {cell.title}: {text}"))
+            self._log(shown(f"[{self.finished}/{self.total}] {cell.title}: {text}"))
         elif record.error is not None:
             text = f"{cell.title}: {record.error.type}: {record.error.message}".splitlines()[0]
-            self.console.print(f"[red]failed[/red] {escape(text)}", highlight=False, soft_wrap=True)
+            self.say(text, "[red]failed[/red] ")
 
 
-def print_plan(console: Console, cells: Sequence[PlannedCell], todo: Todo, estimate: float | None, out: Path) -> None:
-    """Say what will be computed and about how long it takes."""
-    names = Counter(cell.cell.method for cell in cells)
-    data = ", ".join(dict.fromkeys(cell.cell.dataset for cell in cells))
-    left = f"{len(todo.open)} to do"
-    time_left = (
-        ""
-        if not todo.open
-        else ", no estimate before a first run here"
-        if estimate is None
-        else f", about {duration(estimate)}"
-    )
-    console.print(
-        f"[bold]plan[/bold]: {len(cells)} cells ({', '.join(f'{name} {n}' for name, n in names.items())}) on {data}, "
-        f"preset {', '.join(dict.fromkeys(cell.preset for cell in cells))}; {len(todo.done)} done, {left}{time_left}; records in {out}",
-        highlight=False,
-        soft_wrap=True,
-    )
-    if todo.failed:
-        console.print(f"{len(todo.failed)} cells failed earlier; --retry-failed computes them again", highlight=False)
-    for message in todo.damaged:
-        console.print(f"[yellow]{message}[/yellow]", highlight=False, soft_wrap=True)
-
-
-def run_with_progress(
-    grid: Grid,
-    *,
-    out: Path,
-    jobs: int | None,
-    device: str,
-    backend: str,
-    scheduler: str | None,
-    weights: Path | None,
-    data_root: Path | None,
-    cache: Path | None,
-    retry_failed: bool,
-    oracle: bool,
-    dry_run: bool,
-    as_json: bool,
-) -> int:
-    """Plan, run and show; returns the exit code."""
-    console = Console(stderr=True)
-    machine = Machine(cache or default_cache(), data_root, weights, pick_device(device), oracle=oracle)
-    store = Store(out)
-    with console.status("reading the data sets"):
-        cells = plan(grid, machine)
-        todo = compare(cells, store, retry_failed, oracle)
-    jobs = jobs or default_jobs(todo.open, machine)
-    print_plan(console, cells, todo, Timings(machine).estimate(todo.open, jobs), out)
-    if dry_run:
-        for cell in cells:
-            state = "to do" if cell in todo.open else "failed" if cell in todo.failed else "done"
-            print(f"{cell.cell.key[:12]}  {state:6}  {cell.title}")
-        return 0
-    reporter = ProgressReporter(console)
+def work(grids: Sequence[Grid], options: Options) -> Outcome:
+    """Run grids with bars on stderr; a dry run prints the cells with their state on stdout."""
+    reporter = ProgressReporter(Console(stderr=True))
     with reporter.bars:
-        records = carry_out(todo.open, store, machine, reporter, jobs, backend, scheduler)
-    failed = [record for record in records if record.status == "failed"]
-    stored = [store.get(cell.cell.key) for cell in [*todo.done, *todo.failed]]
-    _print_results(console, store, cells, as_json)
-    every = [*records, *stored]
-    duplicates = {
-        (record.cell.dataset, record.split.crossing_duplicates)
-        for record in every
-        if record.split and record.split.crossing_duplicates
-    }
-    for name in sorted({name for name, _ in duplicates}):
-        most = max(n for other, n in duplicates if other == name)
-        console.print(
-            f"{escape(name)}: up to {most} test images have an identical copy in training; --dedup keeps one of each, which also draws another split",
-            highlight=False,
-        )
-    for sentence in few_images(every):
-        console.print(escape(sentence), highlight=False, soft_wrap=True)
-    for line in summarise_failures([record for record in every if record.status == "failed"]):
-        console.print(f"[red]failed[/red] {escape(line)}", highlight=False, soft_wrap=True)
-    if failed or todo.failed:
+        outcome = run_grid(grids, options, reporter)
+    if options.dry_run:
+        states = {cell.key: state for state in ("open", "failed", "done") for cell in getattr(outcome.todo, state)}
+        for cell in outcome.cells:
+            state = states[cell.key].replace("open", "to do")
+            print(printable(f"{cell.key[:12]}  {state:6}  {cell.title}"))
+    return outcome
+
+
+def show_results(outcome: Outcome, *, as_json: bool) -> int:
+    """Print a run's table, or its cells as JSON lines, and what a reader should know of them; returns the exit code."""
+    console = Console(stderr=True)
+    records = outcome.all_records()
+    _print_results(console, outcome, as_json)
+    for sentence in (*_copies(records), *few_images(records)):
+        console.print(shown(sentence), highlight=False, soft_wrap=True)
+    return say_failures(console, outcome, records)
+
+
+def say_failures(console: Console, outcome: Outcome, records: Sequence[Record] = ()) -> int:
+    """Say what failed, in one line per distinct failure; returns the exit code."""
+    failures = summarise_failures(records or outcome.all_records())
+    for line in failures:
+        console.print(f"[red]failed[/red] {shown(line)}", highlight=False, soft_wrap=True)
+    if failures:
         console.print(
             "the failed cells' tracebacks are in their records; --retry-failed computes them again", highlight=False
         )
-        return 1
-    return 0
+    return 1 if failures else 0
+
+
+def _copies(records: Sequence[Record]) -> list[str]:
+    """A sentence per data set whose test part holds copies of training images."""
+    most: dict[str, int] = {}
+    for record in records:
+        if record.split and record.split.crossing_duplicates:
+            name = record.cell.dataset
+            most[name] = max(most.get(name, 0), record.split.crossing_duplicates)
+    return [
+        f"{name}: up to {count} test images have an identical copy in training; --dedup keeps one of each, which also draws "
+        "another split"
+        for name, count in sorted(most.items())
+    ]
 
 
 FEW = 20
@@ -239,7 +234,7 @@ FEW = 20
 
 
 def few_images(records: Sequence[Record]) -> list[str]:
-    """A sentence for each data set whose test part is so small that one image decides between methods."""
+    """A sentence per data set whose test part is so small that one image decides between methods."""
     sizes: dict[str, tuple[int, int]] = {}
     for record in records:
         if record.split and min(record.split.test_normal, record.split.test_anomaly) < FEW:
@@ -252,13 +247,13 @@ def few_images(records: Sequence[Record]) -> list[str]:
     ]
 
 
-def _print_results(console: Console, store: Store, cells: Sequence[PlannedCell], as_json: bool) -> None:
-    keys = {cell.cell.key for cell in cells}
-    frame = store.frame()
-    frame = frame[frame["key"].isin(keys)]
+def _print_results(console: Console, outcome: Outcome, as_json: bool) -> None:
+    cells = outcome.cells
+    frame = outcome.store.frame()
+    frame = frame[frame["key"].isin({cell.key for cell in cells})]
     if as_json:
         for row in frame.drop(columns=["curve", "config", "preset_config"]).to_dict("records"):
-            print(json.dumps(row, default=str))
+            print(json_line(row))
         return
     show_validation = cells[0].cell.protocol.part == "validation"
     if show_validation:
@@ -270,37 +265,7 @@ def _print_results(console: Console, store: Store, cells: Sequence[PlannedCell],
     print_summary(frame, Console())
     if not show_validation:
         console.print(
-            f"next: osad-bench report {store.root}  (writes Markdown, LaTeX, CSV and a plot)",
+            shown(f"next: osad-bench report {outcome.store.root}  (writes Markdown, LaTeX, CSV and a plot)"),
             highlight=False,
             soft_wrap=True,
         )
-
-
-def run_study(
-    groups: Sequence[Sequence[PlannedCell]],
-    store: Store,
-    machine: Machine,
-    *,
-    jobs: int | None = None,
-    retry_failed: bool = False,
-    dry_run: bool = False,
-) -> int:
-    """Compute what the store lacks of these cells, seeds outermost; returns the number of failed cells."""
-    console = Console(stderr=True)
-    unique = {cell.cell.key: cell for group in groups for cell in group}
-    cells = sorted(unique.values(), key=lambda cell: cell.cell.protocol.seed)
-    todo = compare(cells, store, retry_failed)
-    jobs = jobs or default_jobs(todo.open, machine)
-    print_plan(console, cells, todo, Timings(machine).estimate(todo.open, jobs), store.root)
-    if dry_run:
-        for cell in cells:
-            print(f"{cell.cell.key[:12]}  {'to do' if cell in todo.open else 'done ':6}  {cell.title}")
-        return 0
-    reporter = ProgressReporter(console)
-    with reporter.bars:
-        records = carry_out(todo.open, store, machine, reporter, jobs)
-    failed = [record for record in records if record.status == "failed"]
-    failed += [store.get(cell.cell.key) for cell in todo.failed]
-    for line in summarise_failures(failed):
-        console.print(f"[red]failed[/red] {line}", highlight=False, soft_wrap=True)
-    return len(failed)

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from osad_bench.benchmark.cli import options as o
+
 if TYPE_CHECKING:
     from osad_bench.benchmark.grid.plan import Grid
 
@@ -26,64 +28,61 @@ def splits(
     files: Annotated[
         list[Path] | None, typer.Argument(metavar="[FILE...]", help="With --check: the files to check.")
     ] = None,
-    datasets: Annotated[
-        str | None, typer.Option(help="Names, folder:PATH or csv:FILE, separated by commas; default elpv.")
-    ] = None,
-    setting: Annotated[str, typer.Option(help="general, hard or both, separated by commas.")] = "general",
-    shots: Annotated[str, typer.Option(help="M, separated by commas.")] = "10",
-    seeds: Annotated[str, typer.Option(help="How many seeds (5), or a list with a comma (7,8 or 7,).")] = "5",
-    reserve: Annotated[int, typer.Option(min=0, help="Leave this many anomalies out of the test part at every M.")] = 0,
-    dedup: Annotated[bool, typer.Option("--dedup", help="Keep one of each group of identical images.")] = False,
-    out: Annotated[Path, typer.Option(help="Folder to write to, a file a split.")] = Path("osad-splits"),
+    datasets: o.Datasets = None,
+    setting: o.Setting = None,
+    shots: o.Shots = None,
+    seeds: o.Seeds = None,
+    reserve: o.Reserve = None,
+    dedup: o.Dedup = False,
+    out: Annotated[Path, typer.Option(help="Folder to write to, one file per split.")] = Path("osad-splits"),
     check: Annotated[
         bool,
         typer.Option("--check", help="Write nothing: are these files of the same images, and the same split here?"),
     ] = False,
-    data_root: Annotated[
-        Path | None, typer.Option(envvar="OSAD_BENCH_DATA", help="Folder of the data sets' original downloads.")
-    ] = None,
+    data_root: o.DataRoot = None,
 ) -> int:
     """Write the splits that `run` uses as text files, so that other code can train and test on the same images."""
-    from osad_bench.benchmark.cli.run import _names, _numbers, _seeds
     from osad_bench.benchmark.grid.plan import read_grid
     from osad_bench.core.errors import InputError
+    from osad_bench.core.places import user_path
+    from osad_bench.datasets.catalogue import split_names
 
     if check:
         if not files:
             raise InputError("--check needs files: osad-bench splits --check osad-splits/*.tsv")
-        same = [_check(path, _names(datasets) or [], data_root) for path in files]
+        same = [_check(path, split_names(datasets or ""), data_root) for path in files]
         return 0 if all(same) else 1
     if files:
         raise InputError(f"{files[0]}: files are given with --check only")
-    request = {
-        "methods": ["none"], "datasets": _names(datasets), "setting": _names(setting), "shots": _numbers("shots", shots),
-        "seeds": _seeds(seeds), "reserve": reserve, "dedup": dedup,
-    }  # fmt: skip
-    grid = read_grid(None, {name: value for name, value in request.items() if value is not None})
-    written = _write(grid, out, data_root)
+    flags = o.request(
+        datasets=datasets, setting=setting, shots=shots, seeds_=seeds, reserve=reserve, dedup=dedup, methods=["none"]
+    )
+    written = _write(read_grid(None, flags), user_path(out), data_root)
     typer.echo(f"wrote {written} splits to {out}", err=True)
     return 0
 
 
 def _write(grid: Grid, out: Path, data_root: Path | None) -> int:
     """Write every split of a grid, print their names, and count them."""
-    from osad_bench.benchmark.cell.split import split, write_split
-    from osad_bench.benchmark.grid.plan import protocols
+    from osad_bench.benchmark.cell.split import write_split
+    from osad_bench.benchmark.grid.plan import splits as splits_of
+    from osad_bench.core.text import file_name, printable
     from osad_bench.datasets.catalogue import expand, open_dataset
-    from osad_bench.datasets.duplicates import duplicate_groups
 
-    written = 0
-    for name in dict.fromkeys(part for asked in grid.datasets for part in expand(asked)):
-        dataset = open_dataset(name, data_root)
-        groups = duplicate_groups(dataset) if grid.dedup else ()
-        for protocol in protocols(grid, dataset):
+    written = set[str]()
+    for task in dict.fromkeys(part for asked in grid.datasets for part in expand(asked)):
+        dataset = open_dataset(task, data_root)
+        for protocol, division in splits_of(grid, dataset):
             kind = [protocol.known_kind] if protocol.known_kind else []
             parts = [dataset.full_name, protocol.setting, *kind, f"m{protocol.shots}", f"seed{protocol.seed}"]
-            path = out / ("_".join(parts).replace("/", "-") + ".tsv")
-            write_split(path, dataset, protocol, split(dataset, protocol, groups))
-            print(path)
-            written += 1
-    return written
+            name = "_".join(file_name(part.replace("/", "-")) for part in parts)
+            if name in written:  # two kinds whose names differ only in what a file name cannot hold
+                name += f"_{division.digest[:8]}"
+            path = out / f"{name}.tsv"
+            write_split(path, dataset, protocol, division)
+            print(printable(path))
+            written.add(name)
+    return len(written)
 
 
 def _check(path: Path, given: list[str], data_root: Path | None) -> bool:
@@ -91,7 +90,6 @@ def _check(path: Path, given: list[str], data_root: Path | None) -> bool:
     from osad_bench.benchmark.cell.split import read_split, split
     from osad_bench.core.errors import InputError
     from osad_bench.datasets.catalogue import open_dataset
-    from osad_bench.datasets.duplicates import duplicate_groups
 
     header, protocol, theirs = read_split(path)
     name = header["dataset"]
@@ -101,10 +99,9 @@ def _check(path: Path, given: list[str], data_root: Path | None) -> bool:
             f"{path} is of your own images, {name}: say where they lie, such as --datasets {name.replace('/', ':', 1)}"
         )
     dataset = open_dataset(own[0] if own else name, data_root)
-    groups = duplicate_groups(dataset) if protocol.dedup else ()
     images = dataset.fingerprint == header["fingerprint"]
     try:
-        same = split(dataset, protocol, groups).digest == theirs.digest
+        same = split(dataset, protocol).digest == theirs.digest
     except InputError:  # other images, of which this split cannot be made
         same = False
     print(

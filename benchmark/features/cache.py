@@ -24,12 +24,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from filelock import FileLock
 
 from osad_bench.benchmark.features.backbones import Backbone
 from osad_bench.benchmark.features.extractor import PyramidExtractor, as_tensor, for_inference, pyramid_shapes
 from osad_bench.benchmark.features.views import CLEAN, CPU, View, render
 from osad_bench.benchmark.preset import Preset
+from osad_bench.core.locks import locked
 from osad_bench.datasets.base import Dataset
 
 BATCH = 8
@@ -87,15 +87,16 @@ class FeatureCache:
         index = {sample.id: row for row, sample in enumerate(dataset.samples)}
         wanted = np.array([index[name] for name in ids], dtype=np.int64)
         folder = self.root / "features" / name
-        folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / "lock"):
-            meta = _layout_of(folder, identity, len(dataset.samples))
-            if meta is None:
-                meta = _lay_out(folder, identity, len(dataset.samples), _shapes(preset, backbone))
-            done = np.fromfile(folder / DONE, dtype=np.uint8)
-            missing = wanted[done[wanted] == 0]
-            if len(missing):
-                _fill(folder, dataset, preset, backbone, view, missing, device, progress)
+        meta = _layout_of(folder, identity, len(dataset.samples))
+        if meta is None or len(_missing(folder, wanted)):  # a complete view needs no lock and may be read-only
+            folder.mkdir(parents=True, exist_ok=True)
+            with locked(folder / "lock"):
+                meta = _layout_of(folder, identity, len(dataset.samples))
+                if meta is None:
+                    meta = _new_layout(folder, identity, len(dataset.samples), _shapes(preset, backbone))
+                missing = _missing(folder, wanted)
+                if len(missing):
+                    _fill(folder, dataset, preset, backbone, view, missing, device, progress)
         dtype = np.dtype(meta["dtype"])
         return [
             np.memmap(folder / file, dtype=dtype, mode="r", shape=(meta["rows"], *shape))
@@ -126,7 +127,14 @@ def _layout_of(folder: Path, identity: dict[str, Any], rows: int) -> dict[str, A
     return meta if sound else None
 
 
-def _lay_out(folder: Path, identity: dict[str, Any], rows: int, shapes: list[list[int]]) -> dict[str, Any]:
+def _missing(folder: Path, wanted: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Those of the wanted rows that are not computed yet."""
+    done = np.fromfile(folder / DONE, dtype=np.uint8)
+    missing: npt.NDArray[np.int64] = wanted[done[wanted] == 0]
+    return missing
+
+
+def _new_layout(folder: Path, identity: dict[str, Any], rows: int, shapes: list[list[int]]) -> dict[str, Any]:
     """Create a view's files, empty (sparse where the file system can); the meta file last."""
     dtype = np.dtype(np.float16 if "backbone" in identity else np.uint8)
     files = [f"part{i}.{dtype.name}" for i in range(len(shapes))]
@@ -134,7 +142,7 @@ def _lay_out(folder: Path, identity: dict[str, Any], rows: int, shapes: list[lis
         (folder / file).unlink(missing_ok=True)  # who has mapped a damaged one keeps it
         with (folder / file).open("wb") as stream:
             stream.truncate(rows * size)
-    temporary = folder / f"{META}.tmp"
+    temporary = folder / f"{META}.{os.getpid()}.tmp"
     meta = {"identity": identity, "files": files, "shapes": shapes, "dtype": dtype.name, "rows": rows}
     temporary.write_text(json.dumps(meta, indent=1))
     temporary.replace(folder / META)

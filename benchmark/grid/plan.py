@@ -7,12 +7,14 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from osad_bench.benchmark.preset import Preset, first_problem, load_preset, read_text
+from osad_bench.core.border import said
 from osad_bench.core.errors import InputError
+from osad_bench.core.places import user_path
 from osad_bench.core.registry import methods, nearest
 
 if sys.version_info >= (3, 11):
@@ -22,8 +24,12 @@ else:
 
 if TYPE_CHECKING:
     from osad_bench.benchmark.cell.execute import Machine, PlannedCell
+    from osad_bench.benchmark.cell.split import Split
     from osad_bench.datasets.base import Dataset
+    from osad_bench.methods.base import Method
     from osad_bench.results.record import Protocol
+
+MOST_SEEDS = 10_000
 
 Setting = Literal["general", "hard"]
 
@@ -33,11 +39,15 @@ class Grid(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    methods: list[str] = Field(min_length=1, description="registered names")
+    methods: list[str | type[Any]] = Field(
+        min_length=1, description="registered names, Python files that define methods, or (in Python) classes"
+    )
     datasets: list[str] = Field(default=["elpv"], min_length=1, description="names, name/part, folder:PATH or csv:FILE")
     setting: list[Setting] = Field(default=["general"], min_length=1)
     shots: list[int] = Field(default=[10], min_length=1, description="M, labelled anomalies in training")
-    seeds: list[int] = Field(default=[0, 1, 2, 3, 4], min_length=1, description="a number n means 0 to n-1")
+    seeds: list[Annotated[int, Field(ge=0, lt=2**63)]] = Field(
+        default=[0, 1, 2, 3, 4], min_length=1, description="a number n means 0 to n-1"
+    )
     preset: str = Field("quick", description="quick, paper, or a TOML file")
     set: dict[str, list[Any]] = Field(
         default_factory=dict, description="METHOD.SETTING or preset setting -> values to try"
@@ -54,12 +64,19 @@ class Grid(BaseModel):
     def _count_of_seeds(cls, value: Any) -> Any:
         if isinstance(value, int) and value < 1:
             raise ValueError("give at least one, or a list such as 7,8")
+        if isinstance(value, int) and value > MOST_SEEDS:
+            raise ValueError(f"more than {MOST_SEEDS} seeds; a single seed is written with a comma, such as 7,")
         return list(range(value)) if isinstance(value, int) else value
 
     @field_validator("methods", "datasets", "setting", "shots", mode="before")
     @classmethod
     def _one_is_a_list(cls, value: Any) -> Any:
-        return [value] if isinstance(value, (str, int)) else value
+        return [value] if isinstance(value, (str, int, type)) else value
+
+    @field_validator("floor", mode="before")
+    @classmethod
+    def _no_floor(cls, value: Any) -> Any:
+        return None if value == "none" else value
 
     @field_validator("set", mode="before")
     @classmethod
@@ -83,7 +100,7 @@ def read_grid(config: Path | None, flags: dict[str, Any]) -> Grid:
     if config is not None:
         try:
             values = tomllib.loads(read_text(config))
-        except tomllib.TOMLDecodeError as error:
+        except (ValueError, RecursionError) as error:  # TOMLDecodeError, or a number of thousands of digits
             raise InputError(f"{config} is not valid TOML: {error}") from None
     changes = values.pop("set", {})
     if not isinstance(changes, dict):
@@ -122,32 +139,65 @@ def parse_change(text: str, option: str = "--set") -> tuple[str, list[Any]]:
     def value(part: str) -> Any:
         try:
             return json.loads(part)
-        except json.JSONDecodeError:
+        except (ValueError, RecursionError):  # no JSON, a number of thousands of digits, brackets without end
             return part
 
     return name.strip(), [value(part.strip()) for part in parts]
 
 
+def method_named(name: str) -> type[Method]:
+    """The class registered as `name`, checked to be a method.
+
+    Raises
+    ------
+    UnknownNameError, InputError
+        There is none, or what is registered is no method that can be run.
+    """
+    from osad_bench.methods.base import Method, MethodConfig
+
+    kind = methods.get(name)
+    problem = ""
+    if not (isinstance(kind, type) and issubclass(kind, Method)):
+        problem = "is no class that derives from osad_bench.methods.base.Method"
+    elif getattr(kind, "__abstractmethods__", None):
+        problem = f"lacks {', '.join(sorted(kind.__abstractmethods__))}"
+    elif not (isinstance(kind.Config, type) and issubclass(kind.Config, MethodConfig)):
+        problem = "has a Config that does not derive from MethodConfig"
+    elif not isinstance(kind.version, int) or isinstance(kind.version, bool):
+        problem = f"has the version {kind.version!r}, and a whole number is expected"
+    elif not all(isinstance(getattr(kind, one, None), str) for one in ("title", "kind", "citation")):
+        problem = "needs a title, a kind and a citation, each a text"
+    else:
+        try:
+            kind.Config().model_dump(mode="json")
+        except Exception as error:
+            detail = first_problem(error) if isinstance(error, ValidationError) else said(error)
+            problem = f"has settings without a usable default ({detail})"
+    if problem:
+        raise InputError(f"the method {name!r} of {methods.origin(name)} {problem}")
+    return kind
+
+
 def _variants(name: str, changes: dict[str, list[Any]]) -> list[tuple[str, dict[str, Any]]]:
     """(label, complete configuration) of a method for every combination of the changes that concern it."""
-    kind = methods.get(name)
-    mine = {key.removeprefix(f"{name}."): values for key, values in changes.items()}
+    kind = method_named(name)
+    own = {key.removeprefix(f"{name}."): values for key, values in changes.items()}
     default = kind.Config().model_dump(mode="json")
     result: dict[str, dict[str, Any]] = {}
-    for combination in itertools.product(*mine.values()):
-        chosen = dict(zip(mine, combination))
+    for combination in itertools.product(*own.values()):
+        chosen = dict(zip(own, combination))
         try:
             config = kind.Config(**chosen).model_dump(mode="json")
         except ValidationError as error:
             known = ", ".join(kind.Config.model_fields) or "none"
             raise InputError(f"--set {name}.…: {first_problem(error)}; settings of {name}: {known}") from None
-        changed = [f"{key}={value}" for key, value in config.items() if key not in default or value != default[key]]
+        changed = [f"{key}={value}" for key, value in config.items() if value != default[key]]
         result[", ".join(changed)] = config
     return list(result.items())
 
 
-def protocols(grid: Grid, dataset: Dataset) -> list[Protocol]:
-    """Every way in which a grid divides a data set, each of which can be carried out.
+def splits(grid: Grid, dataset: Dataset) -> list[tuple[Protocol, Split]]:
+    """Every way in which a grid divides a data set, with the split.
 
     Raises
     ------
@@ -155,14 +205,12 @@ def protocols(grid: Grid, dataset: Dataset) -> list[Protocol]:
         The data set has too few normals or anomalies, or too few kinds.
     """
     from osad_bench.benchmark.cell.split import known_kinds, split
-    from osad_bench.datasets.duplicates import duplicate_groups
     from osad_bench.results.record import Protocol
 
-    groups = duplicate_groups(dataset) if grid.dedup else ()
     found = []
-    for setting, shots, seed in itertools.product(grid.setting, grid.shots, grid.seeds):
+    for setting, shots in itertools.product(grid.setting, grid.shots):
         kinds = known_kinds(dataset, max(shots, grid.reserve)) if setting == "hard" else (None,)
-        for kind in kinds:
+        for seed, kind in itertools.product(grid.seeds, kinds):
             try:
                 protocol = Protocol(
                     setting=setting, shots=shots, known_kind=kind, seed=seed, reserve=grid.reserve,
@@ -170,12 +218,11 @@ def protocols(grid: Grid, dataset: Dataset) -> list[Protocol]:
                 )  # fmt: skip
             except ValidationError as error:
                 raise InputError(first_problem(error)) from None
-            split(dataset, protocol, groups)
-            found.append(protocol)
+            found.append((protocol, split(dataset, protocol)))
     return found
 
 
-def _check_change(key: str, running: Sequence[str], asked: Sequence[str]) -> None:
+def _check_change(key: str, running: Sequence[str], asked: Sequence[object]) -> None:
     """Refuse a change that would reach neither a method of the run nor the preset."""
     first, *rest = key.split(".")
     if (first in running and rest) or first in Preset.model_fields:
@@ -185,7 +232,7 @@ def _check_change(key: str, running: Sequence[str], asked: Sequence[str]) -> Non
             f"--set {key}: {first} is a method; expected {first}.SETTING (osad-bench methods show {first})"
         )
     if first in methods.names():
-        raise InputError(f"--set {key}: the method {first} is not among --methods {','.join(asked)}")
+        raise InputError(f"--set {key}: the method {first} is not among --methods {','.join(map(str, asked))}")
     hint = nearest(first, [*running, *Preset.model_fields])
     raise InputError(f"--set {key}: {first!r} is no method of this run and no setting of the preset; {hint}")
 
@@ -204,7 +251,8 @@ def plan(grid: Grid, machine: Machine) -> list[PlannedCell]:
     from osad_bench.datasets.catalogue import expand
     from osad_bench.results.record import Cell
 
-    names = list(dict.fromkeys([*grid.methods, *([grid.floor] if grid.floor else [])]))
+    origins = _registered(grid.methods)
+    names = list(dict.fromkeys([*origins, *([grid.floor] if grid.floor else [])]))
     variants = {
         name: _variants(name, {k: v for k, v in grid.set.items() if k.startswith(f"{name}.")}) for name in names
     }
@@ -213,18 +261,43 @@ def plan(grid: Grid, machine: Machine) -> list[PlannedCell]:
         _check_change(key, names, grid.methods)
     presets = [load_preset(grid.preset, dict(zip(shared, values))) for values in itertools.product(*shared.values())]
 
-    cells = []
+    cells: dict[str, PlannedCell] = {}
     for label, preset in presets:
         backbone = load_backbone(preset.backbone, machine.weights)
         pyramid_shapes(preset, backbone)
         settled = preset.model_dump(mode="json") | {"weights": backbone.weights}
         for name in dict.fromkeys(part for asked in grid.datasets for part in expand(asked)):
             dataset = dataset_of(name, machine.data_root)
-            for protocol, method in itertools.product(protocols(grid, dataset), names):
+            for (protocol, division), method in itertools.product(splits(grid, dataset), names):
                 for variant, config in variants[method]:
                     cell = Cell(
                         dataset=dataset.full_name, fingerprint=dataset.fingerprint, protocol=protocol, method=method,
                         version=methods.get(method).version, config=config, preset=settled,
                     )  # fmt: skip
-                    cells.append(PlannedCell(cell, label, variant, dataset.spec))
-    return cells
+                    # A folder that was given twice, in two spellings, is one data set.
+                    cells.setdefault(
+                        cell.key,
+                        PlannedCell(
+                            cell, cell.key, label, variant, dataset.spec, preset, division, **origins.get(method, {})
+                        ),
+                    )
+    return sorted(cells.values(), key=lambda planned: planned.cell.protocol.seed)
+
+
+def _registered(asked: Sequence[Any]) -> dict[str, dict[str, Any]]:
+    """Names of the methods asked for, each with what another process needs to find it: nothing, a file or a class."""
+    from osad_bench.benchmark.cell.execute import register_class, register_file
+
+    found: dict[str, dict[str, Any]] = {}
+    for one in asked:
+        if isinstance(one, type):
+            from joblib.externals import cloudpickle
+
+            register_class(one)
+            found[one.name] = {"method_class": cloudpickle.dumps(one)}
+        elif one.endswith(".py"):
+            path = user_path(one).absolute()
+            found |= {name: {"method_file": path} for name in register_file(path)}
+        else:
+            found[one] = {}
+    return found

@@ -1,23 +1,163 @@
-"""Run a grid: what is stored already is kept, the rest is computed, each finished cell is stored at once."""
+"""Run grids: what is stored already is kept, the rest is computed, each finished cell is stored at once.
+
+`run_grid` is the one use case behind ``osad-bench run``, ``ablate`` and ``sweep`` and behind Python's
+`osad_bench.benchmark.run`.
+"""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
-from osad_bench.benchmark.cell.execute import Machine, PlannedCell, dataset_of, division_of, preset_of
-from osad_bench.benchmark.cell.training import needed
+from osad_bench.benchmark.cell.execute import Machine, PlannedCell, dataset_of, method_class, pick_device
+from osad_bench.benchmark.cell.training import needed, preset_for
 from osad_bench.benchmark.features.backbones import load_backbone
 from osad_bench.benchmark.features.cache import FeatureCache
 from osad_bench.benchmark.features.views import View
-from osad_bench.benchmark.grid.todo import Timings
+from osad_bench.benchmark.grid.plan import Grid, plan
+from osad_bench.benchmark.grid.todo import Timings, Todo, compare, default_jobs
 from osad_bench.benchmark.grid.workers import Reporter, in_processes, on_dask, one_by_one
 from osad_bench.benchmark.preset import Preset
-from osad_bench.core.registry import methods
+from osad_bench.core.errors import InputError
+from osad_bench.core.places import default_cache, user_path
 from osad_bench.results.record import Record
 from osad_bench.results.store import Store
+
+BACKENDS = ("local", "dask")
+
+
+@dataclass(frozen=True)
+class Options:
+    """Where and how a grid is run; defaults are the command line's.
+
+    Attributes
+    ----------
+    out
+        Folder of the store; cells already in it are kept.
+    jobs
+        Cells at a time; None for one per core over cached features, else one.
+    device
+        ``cpu``, ``cuda``, ``cuda:N``, or ``auto`` for cuda where there is one.
+    backend, scheduler
+        ``local``, or ``dask`` with the scheduler's address (None: a cluster of this machine's processes).
+    weights, data_root, cache
+        File with the backbone's weights, folder of the downloads, folder of cached features; None for the defaults.
+    retry_failed
+        Compute failed cells again.
+    recompute
+        Names of methods whose cells are computed again.
+    oracle
+        Also record the best test epoch's AUROC, as a diagnostic only.
+    time_limit
+        Seconds after which a cell fails; None for no limit.
+    dry_run
+        Plan and compare only.
+    """
+
+    out: Path | str = Path("osad-results")
+    jobs: int | None = None
+    device: str = "auto"
+    backend: str = "local"
+    scheduler: str | None = None
+    weights: Path | str | None = None
+    data_root: Path | str | None = None
+    cache: Path | str | None = None
+    retry_failed: bool = False
+    recompute: Sequence[str] = ()
+    oracle: bool = False
+    time_limit: float | None = None
+    dry_run: bool = False
+
+    def machine(self) -> Machine:
+        """The machine that these options describe.
+
+        Raises
+        ------
+        InputError
+            A device that is not there, or a path of a user who is not there.
+        """
+        return Machine(
+            cache=default_cache() if self.cache is None else user_path(self.cache),
+            data_root=None if self.data_root is None else user_path(self.data_root),
+            weights=None if self.weights is None else user_path(self.weights),
+            device=pick_device(self.device),
+            oracle=self.oracle,
+            time_limit=self.time_limit,
+        )
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What `run_grid` did.
+
+    Attributes
+    ----------
+    store
+        The store, with a record of every cell unless it was a dry run.
+    groups
+        The cells of each grid.
+    todo
+        What was done and what was to do at the start.
+    records
+        What was computed now, in the order in which it was finished.
+    """
+
+    store: Store
+    groups: list[list[PlannedCell]]
+    todo: Todo
+    records: list[Record]
+
+    @property
+    def cells(self) -> list[PlannedCell]:
+        """The cells of all grids, each once, seeds outermost."""
+        unique = {cell.key: cell for group in self.groups for cell in group}
+        return sorted(unique.values(), key=lambda cell: cell.cell.protocol.seed)
+
+    def all_records(self) -> list[Record]:
+        """Records of all cells, those of before included."""
+        return [*self.records, *(self.store.get(cell.key) for cell in [*self.todo.done, *self.todo.failed])]
+
+
+def run_grid(grids: Sequence[Grid], options: Options, reporter: Reporter | None = None) -> Outcome:
+    """Plan grids, compute what the store lacks of them, and store each cell as it finishes.
+
+    Parameters
+    ----------
+    grids
+        Cells that several of them share are computed once.
+    options
+        Where and how.
+    reporter
+        Hears of the plan and of progress.
+
+    Raises
+    ------
+    InputError, UnknownNameError, DatasetError
+        Whatever is wrong with the request shows before any work is done.
+    StoreError, OSError
+        The store cannot be written; what is stored stays whole.
+    """
+    if options.backend not in BACKENDS:
+        raise InputError(f"--backend {options.backend}: expected {' or '.join(BACKENDS)}")
+    reporter, machine, store = reporter or Reporter(), options.machine(), Store(user_path(options.out))
+    outcome = Outcome(store, [plan(grid, machine) for grid in grids], Todo(), [])
+    cells = outcome.cells
+    planned = {cell.cell.method for cell in cells}
+    if unknown := [name for name in options.recompute if name not in planned]:
+        raise InputError(f"--recompute {unknown[0]}: the methods of this run are {', '.join(sorted(planned))}")
+    todo = compare(cells, store, options.retry_failed, options.oracle, options.recompute)
+    jobs = options.jobs or default_jobs(todo.open, machine)
+    reporter.plan(cells, todo, Timings(machine).estimate(todo.open, jobs), store.root)
+    records = (
+        []
+        if options.dry_run
+        else carry_out(todo.open, store, machine, reporter, jobs, options.backend, options.scheduler)
+    )
+    return Outcome(store, outcome.groups, todo, records)
 
 
 def fill_cache(cells: Sequence[PlannedCell], machine: Machine, reporter: Reporter) -> None:
@@ -29,10 +169,15 @@ def fill_cache(cells: Sequence[PlannedCell], machine: Machine, reporter: Reporte
         An image cannot be read.
     """
     wanted: dict[tuple[str, str], dict[View, set[str]]] = defaultdict(lambda: defaultdict(set))
+    seen = set()
     for cell in cells:
-        preset = preset_of(cell.cell)
-        generators = methods.get(cell.cell.method).pseudo_anomalies
-        for view, ids in needed(division_of(cell, machine), preset, generators).items():
+        method = method_class(cell)
+        preset = preset_for(method, cell.preset)
+        read = (cell.source, preset.image_size, preset.backbone, preset.stages, method.pseudo_anomalies, id(cell.division))
+        if read in seen:
+            continue
+        seen.add(read)
+        for view, ids in needed(cell.division, preset, method.pseudo_anomalies).items():
             wanted[cell.source, preset.model_dump_json()][view].update(ids)
     for (source, settings), views in wanted.items():
         dataset, preset = dataset_of(source, machine.data_root), Preset.model_validate_json(settings)
@@ -59,7 +204,7 @@ def carry_out(
     jobs
         Cells at a time on this machine.
     backend, scheduler
-        ``local``, or ``dask`` with the scheduler's address (none: a cluster of this machine's processes).
+        ``local``, or ``dask`` with the scheduler's address (None: a cluster of this machine's processes).
 
     Returns
     -------
@@ -86,21 +231,23 @@ def carry_out(
         results = in_processes(cells, machine, reporter, jobs)
     else:
         results = one_by_one(cells, machine, reporter)
-    for cell, (record, scores) in results:
-        store.put(record, scores)
-        if record.status == "ok":
-            timings.add(cell, record.timings.total)
-        records.append(record)
-        reporter.finish(cell, record)
+    try:
+        for cell, (record, scores) in results:
+            store.put(record, scores)
+            if record.status == "ok":
+                timings.add(cell, record.timings.total)
+            records.append(record)
+            reporter.finish(cell, record)
+    finally:
+        timings.save()
+        results.close()
     return records
 
 
 def summarise_failures(records: Sequence[Record]) -> list[str]:
-    """One line for each distinct failure, with how many cells it struck."""
-    groups: dict[str, list[Record]] = defaultdict(list)
+    """One line per distinct failure, with how many cells it struck."""
+    groups: dict[str, int] = defaultdict(int)
     for record in records:
         if record.error is not None:
-            groups[
-                f"{record.cell.method} on {record.cell.dataset}: {record.error.type}: {record.error.message}"
-            ].append(record)
-    return [f"{len(group)} x {text}" for text, group in groups.items()]
+            groups[f"{record.cell.method} on {record.cell.dataset}: {record.error.type}: {record.error.message}"] += 1
+    return [f"{count} x {text}" for text, count in groups.items()]

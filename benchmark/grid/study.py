@@ -1,7 +1,8 @@
 """What the parts and settings of one method are worth: the grids behind the DPDL paper's Figs. 2 and 3 and Table 3.
 
 Each part is taken away alone, and each setting is varied alone, all else as published; the complete method is in every
-such grid. Cells are those of `osad-bench run`, so a store that has some of them already is only filled up.
+such study. Random numbers do not depend on settings, so every difference to the complete method is paired. Cells are
+those of `osad-bench run`, so a store that has some of them already is only filled up.
 """
 
 from __future__ import annotations
@@ -9,8 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from osad_bench.benchmark.cell.execute import Machine, PlannedCell
-from osad_bench.benchmark.grid.plan import Grid, plan, read_grid
+from osad_bench.benchmark.grid.plan import Grid, read_grid
 from osad_bench.core.errors import InputError
 from osad_bench.core.registry import methods
 
@@ -40,10 +40,8 @@ def ablations(method: str, only: Sequence[str] = ()) -> dict[str, dict[str, list
     }
 
 
-def study_cells(
-    method: str, changes: Sequence[dict[str, list[Any]]], flags: dict[str, Any], machine: Machine
-) -> list[list[PlannedCell]]:
-    """Cells of the complete method, then those of each change.
+def study_grids(method: str, changes: Sequence[dict[str, list[Any]]], flags: dict[str, Any]) -> list[Grid]:
+    """Grid of the complete method, then one per change.
 
     Parameters
     ----------
@@ -52,9 +50,7 @@ def study_cells(
     flags
         Whatever `osad_bench.benchmark.grid.plan.read_grid` takes, without methods.
     """
-
-    def cells(change: dict[str, list[Any]]) -> list[PlannedCell]:
-        grid: Grid = read_grid(None, flags | {"methods": [method], "floor": None, "set": flags.get("set", {}) | change})
-        return plan(grid, machine)
-
-    return [cells({}), *map(cells, changes)]
+    return [
+        read_grid(None, flags | {"methods": [method], "floor": None, "set": flags.get("set", {}) | change})
+        for change in ({}, *changes)
+    ]

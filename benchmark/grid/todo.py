@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+import os
+from collections import Counter
+from collections.abc import Collection, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
 
 import torch
-from filelock import FileLock
 
-from osad_bench.benchmark.cell.execute import Machine, PlannedCell
-from osad_bench.core.registry import methods
+from osad_bench.benchmark.cell.execute import Machine, PlannedCell, method_class
+from osad_bench.benchmark.cell.source import source_digest, source_file
 from osad_bench.results.store import Store, StoreError
 
 
@@ -24,37 +26,64 @@ class Todo:
         Cells with an ok record, with a failed one that is left alone, and still to compute.
     damaged
         Messages about records that cannot be read; their cells are among `open`.
+    changed
+        Messages about methods whose source is another one than that of their stored cells, which are among `done`.
     """
 
-    done: list[PlannedCell]
-    failed: list[PlannedCell]
-    open: list[PlannedCell]
-    damaged: list[str]
+    done: list[PlannedCell] = field(default_factory=list)
+    failed: list[PlannedCell] = field(default_factory=list)
+    open: list[PlannedCell] = field(default_factory=list)
+    damaged: list[str] = field(default_factory=list)
+    changed: list[str] = field(default_factory=list)
 
 
-def compare(cells: Sequence[PlannedCell], store: Store, retry_failed: bool = False, oracle: bool = False) -> Todo:
-    """Sort the cells of a plan by what the store holds of them."""
-    todo = Todo([], [], [], [])
+def compare(
+    cells: Sequence[PlannedCell],
+    store: Store,
+    retry_failed: bool = False,
+    oracle: bool = False,
+    recompute: Collection[str] = (),
+) -> Todo:
+    """Sort the cells of a plan by what the store holds of them.
+
+    Parameters
+    ----------
+    retry_failed
+        Failed cells are to be computed again.
+    oracle
+        So are cells whose record lacks the oracle diagnostic.
+    recompute
+        Names of methods, all of whose cells are to be computed again.
+    """
+    todo, changed = Todo(), Counter[str]()
     for cell in cells:
-        key = cell.cell.key
-        if key not in store:
+        if cell.cell.method in recompute or cell.key not in store:
             todo.open.append(cell)
             continue
         try:
-            record = store.get(key)
+            record = store.get(cell.key)
         except StoreError as error:
             todo.damaged.append(f"{str(error).partition('. Delete')[0]}; {cell.title} is computed again")
             todo.open.append(cell)
             continue
         if record.status == "failed":
             (todo.open if retry_failed else todo.failed).append(cell)
-        elif not store.has_scores(key):
+        elif not store.has_scores(cell.key):
             todo.damaged.append(f"the scores of {cell.title} are gone: computed again")
             todo.open.append(cell)
-        elif oracle and "oracle" not in record.diagnostics and methods.get(cell.cell.method).schedule is not None:
+        elif oracle and "oracle" not in record.diagnostics and method_class(cell).schedule is not None:
             todo.open.append(cell)
         else:
             todo.done.append(cell)
+            then, now = record.provenance.method_source, source_digest(method_class(cell))
+            if then and now and then != now:
+                changed[cell.cell.method] += 1
+    for name, count in changed.items():
+        cls = method_class(next(cell for cell in cells if cell.cell.method == name))
+        todo.changed.append(
+            f"{source_file(cls)}, or what it imports, changed since {count} stored cells of {name}: raise its version, or "
+            f"compute them again with --recompute {name}"
+        )
     return todo
 
 
@@ -63,18 +92,19 @@ STARTING, MOST_JOBS = 20.0, 8
 
 
 class Timings:
-    """Seconds a cell took here before, by method, data set, preset and device; for estimates only."""
+    """Seconds that cells took here before, by method, data set, preset and device; for estimates only."""
 
     def __init__(self, machine: Machine) -> None:
         self.path, self.device = machine.cache / "timings.json", machine.device
+        self.new: dict[str, float] = {}
 
     def _name(self, cell: PlannedCell) -> str:
-        return "|".join([cell.cell.method, cell.variant, cell.cell.dataset, cell.preset, self.device])
+        return "|".join([cell.cell.method, cell.variant, cell.cell.dataset, cell.label, self.device])
 
     def _read(self) -> dict[str, float]:
         try:
             return {name: float(seconds) for name, seconds in json.loads(self.path.read_bytes()).items()}
-        except (OSError, ValueError, TypeError, AttributeError):
+        except (OSError, ValueError, TypeError, AttributeError, RecursionError):
             return {}
 
     def estimate(self, cells: Sequence[PlannedCell], jobs: int = 1) -> float | None:
@@ -85,19 +115,28 @@ class Timings:
 
     def add(self, cell: PlannedCell, seconds: float) -> None:
         """Note how long a cell took."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(self.path.with_suffix(".lock")):
-            temporary = self.path.with_suffix(".tmp")
-            temporary.write_text(json.dumps(self._read() | {self._name(cell): round(seconds, 3)}, indent=1))
-            temporary.replace(self.path)
+        self.new[self._name(cell)] = round(seconds, 3)
+
+    def save(self) -> None:
+        """Write what was noted; a disk that cannot take it costs the next estimate and nothing else."""
+        if not self.new:
+            return
+        temporary = self.path.with_name(f"{self.path.name}.{os.getpid()}.tmp")
+        with suppress(OSError):
+            try:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                temporary.write_text(json.dumps(self._read() | self.new, indent=1), encoding="utf-8")
+                temporary.replace(self.path)
+            finally:
+                temporary.unlink(missing_ok=True)
 
 
 def default_jobs(cells: Sequence[PlannedCell], machine: Machine) -> int:
-    """Cells at a time where nobody said: one a core over cached features, one where the backbone is trained.
+    """Cells at a time where nobody said: one per core over cached features, one where the backbone is trained.
 
     One as well where the work is known to take less time than the processes take to start.
     """
-    if machine.device != "cpu" or not all(cell.cell.preset["frozen"] for cell in cells):
+    if machine.device != "cpu" or not all(cell.preset.frozen for cell in cells):
         return 1
     seconds = Timings(machine).estimate(cells)
     if seconds is not None and seconds < STARTING:

@@ -2,27 +2,39 @@
 
 from __future__ import annotations
 
+import ctypes
 import multiprocessing
 import os
 import queue
+import signal
+import sys
 import threading
+import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, CancelledError, Executor, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from osad_bench.benchmark.cell.execute import Machine, PlannedCell, execute
 from osad_bench.benchmark.cell.provenance import provenance
 from osad_bench.core.errors import InputError
 from osad_bench.results.record import Failure, Record, TestScores
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from osad_bench.benchmark.grid.todo import Todo
+
 Result = tuple[Record, "TestScores | None"]
 
 
 class Reporter:
     """Hears what a run does; this one says nothing."""
+
+    def plan(self, cells: Sequence[PlannedCell], todo: Todo, seconds: float | None, out: Path) -> None:
+        """What will be computed, and an estimate of how long it takes."""
 
     def features(self, what: str, done: int, total: int) -> None:
         """`done` of `total` images of one view are in the cache."""
@@ -43,28 +55,73 @@ def _died(cell: PlannedCell, machine: Machine, detail: str) -> Result:
         type="WorkerDied", message=f"the worker process died ({detail}); often memory ran out: try fewer --jobs"
     )
     return Record(
-        key=cell.cell.key, cell=cell.cell, preset=cell.preset, variant=cell.variant, status="failed", error=failure,
-        provenance=provenance(machine.device, {}, False),
+        key=cell.key, cell=cell.cell, preset=cell.label, variant=cell.variant, status="failed", error=failure,
+        provenance=provenance(machine.device),
     ), None  # fmt: skip
 
 
-def _in_worker(cell: PlannedCell, machine: Machine, events: Any) -> Result:
+_events: Any = None
+"""In a worker: the queue that epochs are sent back through; None where there is none."""
+
+
+def _begin_worker(events: Any, parent: int) -> None:
+    """Set up a worker: Ctrl-C is the parent's business, and no worker outlives its parent."""
+    global _events
+    _events = events
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for name in ("SIGTERM", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_DFL)
+    if sys.platform == "linux":
+        with suppress(OSError, AttributeError):
+            pr_set_pdeathsig = 1
+            ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _in_worker(cell: PlannedCell, machine: Machine) -> Result:
     """Execute in another process, sending epochs back where there is a queue."""
 
     def progress(epoch: int, epochs: int, values: dict[str, float]) -> None:
-        if events is not None:
-            events.put((cell.cell.key, epoch, epochs, values))
+        if _events is not None:
+            _events.put((cell.key, epoch, epochs, values))
 
     return execute(cell, machine, progress)
 
 
 @contextmanager
-def _pool(jobs: int) -> Iterator[Executor]:
-    pool = ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn"))
+def _pool(jobs: int, events: Any) -> Iterator[ProcessPoolExecutor]:
+    """Worker processes, which are gone when the context is left, finished or not."""
+    context = multiprocessing.get_context("spawn")
+    before = set(multiprocessing.active_children())
+    pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_begin_worker, initargs=(events, os.getpid()))
     try:
         yield pool
-    finally:
+    except BaseException:
         pool.shutdown(wait=False, cancel_futures=True)
+        for child in set(multiprocessing.active_children()) - before:
+            child.kill()
+        raise
+    pool.shutdown(wait=True, cancel_futures=True)
+
+
+@contextmanager
+def _no_interrupt() -> Iterator[None]:
+    """Processes started here ignore Ctrl-C from their first instruction on; what comes meanwhile is heard afterwards."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _collect(futures: dict[Future[Result], PlannedCell]) -> Iterator[tuple[PlannedCell, Future[Result]]]:
@@ -89,41 +146,46 @@ def in_processes(
 ) -> Iterator[tuple[PlannedCell, Result]]:
     """Several cells at once; a cell whose worker dies is tried once more alone, then recorded as failed."""
     machine = replace(machine, threads=machine.threads or max(1, (os.cpu_count() or 1) // jobs))
-    by_key = {cell.cell.key: cell for cell in cells}
-    with multiprocessing.get_context("spawn").Manager() as manager:
-        events: Any = manager.Queue()
-        stop = threading.Event()
+    by_key = {cell.key: cell for cell in cells}
+    events = multiprocessing.get_context("spawn").Queue()
+    stop = threading.Event()
 
-        def listen() -> None:
-            while not stop.is_set():
+    def listen() -> None:
+        while not stop.is_set():
+            try:
+                key, *values = events.get(timeout=0.2)
+            except queue.Empty:
+                continue
+            except (EOFError, OSError):
+                return
+            reporter.epoch(by_key[key], *values)
+
+    listener = threading.Thread(target=listen, daemon=True)
+    listener.start()
+    try:
+        suspects: list[PlannedCell] = []
+        with _pool(jobs, events) as pool:
+            with _no_interrupt():
+                futures = {pool.submit(_in_worker, cell, machine): cell for cell in cells}
+            for cell, future in _collect(futures):
                 try:
-                    key, *values = events.get(timeout=0.2)
-                except queue.Empty:
-                    continue
-                except (EOFError, OSError):
-                    return
-                reporter.epoch(by_key[key], *values)
-
-        listener = threading.Thread(target=listen, daemon=True)
-        listener.start()
-        try:
-            suspects: list[PlannedCell] = []
-            with _pool(jobs) as pool:
-                for cell, future in _collect({pool.submit(_in_worker, cell, machine, events): cell for cell in cells}):
-                    try:
-                        yield cell, future.result()
-                    except (BrokenProcessPool, CancelledError):
-                        suspects.append(cell)  # a dead worker breaks the pool: which cell killed it shows below
-            for cell in suspects:
-                with _pool(1) as pool:
-                    try:
-                        result = pool.submit(_in_worker, cell, machine, events).result()
-                    except BrokenProcessPool as error:
-                        result = _died(cell, machine, str(error))
-                yield cell, result
-        finally:
-            stop.set()
-            listener.join(timeout=1)
+                    yield cell, future.result()
+                except (BrokenProcessPool, CancelledError):
+                    suspects.append(cell)  # a dead worker breaks the pool: which cell killed it shows below
+        for cell in suspects:
+            with _pool(1, events) as pool:
+                with _no_interrupt():
+                    future = pool.submit(_in_worker, cell, machine)
+                try:
+                    result = future.result()
+                except BrokenProcessPool as error:
+                    result = _died(cell, machine, str(error))
+            yield cell, result
+    finally:
+        stop.set()
+        listener.join(timeout=1)
+        events.cancel_join_thread()
+        events.close()
 
 
 def on_dask(
@@ -134,11 +196,12 @@ def on_dask(
         from distributed import Client, as_completed
     except ImportError:
         raise InputError("--backend dask needs dask.distributed: pip install 'osad-bench[dask]'") from None
-    client: Any = Client(scheduler) if scheduler else Client(n_workers=jobs, threads_per_worker=1)
+    try:
+        client: Any = Client(scheduler) if scheduler else Client(n_workers=jobs, threads_per_worker=1)
+    except (OSError, ValueError) as error:
+        raise InputError(f"no dask scheduler answers at {scheduler} ({error}); start one with dask scheduler") from None
     with client:
-        futures = {
-            client.submit(_in_worker, cell, machine, None, key=cell.cell.key, pure=False): cell for cell in cells
-        }
+        futures = {client.submit(_in_worker, cell, machine, key=cell.key, pure=False): cell for cell in cells}
         for future in as_completed(list(futures)):
             error = future.exception()
             yield futures[future], _died(futures[future], machine, str(error)) if error else future.result()

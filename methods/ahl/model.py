@@ -56,10 +56,6 @@ from osad_bench.methods.gradient import GradientMethod
 class AHLConfig(MixedConfig):
     """Hyper-parameters of AHL; the base has its published ones."""
 
-    later = MixedConfig.later | {
-        "outer_decay", "reward_normal", "reward_pseudo", "reward_seen", "sequence_layers",
-    }  # fmt: skip
-
     seen_share: float = Field(
         0.5, ge=0, lt=1, description="known anomalies of a support or query batch, a share (as DRA; public code: 1/3)"
     )
