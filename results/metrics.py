@@ -38,7 +38,8 @@ def compute(test: TestScores) -> Metrics:
     }
     return Metrics(
         auroc=float(roc_auc_score(test.labels, test.scores)),
-        average_precision=float(average_precision_score(test.labels, test.scores)),
+        # scikit-learn adds up shares, and can come out at 1.0000000000000002
+        average_precision=min(1.0, float(average_precision_score(test.labels, test.scores))),
         fpr95=float(false_positive[np.searchsorted(true_positive, 0.95, side="left")]),
         per_kind=per_kind,
     )

@@ -2,19 +2,68 @@
 
 A *cell* is one (data set, protocol, method with its configuration, preset). Its key is a sha256 of the canonical JSON
 of exactly those things, so the same work has the same name on every machine.
+
+A record can be a stranger's file, so every value is checked here: numbers are finite and fit 64 bits, times have a zone.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
 from datetime import datetime, timezone
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""Of the records written here; older ones are read too. 2: titles, citation, source and package of the method."""
+
+
+def storable(text: str) -> str:
+    """`text` where UTF-8 can hold it, else with the parts that it cannot hold (lone surrogates) written out."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _text(value: Any) -> Any:
+    return storable(value) if isinstance(value, str) else value
+
+
+def finite(value: Any) -> Any:
+    """`value` with None for each number in it that is not finite: JSON has no such numbers."""
+    if isinstance(value, dict):
+        return {name: finite(one) for name, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [finite(one) for one in value]
+    return None if isinstance(value, (float, np.floating)) and not math.isfinite(value) else value
+
+
+def _all_finite(value: Any) -> Any:
+    if finite(value) != (list(value) if isinstance(value, tuple) else value):
+        raise ValueError("a number is not finite")
+    return value
+
+
+def _in_utc(value: datetime) -> datetime:
+    """A moment in UTC; one without a time zone is taken for UTC.
+
+    Raises
+    ------
+    ValueError
+        The year is one that a table of times cannot hold.
+    """
+    if not 1970 <= value.year <= 2200:
+        raise ValueError(f"the year {value.year} is no year in which a record was made")
+    return value.replace(tzinfo=timezone.utc) if value.tzinfo is None else value.astimezone(timezone.utc)
+
+
+Text = Annotated[str, BeforeValidator(_text)]
+Count = Annotated[int, Field(ge=0, le=2**53)]
+Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Settings = Annotated[dict[str, Any], AfterValidator(_all_finite)]
+Moment = Annotated[datetime, AfterValidator(_in_utc)]
 
 
 class Protocol(BaseModel):
@@ -25,11 +74,11 @@ class Protocol(BaseModel):
     setting: Literal["general", "hard"] = Field(
         "general", description="general: known anomalies of every kind; hard: of one kind only"
     )
-    shots: int = Field(10, ge=1, description="M, the number of labelled anomalies in training")
-    known_kind: str | None = Field(None, description="the kind the known anomalies are drawn from (hard setting only)")
-    seed: int = Field(0, ge=0, description="chooses which anomalies are known")
+    shots: int = Field(10, ge=1, le=2**53, description="M, the number of labelled anomalies in training")
+    known_kind: Text | None = Field(None, description="the kind the known anomalies are drawn from (hard setting only)")
+    seed: int = Field(0, ge=0, le=2**63 - 1, description="chooses which anomalies are known")
     reserve: int = Field(
-        0, ge=0, description="leave at least this many anomalies out of the test part, so that shots share it"
+        0, ge=0, le=2**53, description="leave at least this many anomalies out of the test part, so that shots share it"
     )
     dedup: bool = Field(False, description="keep one of each group of identical images")
     part: Literal["test", "validation"] = Field(
@@ -50,15 +99,15 @@ class Cell(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    dataset: str = Field(description="full name, such as elpv or mvtec/carpet")
-    fingerprint: str = Field(description="sha256 of the data set's ids, labels, kinds and files")
+    dataset: Text = Field(description="full name, such as elpv or mvtec/carpet")
+    fingerprint: Text = Field(description="sha256 of the data set's ids, labels, kinds and files")
     protocol: Protocol
-    method: str
+    method: Text
     version: int = Field(description="the method's own version, raised when its scores change")
-    config: dict[str, Any] = Field(
+    config: Settings = Field(
         description="the method's configuration; a setting that came later is left out while at its default"
     )
-    preset: dict[str, Any] = Field(description="the complete preset, its name left out")
+    preset: Settings = Field(description="the complete preset, its name left out")
 
     @property
     def key(self) -> str:
@@ -72,12 +121,10 @@ class Metrics(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    auroc: float = Field(ge=0, le=1)
-    average_precision: float = Field(ge=0, le=1)
-    fpr95: float = Field(
-        ge=0, le=1, description="false positive rate at the threshold that finds 95 % of the anomalies"
-    )
-    per_kind: dict[str, float] = Field(
+    auroc: Share
+    average_precision: Share
+    fpr95: Share = Field(description="false positive rate at the threshold that finds 95 % of the anomalies")
+    per_kind: dict[Text, Share] = Field(
         default_factory=dict, description="AUROC of each test kind against all test normals"
     )
 
@@ -87,13 +134,13 @@ class SplitSummary(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    digest: str
-    train_normal: int
-    train_anomaly: int
-    test_normal: int
-    test_anomaly: int
-    crossing_duplicates: int = Field(0, description="test images whose identical copy is in training")
-    known: tuple[str, ...] = Field((), description="ids of the known anomalies")
+    digest: Text
+    train_normal: Count
+    train_anomaly: Count
+    test_normal: Count
+    test_anomaly: Count
+    crossing_duplicates: Count = Field(0, description="test images whose identical copy is in training")
+    known: tuple[Text, ...] = Field((), description="ids of the known anomalies")
 
 
 class Timings(BaseModel):
@@ -101,10 +148,10 @@ class Timings(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    features: float = 0.0
-    fit: float = 0.0
-    score: float = 0.0
-    total: float = 0.0
+    features: Amount = 0.0
+    fit: Amount = 0.0
+    score: Amount = 0.0
+    total: Amount = 0.0
 
 
 class Failure(BaseModel):
@@ -112,9 +159,9 @@ class Failure(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    type: str
-    message: str
-    traceback: str = ""
+    type: Text
+    message: Text
+    traceback: Text = ""
 
 
 class Provenance(BaseModel):
@@ -127,11 +174,11 @@ class Provenance(BaseModel):
     python: str = ""
     packages: dict[str, str] = Field(default_factory=dict)
     platform: str = ""
-    device: str = "cpu"
+    device: Text = "cpu"
     threads: int = 0
     deterministic: bool = True
     weights: dict[str, str] = Field(default_factory=dict, description="sha256 of each weights file used")
-    command: str = ""
+    command: Text = ""
     method_source: str = Field("", description="digest of the method's source files")
     method_package: str = Field("", description="distribution that the method comes from")
     method_package_version: str = ""
@@ -154,12 +201,21 @@ class TestScores:
     __slots__ = ("ids", "kinds", "labels", "scores")
 
     def __init__(self, ids: Any, labels: Any, kinds: Any, scores: Any) -> None:
-        self.ids = np.asarray(ids, dtype=np.str_)
+        self.ids = _names(ids)
         self.labels = np.asarray(labels, dtype=np.int8)
-        self.kinds = np.asarray(kinds, dtype=np.str_)
+        self.kinds = _names(kinds)
         self.scores = np.asarray(scores, dtype=np.float64)
         if not self.ids.shape == self.labels.shape == self.kinds.shape == self.scores.shape or self.ids.ndim != 1:
             raise ValueError("ids, labels, kinds and scores must be one-dimensional and of one length")
+
+
+def _names(values: Any) -> np.ndarray:
+    names = np.asarray(values, dtype=np.str_)
+    try:
+        "".join(names.ravel()).encode()
+    except UnicodeEncodeError:
+        return np.asarray([storable(name) for name in names.ravel()], dtype=np.str_).reshape(names.shape)
+    return names
 
 
 class Record(BaseModel):
@@ -170,22 +226,26 @@ class Record(BaseModel):
     schema_version: int = SCHEMA_VERSION
     key: str
     cell: Cell
-    preset: str = Field(description="the preset's label, such as quick, or quick+image_size=64 where it was changed")
-    variant: str = Field("", description="the method's settings that differ from its defaults, such as prototypes=16")
-    method_title: str = Field("", description="what tables and figures call the method; empty in old records")
-    method_kind: str = Field("", description="where the method comes from, such as published, ours or baseline")
-    citation: str = Field("", description="what to cite for the method")
-    dataset_title: str = Field("", description="what tables and figures call the data set; empty in old records")
+    preset: Text = Field(description="the preset's label, such as quick, or quick+image_size=64 where it was changed")
+    variant: Text = Field("", description="the method's settings that differ from its defaults, such as prototypes=16")
+    method_title: Text = Field("", description="what tables and figures call the method; empty in old records")
+    method_kind: Text = Field("", description="where the method comes from, such as published, ours or baseline")
+    citation: Text = Field("", description="what to cite for the method")
+    dataset_title: Text = Field("", description="what tables and figures call the data set; empty in old records")
     status: Literal["ok", "failed"]
     metrics: Metrics | None = None
     error: Failure | None = None
     split: SplitSummary | None = None
-    curve: dict[str, list[float]] = Field(default_factory=dict, description="training curves, one value an epoch")
-    diagnostics: dict[str, Any] = Field(default_factory=dict, description="never enters a table unlabelled")
+    curve: Annotated[dict[Text, list[float | None]], BeforeValidator(finite)] = Field(
+        default_factory=dict, description="training curves, one value per epoch; None where it was not finite"
+    )
+    diagnostics: Annotated[dict[str, Any], BeforeValidator(finite)] = Field(
+        default_factory=dict, description="never enters a table unlabelled"
+    )
     timings: Timings = Field(default_factory=Timings)
-    peak_memory_mb: float = 0.0
+    peak_memory_mb: Amount = 0.0
     provenance: Provenance = Field(default_factory=Provenance)
-    created: datetime = Field(default_factory=lambda: datetime.now(timezone.utc))
+    created: Moment = Field(default_factory=lambda: datetime.now(timezone.utc))
 
     @model_validator(mode="after")
     def _consistent(self) -> Record:

@@ -1,0 +1,68 @@
+"""Text from users' files, made safe to show: in a terminal, a log, a table, a file name.
+
+Names of data sets, kinds and methods, and the messages of foreign errors, may hold anything: escape sequences that
+clear a screen, line breaks that start a line of their own in a CI log, marks that turn the reading direction round.
+"""
+
+from __future__ import annotations
+
+import codecs
+import sys
+import unicodedata
+from typing import TextIO
+
+_JOINERS = "\N{ZERO WIDTH JOINER}\N{ZERO WIDTH NON-JOINER}"
+"""Invisible, but part of the spelling in several scripts and of emoji."""
+
+
+def printable(text: object) -> str:
+    r"""`text` on one line, with what cannot be seen written out: ``a\nb`` for a line break, ``\x1b`` for ESC.
+
+    Composed accents (e + U+0301) become single letters where there is one.
+    """
+    shown = unicodedata.normalize("NFC", str(text))
+    if shown.isprintable():
+        return shown
+    return "".join(map(_seen, shown))
+
+
+def _seen(character: str) -> str:
+    if character.isprintable() or character in _JOINERS:
+        return character
+    if unicodedata.category(character) == "Zs":  # such as a no-break space
+        return " "
+    return character.encode("unicode_escape").decode("ascii")
+
+
+_PLAIN = {"±": "+-", "–": "-", "—": "-", "−": "-", "→": "->", "…": "...", "’": "'", "“": '"', "”": '"', "×": "x", "·": "-"}
+
+
+def _plainer(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    missing = error.object[error.start : error.end]
+    return "".join(_PLAIN.get(one) or one.encode("unicode_escape").decode("ascii") for one in missing), error.end
+
+
+codecs.register_error("osad_bench.plainer", _plainer)
+
+
+def forgive(*streams: TextIO) -> None:
+    """Let streams that cannot show a character write a plainer one (``+-`` for ``±``) or its number, and not fail.
+
+    Without arguments: standard output and standard error.
+    """
+    for stream in streams or (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:  # a stream that a test or a notebook put there may have none
+            reconfigure(errors="osad_bench.plainer")
+
+
+_MOST = 80
+"""Characters of a file name made of a user's text."""
+
+
+def file_name(text: str) -> str:
+    """`text` as part of a file's name on any system: letters, digits, ``-_.=`` and nothing that leads to another folder."""
+    kept = "".join(one if one.isalnum() or one in "-_.=" else "_" for one in printable(text))
+    return (kept.lstrip(".") or "_")[:_MOST]

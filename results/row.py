@@ -1,0 +1,87 @@
+"""What a row of a table is: the one definition behind tables, ranks, baselines, checks and plans.
+
+Records of one row answer the same question and differ in method, seed and known kind alone, so they may be averaged over
+seeds and kinds and compared between methods. Records of different rows never are. Two data sets of one name with other
+files are two rows, and so are two presets of one name with other settings.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from osad_bench.core.text import printable
+from osad_bench.results.record import Cell, Protocol
+
+COUNTED = frozenset({"setting", "shots", "known_kind", "seed", "part"})
+"""Fields of a protocol that have a place of their own; the others are a row's `options`."""
+
+WORDS = {"dedup": "without duplicates"}
+"""How an option that is switched on is told; others by their name and value."""
+
+
+class Row(NamedTuple):
+    """A question that records answer, see the module.
+
+    Attributes
+    ----------
+    preset, settings
+        The preset's label, and the digest of its complete settings.
+    dataset, fingerprint
+        The data set's full name, and the sha256 of its contents.
+    setting, shots
+        ``general`` or ``hard``, and M.
+    options
+        What else the protocol says, in words (``reserve 3, without duplicates``); empty for the defaults.
+    """
+
+    preset: str
+    settings: str
+    dataset: str
+    fingerprint: str
+    setting: str
+    shots: int
+    options: str = ""
+
+    @classmethod
+    def of(cls, cell: Cell, preset: str) -> Row:
+        """The row that a cell belongs to; `preset` is the preset's label."""
+        protocol = cell.protocol
+        return cls(
+            printable(preset), digest(cell.preset), printable(cell.dataset), cell.fingerprint,
+            protocol.setting, protocol.shots, options(protocol),
+        )  # fmt: skip
+
+    @property
+    def title(self) -> str:
+        """Such as ``elpv, general setting, M = 10, preset quick``."""
+        more = f", {self.options}" if self.options else ""
+        return f"{self.dataset}, {self.setting} setting, M = {self.shots}{more}, preset {self.preset}"
+
+
+def digest(value: Any) -> str:
+    """Eight hexadecimal digits that name a configuration."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:8]
+
+
+def options(protocol: Protocol) -> str:
+    """What a protocol says besides setting, M, kind and seed, in words; empty where all is at its default."""
+    words = []
+    for name, field in Protocol.model_fields.items():
+        value = getattr(protocol, name)
+        if name in COUNTED or value == field.default:
+            continue
+        plain = WORDS.get(name, name.replace("_", " "))
+        words.append(plain if value is True else f"{plain} {printable(value)}")
+    return ", ".join(words)
+
+
+def tell_apart(names: Iterable[str], details: Iterable[str]) -> list[str]:
+    """Each name, with ``(detail)`` appended to those that stand for several details."""
+    pairs = list(zip(names, details))
+    of: dict[str, set[str]] = {}
+    for name, detail in pairs:
+        of.setdefault(name, set()).add(detail)
+    return [f"{name} ({detail})" if len(of[name]) > 1 else name for name, detail in pairs]
