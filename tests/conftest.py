@@ -89,7 +89,9 @@ def cli(tmp_path: Path) -> Callable[..., Done]:
     """
 
     def run(*arguments: object, **env: str) -> Done:
-        return run_here(["osad-bench", *map(str, arguments)], tmp_path, {"OMP_NUM_THREADS": "1", "COLUMNS": "160"} | env)
+        return run_here(
+            ["osad-bench", *map(str, arguments)], tmp_path, {"OMP_NUM_THREADS": "1", "COLUMNS": "160"} | env
+        )
 
     return run
 
@@ -126,7 +128,7 @@ def redirected(name: str, number: int) -> Iterator[Callable[[], str]]:
         undo.callback(os.close, kept)
         undo.callback(os.dup2, kept, number)
         os.dup2(file.fileno(), number)
-        stream = undo.enter_context(open(number, "w", encoding="utf-8", closefd=False))  # noqa: PTH123
+        stream = undo.enter_context(open(number, "w", encoding="utf-8", closefd=False))
         undo.enter_context(patch.object(sys, name, stream))
 
         def read() -> str:
