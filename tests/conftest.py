@@ -3,16 +3,40 @@
 from __future__ import annotations
 
 import os
-import subprocess
+import signal
 import sys
-from collections.abc import Callable
+import tempfile
+import traceback
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from importlib.metadata import distribution
 from pathlib import Path
+from typing import NamedTuple
+from unittest.mock import patch
 
 import numpy as np
 import pytest
 from PIL import Image
 
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
 ROOT = Path(__file__).resolve().parent.parent
+
+
+def pytest_configure() -> None:
+    """Refuse to test with metadata of another state of the project: plug-ins and commands are found through it."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    groups = {**project["entry-points"], "console_scripts": project["scripts"]}
+    wanted = {(group, name, value) for group, points in groups.items() for name, value in points.items()}
+    found = distribution("osad-bench")
+    if found.version != project["version"] or wanted != {(p.group, p.name, p.value) for p in found.entry_points}:
+        where = found.locate_file("osad_bench.egg-info")
+        remedy = f"remove {where}" if Path(str(where)).is_dir() else "run pip install -e . again"
+        pytest.exit(f"the installed osad-bench does not have pyproject.toml's version and entry points: {remedy}", 4)
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -48,18 +72,82 @@ def real_data() -> Path:
     return folder
 
 
-@pytest.fixture
-def cli(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Run ``osad-bench`` in a process of its own, in the test's folder."""
+class Done(NamedTuple):
+    """A command that has ended: ``done.stderr``, or ``code, out, err = done``."""
 
-    def run(*args: object, timeout: float = 300, **env: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [Path(sys.executable).with_name("osad-bench"), *map(str, args)],
-            cwd=tmp_path, capture_output=True, text=True, timeout=timeout,
-            env=os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "160"} | env, check=False,
-        )  # fmt: skip
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture
+def cli(tmp_path: Path) -> Callable[..., Done]:
+    """Run ``osad-bench`` in this process, in the test's folder: ``cli("run", "--methods", "dra", NO_COLOR="1")``.
+
+    A process of its own would import torch again, 4 s each time. What the command changes in this one is undone. Tests of
+    what only a process has (signals, its end, what it imports, a full disk) start one.
+    """
+
+    def run(*arguments: object, **env: str) -> Done:
+        return run_here(
+            ["osad-bench", *map(str, arguments)], tmp_path, {"OMP_NUM_THREADS": "1", "COLUMNS": "160"} | env
+        )
 
     return run
+
+
+def run_here(command: list[str], folder: Path, env: dict[str, str]) -> Done:
+    """Run the command line in this process as if in one of its own."""
+    from osad_bench.benchmark.cli import main
+
+    with ExitStack() as undo:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            undo.callback(signal.signal, number, signal.getsignal(number))
+        undo.callback(os.chdir, Path.cwd())
+        os.chdir(folder)
+        undo.enter_context(patch.dict(os.environ, env))
+        undo.enter_context(patch.object(sys, "argv", command))
+        undo.enter_context(warnings_on_stderr())
+        out, err = (undo.enter_context(redirected(name, number)) for name, number in (("stdout", 1), ("stderr", 2)))
+        try:
+            main()
+            code: object = 0
+        except SystemExit as end:
+            code = end.code
+        except BaseException:
+            traceback.print_exc()  # as the interpreter does
+            code = 1
+        return Done(code if isinstance(code, int) else int(code is not None), out(), err())
+
+
+@contextmanager
+def redirected(name: str, number: int) -> Iterator[Callable[[], str]]:
+    """Send a standard stream to a file, for this process and those it starts; yields what reads the file."""
+    with tempfile.TemporaryFile() as file, ExitStack() as undo:
+        kept = os.dup(number)
+        undo.callback(os.close, kept)
+        undo.callback(os.dup2, kept, number)
+        os.dup2(file.fileno(), number)
+        stream = undo.enter_context(open(number, "w", encoding="utf-8", closefd=False))
+        undo.enter_context(patch.object(sys, name, stream))
+
+        def read() -> str:
+            stream.flush()
+            file.seek(0)
+            return file.read().decode()
+
+        yield read
+
+
+@contextmanager
+def warnings_on_stderr() -> Iterator[None]:
+    """Show warnings as Python does by default; pytest collects them instead."""
+    with warnings.catch_warnings():
+        warnings.resetwarnings()
+        for kind in (DeprecationWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning):
+            warnings.simplefilter("ignore", kind)
+        warnings.showwarning = lambda *given: print(warnings.formatwarning(*given[:4]), end="", file=sys.stderr)
+        yield
 
 
 def draw(seed: int, size: int = 48, spot: tuple[int, int, int] | None = None) -> np.ndarray:

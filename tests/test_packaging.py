@@ -23,25 +23,29 @@ def project(root: Path) -> dict:
     return tomllib.loads((root / "pyproject.toml").read_text("utf-8"))
 
 
-def test_the_list_of_packages_is_the_folders_that_are_packages(root: Path, project: dict):
-    found = {
-        "osad_bench." + ".".join(path.parent.relative_to(root).parts)
-        for top in PACKAGES
-        for path in (root / top).rglob("__init__.py")
-    }
-    assert set(project["tool"]["setuptools"]["packages"]) == found
+def test_every_package_of_the_checkout_has_its_link(root: Path):
+    links = {path.name: path for path in (root / "src" / "osad_bench").iterdir() if path.name != "__pycache__"}
+    assert set(links) == {path.parent.name for path in root.glob("*/__init__.py")} == set(PACKAGES)
+    for name, link in links.items():
+        assert link.readlink() == Path("..", "..", name)
 
 
-def test_the_wheel_holds_every_file_of_the_packages(root: Path, tmp_path: Path):
+@pytest.mark.parametrize("links", [True, False], ids=["with links", "where git leaves text files for links"])
+def test_the_wheel_holds_every_file_of_the_packages(root: Path, tmp_path: Path, links: bool):
     source = tmp_path / "source"
     source.mkdir()
     tracked = subprocess.run(
         ["git", "ls-files"], cwd=root, capture_output=True, text=True, check=True
     ).stdout.splitlines()
     for name in tracked:
-        if (root / name).is_file():
-            (source / name).parent.mkdir(parents=True, exist_ok=True)
-            (source / name).write_bytes((root / name).read_bytes())
+        original, copy = root / name, source / name
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        if original.is_file():
+            copy.write_bytes(original.read_bytes())
+        elif original.is_symlink() and links:
+            copy.symlink_to(original.readlink())
+        elif original.is_symlink():
+            copy.write_text(str(original.readlink()))
     subprocess.run(
         [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--quiet", "-w", tmp_path, source],
         check=True, capture_output=True,
@@ -50,6 +54,17 @@ def test_the_wheel_holds_every_file_of_the_packages(root: Path, tmp_path: Path):
     inside = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
     expected = {f"osad_bench/{name}" for name in tracked if name.split("/")[0] in PACKAGES}
     assert inside == expected
+
+
+def test_static_tools_find_the_packages_from_any_folder(tmp_path: Path):
+    """mypy stands for all that read the environment's path without running it: pyright, jedi, editors."""
+    (tmp_path / "plugin.py").write_text("from osad_bench.core.errors import InputError\nreveal_type(InputError)\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy", "--python-executable", sys.executable, "--cache-dir", tmp_path / "cache", "plugin.py"],
+        cwd=tmp_path, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout
+    assert "osad_bench.core.errors.InputError" in done.stdout
 
 
 def test_the_bare_names_are_nobodys():

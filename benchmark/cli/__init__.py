@@ -53,7 +53,7 @@ INTERRUPTED = 130
 def main() -> None:
     """Run the command line and exit with its code."""
     try:
-        code = app(standalone_mode=False)
+        code = app(prog_name="osad-bench", standalone_mode=False)
     except typer.Abort:
         code = INTERRUPTED
     except Exception as error:

@@ -27,7 +27,7 @@ def test_the_paper_preset_fine_tunes_with_all_three_methods(cli, resnet_weights:
     done = cli(
         "run", "--preset", "paper", "--methods", "devnet,dra,dpdl", "--datasets", data, "--seeds", 1,
         "--set", "schedule.epochs=1", "--set", "schedule.steps=2", "--set", "image_size=64", "--weights", resnet_weights,
-        "--out", "out", timeout=600,
+        "--out", "out",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     records = list(Store(tmp_path / "out"))
