@@ -143,7 +143,9 @@ def load_file(path: Path) -> ModuleType:
         place = path.expanduser().resolve(strict=True)
     except (OSError, RuntimeError) as error:
         raise InputError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from None
-    name = f"osad_bench_file_{place.stem}_{hashlib.sha256(str(place).encode('utf-8', 'surrogateescape')).hexdigest()[:8]}"
+    name = (
+        f"osad_bench_file_{place.stem}_{hashlib.sha256(str(place).encode('utf-8', 'surrogateescape')).hexdigest()[:8]}"
+    )
     if name in sys.modules:
         return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, place)

@@ -26,6 +26,11 @@ def printable(text: object) -> str:
     return "".join(map(_seen, shown))
 
 
+def lines(text: str) -> str:
+    """`text` as `printable` makes it, its line breaks kept: for tracebacks and messages of several lines."""
+    return "\n".join(map(printable, text.split("\n")))
+
+
 def _seen(character: str) -> str:
     if character.isprintable() or character in _JOINERS:
         return character
@@ -34,7 +39,19 @@ def _seen(character: str) -> str:
     return character.encode("unicode_escape").decode("ascii")
 
 
-_PLAIN = {"±": "+-", "–": "-", "—": "-", "−": "-", "→": "->", "…": "...", "’": "'", "“": '"', "”": '"', "×": "x", "·": "-"}
+_PLAIN = {
+    "±": "+-",
+    "–": "-",
+    "—": "-",
+    "−": "-",
+    "→": "->",
+    "…": "...",
+    "’": "'",
+    "“": '"',
+    "”": '"',
+    "×": "x",
+    "·": "-",
+}
 
 
 def _plainer(error: UnicodeError) -> tuple[str, int]:

@@ -12,6 +12,7 @@ from osad_bench.datasets.reading.first_visit import FirstVisit
 if TYPE_CHECKING:
     from osad_bench.datasets.base import Dataset
 
+
 def parse_name(name: str) -> tuple[str, str | None]:
     """Registered name and variant of a data set's name as typed.
 

@@ -134,13 +134,11 @@ def register_file(path: Path) -> list[str]:
     ]
     if not found:
         raise InputError(f"{path} defines no method: expected a class that derives from osad_bench.methods.base.Method")
-    for cls in found:
-        register_class(cls)
-    return [cls.name for cls in found]
+    return list(map(register_class, found))
 
 
-def register_class(cls: type[Method]) -> None:
-    """Register a method's class for this process.
+def register_class(cls: type[Any]) -> str:
+    """Register a method's class for this process; returns its name.
 
     Raises
     ------
@@ -151,6 +149,7 @@ def register_class(cls: type[Method]) -> None:
     if not isinstance(name, str) or not name:
         raise InputError(f"the method class {cls.__name__} has no name: add name = {cls.__name__.lower()!r} to it")
     methods.add(name, cls)
+    return name
 
 
 def method_class(planned: PlannedCell) -> type[Method]:
@@ -170,7 +169,9 @@ def schedule_of(method: Method, preset: Preset) -> Schedule:
     return Schedule(**((method.schedule or Schedule()).model_dump() | preset.schedule))
 
 
-def _open_training(planned: PlannedCell, method: Method, dataset: Dataset, machine: Machine) -> CachedFeatures | FineTuned:
+def _open_training(
+    planned: PlannedCell, method: Method, dataset: Dataset, machine: Machine
+) -> CachedFeatures | FineTuned:
     """The training set of a cell; fills the cache where it lacks something."""
     preset = preset_for(type(method), planned.preset)
     torch.manual_seed(seed_of(planned.cell, "adapter"))
@@ -231,7 +232,12 @@ def execute(
         The scores are None for a failed cell.
     """
     started = time.perf_counter()
-    labels: dict[str, Any] = {"key": planned.key, "cell": planned.cell, "preset": planned.label, "variant": planned.variant}
+    labels: dict[str, Any] = {
+        "key": planned.key,
+        "cell": planned.cell,
+        "preset": planned.label,
+        "variant": planned.variant,
+    }
     facts: dict[str, Any] = {}
     parts: dict[str, Any] = {}
     with foreign() as outcome, _torch_as_it_was(), _time_limit(machine.time_limit):

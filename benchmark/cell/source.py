@@ -37,7 +37,9 @@ def _modules(first: ModuleType | None) -> list[ModuleType]:
     """The module and what it imports of its own package, sorted by name."""
     if first is None:
         return []
-    root = "osad_bench.methods" if first.__name__.startswith("osad_bench.methods.") else first.__name__.partition(".")[0]
+    root = (
+        "osad_bench.methods" if first.__name__.startswith("osad_bench.methods.") else first.__name__.partition(".")[0]
+    )
     found, waiting = {first.__name__: first}, [first]
     while waiting:
         for value in list(vars(waiting.pop()).values()):
@@ -53,6 +55,8 @@ def _modules(first: ModuleType | None) -> list[ModuleType]:
 
 def _without_docstrings(tree: ast.Module) -> ast.Module:
     for node in ast.walk(tree):
-        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)) and ast.get_docstring(node):
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)) and ast.get_docstring(
+            node
+        ):
             node.body = node.body[1:]
     return tree

@@ -1,18 +1,25 @@
 """The command line: `osad-bench VERB`.
 
 Each verb lives in the file of its name. Nothing heavy is imported before a verb runs, so that ``--help`` is instant.
-Human text goes to stderr, data to stdout. Exit codes: 0 success, 1 a cell or a check failed, 2 wrong usage or input.
+Human text goes to stderr, data to stdout. Exit codes: 0 success, 1 a cell or a check failed, 2 wrong usage or input, 130
+interrupted.
 """
 
 from __future__ import annotations
 
 import errno
+import os
+import signal
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import typer
 
 from osad_bench.benchmark.cli import data, doctor, gate, merge, methods, report, run, splits, study
+from osad_bench.core.text import forgive, printable
 
 app = typer.Typer(
     name="osad-bench",
@@ -52,9 +59,11 @@ INTERRUPTED = 130
 
 def main() -> None:
     """Run the command line and exit with its code."""
+    forgive()
     try:
-        code = app(prog_name="osad-bench", standalone_mode=False)
-    except typer.Abort:
+        with _ended_by_signals():
+            code = app(prog_name="osad-bench", standalone_mode=False)
+    except (typer.Abort, KeyboardInterrupt):
         code = INTERRUPTED
     except Exception as error:
         code = _explain(error)
@@ -62,7 +71,40 @@ def main() -> None:
             raise
     if code == INTERRUPTED:
         print("interrupted; what was computed is kept, the same command goes on from there", file=sys.stderr)
-    sys.exit(code if isinstance(code, int) else 0)
+    _leave(code if isinstance(code, int) else 0)
+
+
+@contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP end the command as Ctrl-C does."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = {}
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) != signal.SIG_IGN:  # nohup, and a shell's background jobs
+            before[number] = signal.signal(number, interrupt)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _leave(code: int) -> None:
+    """End the process, even where a method left a thread behind that the interpreter would wait for."""
+    execute = sys.modules.get("osad_bench.benchmark.cell.execute")
+    if execute is None or not execute.left_behind():
+        sys.exit(code)
+    print("note: a method left a thread running; it is ended with the command", file=sys.stderr)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def _explain(error: Exception) -> int | None:
@@ -76,7 +118,7 @@ def _explain(error: Exception) -> int | None:
             print(f"error: {error.format_message().rstrip('.')}; see {command} --help", file=sys.stderr)
         return 2
     if isinstance(error, _user_errors()):
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {printable(error)}", file=sys.stderr)
         return 2
     if not isinstance(error, OSError):
         return None
@@ -98,5 +140,16 @@ def _explain(error: Exception) -> int | None:
     return None
 
 
-_PLACES = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST)
+_PLACES = (
+    errno.ENAMETOOLONG,
+    errno.ELOOP,
+    errno.EINVAL,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ENOENT,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.EEXIST,
+)
 """What the system says of a file or folder that a user named wrongly."""

@@ -42,7 +42,7 @@ def list_(
     """Print each data set: domain, numbers, kinds, licence, found or missing, and where to get what is missing."""
     from dataclasses import asdict
 
-    from osad_bench.datasets.catalogue import default_data_root
+    from osad_bench.core.places import default_data_root
     from osad_bench.datasets.inspect.listing import rows
 
     root = data_root if data_root is not None else default_data_root()

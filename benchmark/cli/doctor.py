@@ -8,12 +8,10 @@ import shutil
 import sys
 import warnings
 from pathlib import Path
-from typing import Annotated
 
-import typer
+from rich.markup import escape
 
 from osad_bench.benchmark.cli import options as o
-from rich.markup import escape
 
 GIB = 2**30
 
@@ -94,9 +92,10 @@ def _weights(report: _Report) -> None:
 
 
 def _data(report: _Report, data_root: Path | None) -> None:
+    from osad_bench.core.places import default_data_root
     from osad_bench.core.registry import UnknownNameError, datasets
     from osad_bench.datasets.base import DatasetError
-    from osad_bench.datasets.catalogue import default_data_root, open_dataset
+    from osad_bench.datasets.catalogue import open_dataset
 
     try:
         samples = open_dataset("elpv", data_root).samples

@@ -14,9 +14,7 @@ Setting = Annotated[str | None, typer.Option(help="general, hard or both, separa
 Shots = Annotated[
     str | None, typer.Option(help="M, the labelled anomalies in training, separated by commas; default 10.")
 ]
-Seeds = Annotated[
-    str | None, typer.Option(help="How many seeds (5), or a list with a comma (7,8 or 7,); default 5.")
-]
+Seeds = Annotated[str | None, typer.Option(help="How many seeds (5), or a list with a comma (7,8 or 7,); default 5.")]
 Preset = Annotated[str | None, typer.Option(help="quick (default), paper, or a TOML file.")]
 Changes = Annotated[
     list[str] | None,
@@ -76,7 +74,9 @@ def numbers(option: str, text: str | None) -> list[int] | None:
     try:
         return None if text is None else [int(name) for name in names(text) or []]
     except ValueError:
-        raise InputError(f"--{option} {text[:80] if text else text}: expected whole numbers separated by commas") from None
+        raise InputError(
+            f"--{option} {text[:80] if text else text}: expected whole numbers separated by commas"
+        ) from None
 
 
 def seeds(text: str | None) -> int | list[int] | None:

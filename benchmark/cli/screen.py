@@ -28,7 +28,7 @@ from osad_bench.benchmark.grid.run import Options, Outcome, run_grid, summarise_
 from osad_bench.benchmark.grid.todo import Todo
 from osad_bench.benchmark.grid.workers import Reporter
 from osad_bench.core.text import printable
-from osad_bench.results.record import Record
+from osad_bench.results.record import Record, finite
 from osad_bench.results.render import print_summary
 
 QUIET = 2.0
@@ -253,7 +253,7 @@ def _print_results(console: Console, outcome: Outcome, as_json: bool) -> None:
     frame = frame[frame["key"].isin({cell.key for cell in cells})]
     if as_json:
         for row in frame.drop(columns=["curve", "config", "preset_config"]).to_dict("records"):
-            print(json_line(row))
+            print(json.dumps(finite(row), default=str, allow_nan=False))
         return
     show_validation = cells[0].cell.protocol.part == "validation"
     if show_validation:

@@ -155,7 +155,8 @@ def method_named(name: str) -> type[Method]:
     """
     from osad_bench.methods.base import Method, MethodConfig
 
-    kind = methods.get(name)
+    kind: Any = methods.get(name)
+    version: object = getattr(kind, "version", None)
     problem = ""
     if not (isinstance(kind, type) and issubclass(kind, Method)):
         problem = "is no class that derives from osad_bench.methods.base.Method"
@@ -163,8 +164,8 @@ def method_named(name: str) -> type[Method]:
         problem = f"lacks {', '.join(sorted(kind.__abstractmethods__))}"
     elif not (isinstance(kind.Config, type) and issubclass(kind.Config, MethodConfig)):
         problem = "has a Config that does not derive from MethodConfig"
-    elif not isinstance(kind.version, int) or isinstance(kind.version, bool):
-        problem = f"has the version {kind.version!r}, and a whole number is expected"
+    elif not isinstance(version, int) or isinstance(version, bool):
+        problem = f"has the version {version!r}, and a whole number is expected"
     elif not all(isinstance(getattr(kind, one, None), str) for one in ("title", "kind", "citation")):
         problem = "needs a title, a kind and a citation, each a text"
     else:
@@ -175,7 +176,8 @@ def method_named(name: str) -> type[Method]:
             problem = f"has settings without a usable default ({detail})"
     if problem:
         raise InputError(f"the method {name!r} of {methods.origin(name)} {problem}")
-    return kind
+    method: type[Method] = kind
+    return method
 
 
 def _variants(name: str, changes: dict[str, list[Any]]) -> list[tuple[str, dict[str, Any]]]:
@@ -293,8 +295,7 @@ def _registered(asked: Sequence[Any]) -> dict[str, dict[str, Any]]:
         if isinstance(one, type):
             from joblib.externals import cloudpickle
 
-            register_class(one)
-            found[one.name] = {"method_class": cloudpickle.dumps(one)}
+            found[register_class(one)] = {"method_class": cloudpickle.dumps(one)}
         elif one.endswith(".py"):
             path = user_path(one).absolute()
             found |= {name: {"method_file": path} for name in register_file(path)}

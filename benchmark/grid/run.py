@@ -173,7 +173,14 @@ def fill_cache(cells: Sequence[PlannedCell], machine: Machine, reporter: Reporte
     for cell in cells:
         method = method_class(cell)
         preset = preset_for(method, cell.preset)
-        read = (cell.source, preset.image_size, preset.backbone, preset.stages, method.pseudo_anomalies, id(cell.division))
+        read = (
+            cell.source,
+            preset.image_size,
+            preset.backbone,
+            preset.stages,
+            method.pseudo_anomalies,
+            id(cell.division),
+        )
         if read in seen:
             continue
         seen.add(read)

@@ -10,7 +10,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from osad_bench.benchmark.grid.todo import Todo
 
 Result = tuple[Record, "TestScores | None"]
+Results = Generator[tuple[PlannedCell, Result], None, None]
 
 
 class Reporter:
@@ -133,17 +134,13 @@ def _collect(futures: dict[Future[Result], PlannedCell]) -> Iterator[tuple[Plann
             yield futures[future], future
 
 
-def one_by_one(
-    cells: Sequence[PlannedCell], machine: Machine, reporter: Reporter
-) -> Iterator[tuple[PlannedCell, Result]]:
+def one_by_one(cells: Sequence[PlannedCell], machine: Machine, reporter: Reporter) -> Results:
     """One cell after the other, in this process."""
     for cell in cells:
         yield cell, execute(cell, machine, lambda *values, cell=cell: reporter.epoch(cell, *values))
 
 
-def in_processes(
-    cells: Sequence[PlannedCell], machine: Machine, reporter: Reporter, jobs: int
-) -> Iterator[tuple[PlannedCell, Result]]:
+def in_processes(cells: Sequence[PlannedCell], machine: Machine, reporter: Reporter, jobs: int) -> Results:
     """Several cells at once; a cell whose worker dies is tried once more alone, then recorded as failed."""
     machine = replace(machine, threads=machine.threads or max(1, (os.cpu_count() or 1) // jobs))
     by_key = {cell.key: cell for cell in cells}
@@ -188,9 +185,7 @@ def in_processes(
         events.close()
 
 
-def on_dask(
-    cells: Sequence[PlannedCell], machine: Machine, scheduler: str | None, jobs: int
-) -> Iterator[tuple[PlannedCell, Result]]:
+def on_dask(cells: Sequence[PlannedCell], machine: Machine, scheduler: str | None, jobs: int) -> Results:
     """Cells on a dask cluster; dask itself retries what a dead worker had."""
     try:
         from distributed import Client, as_completed
@@ -203,5 +198,5 @@ def on_dask(
     with client:
         futures = {client.submit(_in_worker, cell, machine, key=cell.key, pure=False): cell for cell in cells}
         for future in as_completed(list(futures)):
-            error = future.exception()
-            yield futures[future], _died(futures[future], machine, str(error)) if error else future.result()
+            problem = future.exception()
+            yield futures[future], _died(futures[future], machine, str(problem)) if problem else future.result()
