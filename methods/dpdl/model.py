@@ -53,8 +53,6 @@ class DPDL(GradientMethod):
     class Config(MixedConfig):
         """Hyper-parameters of DPDL; the shares of a batch are ours."""
 
-        later = MixedConfig.later | {"variance", "variance_range", "deviation_margin", "draws", "gamma", "width"}
-
         prototypes: int = Field(32, ge=1, description="C, prototypes (Sec. 5.3; Fig. 3 has 8 to 64)")
         eps: float = Field(1e-3, gt=0, description="entropic regularisation of the bridge (Sec. 4.2)")
         variance: float = Field(1.0, gt=0, description="S at the start (Sec. 4.2: the identity; LightSB's code: 0.1)")
