@@ -13,20 +13,27 @@ A method is a class with a `Config` and two functions::
         def fit(self, train: TrainingSet, context: Context) -> None: ...
         def score(self, pyramid: Pyramid) -> Tensor: ...          # (B,), higher = more anomalous
 
-Methods see *feature pyramids*, never files: a list, one entry a scale, of tensors (B, C, H, W). Whether the features
-come from a frozen backbone's cache or from one that is being fine-tuned is the benchmark's business.
-A `Config` that derives from `MixedConfig` gives training batches pseudo-anomalies too, of the generators that the method
-names in `pseudo_anomalies`.
+Methods see *feature pyramids*, never files: a list of tensors (B, C, H, W), one per scale. Whether the features come from
+a frozen backbone's cache or from a backbone that is being fine-tuned is the benchmark's business.
+
+Optional parts, each with a default:
+
+- `score_map`: where in the image the anomaly is, (B, H, W); by default a method has no map.
+- `state` and `restore`: what `fit` learned as tensors, so that a fitted method can be saved without pickle. The default
+  serves a method whose attributes are tensors and lists of tensors.
+- `stages`: the backbone stages that the method reads, in place of the preset's.
+- A `Config` that derives from `MixedConfig`: training batches hold pseudo-anomalies too, made by the generators that the
+  method names in `pseudo_anomalies`.
 
 Most methods are heads trained by gradient descent and subclass `osad_bench.methods.gradient.GradientMethod`,
-which supplies the loop and asks only for `build`, `loss` and `score`.
+which supplies the loop and asks only for `build`, `loss` and `forward_score`.
 """
 
 from __future__ import annotations
 
 import abc
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, Protocol
@@ -35,11 +42,13 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
+from osad_bench.methods.saving import State, pack, unpack
+
 NORMAL, SEEN, PSEUDO = 0, 1, 2
 """Targets of a batch: normal, seen (labelled) anomaly, pseudo-anomaly."""
 
 Pyramid = list[Tensor]
-"""One tensor (B, C, H, W) a scale, finest image first."""
+"""One tensor (B, C, H, W) per scale (per scale and stage where there are several stages), finest image first."""
 
 
 class MethodConfig(BaseModel):
@@ -54,7 +63,7 @@ class Schedule(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     optimizer: Literal["adam", "adamw", "sgd"] = "adam"
-    lr: float = Field(2e-4, ge=0)  # 0: as the networks start
+    lr: float = Field(2e-4, ge=0)  # 0: the networks stay as they start
     weight_decay: float = Field(1e-5, ge=0)
     epochs: int = Field(50, ge=1)
     steps: int = Field(20, ge=1)
@@ -73,7 +82,13 @@ class Mix:
     pseudo: float = 0.0
 
     def counts(self, size: int) -> tuple[int, int, int]:
-        """Images of a batch of `size`: normal, seen, pseudo."""
+        """Numbers of normals, seen anomalies and pseudo-anomalies in a batch of `size` images.
+
+        Raises
+        ------
+        ValueError
+            The batch is too small to hold a normal beside the anomalies.
+        """
         seen, pseudo = round(size * self.seen), round(size * self.pseudo)
         if self.normal and seen + pseudo >= size:
             raise ValueError(
@@ -105,9 +120,16 @@ class MixedConfig(MethodConfig):
 
 @dataclass
 class Batch:
-    """A training batch: `pyramid` of B images and `target` (B,), int64, of NORMAL, SEEN or PSEUDO.
+    """A training batch.
 
-    `reference` is the pyramid of the further normals that `TrainingSet.batch` was asked for, None where it was not.
+    Attributes
+    ----------
+    pyramid
+        Features of B images.
+    target
+        (B,), int64: NORMAL, SEEN or PSEUDO of each image.
+    reference
+        Features of further normals that the images are compared with; None where the batch was drawn without any.
     """
 
     pyramid: Pyramid
@@ -126,17 +148,17 @@ class TrainingSet(Protocol):
     def batch(self, size: int, mix: Mix, pseudo: Sequence[str], references: int = 0) -> Batch:
         """Draw a random training batch, augmented as the preset says, with gradients to `parameters`.
 
-        Normals, known anomalies, pseudo-anomalies and references come from random streams of their own, so that a change
-        of one count leaves the other draws as they were.
+        Normals, seen anomalies, pseudo-anomalies and references are each drawn from a random stream of their own, so that
+        two methods (or two variants of one) that draw alike see the same images.
 
         Parameters
         ----------
         size, mix
-            Images of the batch, and their shares.
+            Images of the batch and the shares of each sort.
         pseudo
             Names of the pseudo-anomaly generators to draw from, each equally likely.
         references
-            Further normals that go through the network in the same forward pass, for `Batch.reference`.
+            Further normals for `Batch.reference`. They go through the network in the same forward pass as the batch.
         """
 
     def normals(self, index: Sequence[int] | None = None) -> Pyramid:
@@ -152,8 +174,8 @@ class TrainingSet(Protocol):
         """Put what lies below the pyramid into training or evaluation mode."""
 
 
-def derived_seed(seed: int, purpose: str) -> int:
-    """Seed below 2**63 that another seed fixes for one purpose."""
+def seed_of(seed: int, purpose: str) -> int:
+    """Seed below 2**63 that `seed` fixes for one purpose."""
     return int.from_bytes(hashlib.sha256(f"{seed}/{purpose}".encode()).digest()[:8], "big") >> 1
 
 
@@ -168,8 +190,7 @@ class Context:
     Attributes
     ----------
     seed
-        Fixes all of the method's own draws. It depends on the data, the protocol and the method's name, never on its
-        settings, so that variants of a method differ by what they change and by no random number.
+        Of all draws of the method; it depends on data set, split and method name, never on settings.
     device
         Where tensors live.
     schedule
@@ -179,6 +200,8 @@ class Context:
         training curve of the record.
     after_epoch
         Called by the shared loop after each epoch with the epoch's index (the oracle diagnostic hooks in here).
+    generator
+        `random("")`, made once: for a method that draws for a single purpose.
     """
 
     seed: int
@@ -186,25 +209,29 @@ class Context:
     schedule: Schedule
     progress: Callable[[int, int, dict[str, float]], None] = _silent
     after_epoch: Callable[[int], None] | None = None
-    extras: dict[str, Any] = field(default_factory=dict)
-    _streams: dict[str, torch.Generator] = field(default_factory=dict, repr=False)
+    generator: torch.Generator = field(init=False, repr=False, compare=False)
 
-    @property
-    def generator(self) -> torch.Generator:
-        """The CPU generator for whatever has no purpose of its own: ``random("")``."""
-        return self.random("")
+    def __post_init__(self) -> None:
+        self.generator = self.random("")
 
     def random(self, purpose: str) -> torch.Generator:
-        """A CPU generator per purpose, the only source of a method's own draws: those for one never shift another's."""
-        if purpose not in self._streams:
-            self._streams[purpose] = torch.Generator().manual_seed(derived_seed(self.seed, f"random/{purpose}"))
-        return self._streams[purpose]
+        """Return a new CPU generator for one purpose, always starting at the same point.
+
+        Each purpose has a stream of its own, so that draws for one never shift those for another. These generators are the
+        only source of randomness a method may use for its own draws.
+        """
+        return torch.Generator().manual_seed(seed_of(self.seed, purpose))
 
     @contextmanager
     def initialised(self, name: str) -> Iterator[None]:
-        """Make layers inside this context: their weights depend on the seed and `name` alone, not on layers made before."""
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(derived_seed(self.seed, f"layers/{name}"))
+        """Context manager: layers made inside start from weights that depend on `seed` and `name` alone.
+
+        With one name per head, taking a head away leaves the other heads' initial weights as they were. Torch's global
+        random state is as before when the block ends.
+        """
+        devices = [self.device] if self.device.type == "cuda" else []
+        with torch.random.fork_rng(devices=devices):
+            torch.manual_seed(seed_of(self.seed, f"layers/{name}"))
             yield
 
 
@@ -230,10 +257,12 @@ class Method(abc.ABC):
     """`published`, `floor` (a reference that trains nothing) or `ours`."""
     schedule: ClassVar[Schedule | None] = None
     """The published schedule; None for a method that is not trained by gradient descent."""
-    stages: ClassVar[tuple[int, ...] | None] = None
-    """Backbone stages that the method reads in place of the preset's, -1 the last; None for the preset's."""
     pseudo_anomalies: ClassVar[tuple[str, ...]] = ()
     """Names of the pseudo-anomaly generators the method draws from."""
+    stages: ClassVar[tuple[int, ...] | None] = None
+    """Backbone stages that the method reads (-1 is the last), in place of the preset's; None for the preset's.
+
+    The pyramid then holds one map per scale and stage, scale by scale, the stages in the order given here."""
     ablations: ClassVar[dict[str, dict[str, object]]] = {}
     """What `osad-bench ablate` takes away: the name a table prints (``without M_r``) to the settings of `Config` that
     it changes (``{"residual": False}``). The complete method is always run beside them."""
@@ -260,3 +289,40 @@ class Method(abc.ABC):
         -------
         tensor of shape (B,), finite, higher = more anomalous
         """
+
+    def score_map(self, pyramid: Pyramid) -> Tensor | None:  # noqa: ARG002
+        """Where the anomaly is, for heat maps and pixel metrics.
+
+        Returns
+        -------
+        tensor of shape (B, H, W) like the pyramid's first map, finite, higher = more anomalous; None (the default): the
+        method has no map
+        """
+        return None
+
+    def state(self) -> State:
+        """Everything that `fit` learned and `score` reads, as tensors by name.
+
+        By default all attributes besides `config`, which have to be tensors or lists of tensors; a list's tensors are
+        named ``attribute.0``, ``attribute.1`` and so on. A method that keeps anything else writes `state` and `restore`.
+
+        Raises
+        ------
+        UnsavableError
+            An attribute is neither; the message names it.
+        """
+        learned = {name: value for name, value in vars(self).items() if name != "config"}
+        return {key: tensor for name, value in learned.items() for key, tensor in pack(value, name).items()}
+
+    def restore(self, state: Mapping[str, Tensor], shapes: Sequence[tuple[int, int, int]]) -> None:  # noqa: ARG002
+        """Become the fitted method that gave `state`: `score` then gives the same scores to the last bit.
+
+        Parameters
+        ----------
+        state
+            What `state` returned, perhaps read from a file.
+        shapes
+            (C, H, W) of each map of the pyramid, as `TrainingSet.shapes` had them.
+        """
+        for name in {key.partition(".")[0] for key in state}:
+            setattr(self, name, unpack(Tensor if name in state else list[Tensor], state, name))

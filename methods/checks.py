@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 
 import torch
+from torch import Tensor
 
 from osad_bench.methods.base import Context, Method, MethodConfig, Pyramid, Schedule
 from osad_bench.methods.in_memory import InMemory
+from osad_bench.methods.saving import UnsavableError
 
 SHAPES = ((6, 4, 4), (6, 2, 2))
 
@@ -42,10 +44,12 @@ def check_method(kind: type[Method], config: MethodConfig | None = None) -> None
         assert torch.isfinite(scores).all(), f"scores are not finite with {seen} known anomalies: {scores.tolist()}"
         assert all(map(torch.equal, maps, copies)), "score changed the pyramid that it was given"
         again = same.score(maps).detach()
-        assert torch.equal(scores, again), "two fits from one seed score differently: draw from context.generator only"
+        assert torch.equal(scores, again), "two fits from one seed score differently: draw from context.random only"
         alone = torch.cat([method.score([scale[i : i + 1] for scale in maps]).detach() for i in range(7)])
         close = torch.allclose(scores, alone, rtol=1e-4, atol=1e-5 * float(scores.abs().max()))
         assert close, "an image's score depends on the images scored with it: use no statistics of the batch"
+        _check_map(method, maps)
+        _check_saving(method, maps, scores)
 
 
 def _check_attributes(kind: type[Method]) -> None:
@@ -56,6 +60,32 @@ def _check_attributes(kind: type[Method]) -> None:
     kind.Config()  # every setting has a default
     for key, field in kind.Config.model_fields.items():
         assert field.description, f"setting {key}: give it a description with the source of its default"
+
+
+def _check_map(method: Method, maps: Pyramid) -> None:
+    """Check the shape of `score_map` where there is one."""
+    found = method.score_map(maps)
+    if found is None:
+        return
+    size = (len(maps[0]), *maps[0].shape[2:])
+    assert found.shape == size, f"score_map gives shape {tuple(found.shape)}: expected {size}, as the first map"
+    assert torch.isfinite(found).all(), "score_map is not finite"
+    assert not found.requires_grad, "score_map carries a gradient: compute it under torch.no_grad, or detach it"
+
+
+def _check_saving(method: Method, maps: Pyramid, scores: Tensor) -> None:
+    """Check that a method restored from its state scores the same; one that cannot be saved passes."""
+    try:
+        state = method.state()
+    except UnsavableError:
+        return
+    for name, value in state.items():
+        assert isinstance(value, Tensor), f"state: {name} is a {type(value).__name__}, expected a tensor"
+    copies = {name: state[name].detach().clone() for name in sorted(state)}
+    other = type(method)(method.config)
+    other.restore(copies, SHAPES)
+    again = other.score(maps).detach()
+    assert torch.equal(scores, again), "a method restored from state() scores differently: state lacks what score reads"
 
 
 def _draw(size: int, seed: int, shift: float = 0.0) -> Pyramid:

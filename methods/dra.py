@@ -10,6 +10,9 @@ Training minimises their sum; an image's score is the first three minus the last
 - normality: |MLP(average of M)|, its target 1 for normals;
 - L = L_s + L_p + L_r + L_n, each a deviation loss (DevNet 2019, Eq. 7); score = g_s + g_p + g_r - g_n.
 
+A batch is a third normals, a third known anomalies and a third pseudo-anomalies. In training the references are drawn anew
+at each step and go through the network in one forward pass with the batch.
+
 Departures: references are clean training normals (public code: augmented ones, one in two a pseudo-anomaly), the same
 five for every test image, so that scores are not random; the prior's draws are taken once.
 
@@ -19,7 +22,7 @@ public code was read for facts only.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import ClassVar
 
 import torch
@@ -32,7 +35,6 @@ from osad_bench.methods.base import (
     SEEN,
     Batch,
     Context,
-    Mix,
     MixedConfig,
     Pyramid,
     Schedule,
@@ -41,12 +43,13 @@ from osad_bench.methods.base import (
 from osad_bench.methods.gradient import GradientMethod
 from osad_bench.methods.parts.heads import HolisticHead, OverScales, PatchHead, ResidualHead
 from osad_bench.methods.parts.losses import Deviation
+from osad_bench.methods.saving import State, pack, unpack
 
 
 class DRA(GradientMethod):
     """Disentangled abnormality representations."""
 
-    name, title = "dra", "DRA"
+    name, title, version = "dra", "DRA", 2
     citation = "Ding et al., Catching both gray and black swans: open-set supervised anomaly detection, CVPR 2022"
     departures = "docs/deviations.md#dra"
     pseudo_anomalies = ("cutmix",)
@@ -58,10 +61,12 @@ class DRA(GradientMethod):
     class Config(MixedConfig):
         """Hyper-parameters of DRA."""
 
-        # Half normals, half known anomalies; every other normal becomes a pseudo-anomaly: 12, 24 and 12 of 48.
-        seen_share: float = Field(0.5, ge=0, lt=1, description="known anomalies of a batch, a share (public code: 1/2)")
+        # The public code draws 32 normals and 16 known anomalies, and each normal becomes a pseudo-anomaly by 1/2.
+        seen_share: float = Field(
+            1 / 3, ge=0, lt=1, description="known anomalies of a batch, a share (public code: 1/3)"
+        )
         pseudo_share: float = Field(
-            0.25, ge=0, lt=1, description="pseudo-anomalies of a batch (public code: each normal becomes one by 1/2)"
+            1 / 3, ge=0, lt=1, description="pseudo-anomalies of a batch, a share (public code: 1/3 on average)"
         )
 
         topk: float = Field(0.1, gt=0, le=1, description="share of positions that make a map's score (Sec. 4.1)")
@@ -81,20 +86,19 @@ class DRA(GradientMethod):
             return self
 
     reference: Pyramid
-    """Mean map of the references, (C, H, W) a scale, for scoring."""
+    """Mean map of the references, (C, H, W) per scale, for scoring."""
 
     def build(self, train: TrainingSet, context: Context) -> nn.Module:
         """The heads that are switched on; the references that score are fixed here."""
-        self.deviation = Deviation.draw(context.generator, self.config.margin, self.config.draws)
-        count = min(self.config.references, train.n_normal)
-        self.fixed = torch.randperm(train.n_normal, generator=context.generator)[:count].tolist()
-        return dra_heads(train.shapes, self.config)
+        config = self.config
+        self.deviation = Deviation.draw(context.random("prior"), config.margin, config.draws)
+        order = torch.randperm(train.n_normal, generator=context.random("references"))
+        self.fixed = order[: config.references].tolist()
+        return dra_heads(train.shapes, config, context)
 
-    def references(self, train: TrainingSet) -> Pyramid | None:
-        """Mean maps of normals, (C, H, W) a scale: anew at each step and with gradients, as the images themselves."""
-        if not self.config.residual:
-            return None
-        return mean_map(train.batch(len(self.fixed), Mix(1, 0, 0), ()).pyramid)
+    def references(self, train: TrainingSet) -> int:
+        """Normals that each training batch is compared with."""
+        return min(self.config.references, train.n_normal) if self.config.residual else 0
 
     def settle(self, train: TrainingSet) -> None:
         """Reference maps as the features now are: clean training normals, the same for every image."""
@@ -103,20 +107,40 @@ class DRA(GradientMethod):
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """The deviation losses."""
-        scores = head_scores(self.network, batch.pyramid, batch.reference)
+        reference = mean_map(batch.reference) if batch.reference is not None else None
+        scores = head_scores(self.network, batch.pyramid, reference)
         return head_losses(scores, batch.target, self.deviation)
+
+    @property
+    def _compared(self) -> Pyramid | None:
+        """Reference maps where a head needs them."""
+        return self.reference if self.config.residual else None
 
     def forward_score(self, pyramid: Pyramid) -> Tensor:
         """Seen plus pseudo plus residual minus normality, shape (B,)."""
-        return combine(head_scores(self.network, pyramid, self.reference if self.config.residual else None))
+        return combine(head_scores(self.network, pyramid, self._compared))
+
+    def forward_map(self, pyramid: Pyramid) -> Tensor:
+        """The same sum at each position, normality being that of the whole image: (B, H, W)."""
+        return combine(head_maps(self.network, pyramid, self._compared))
+
+    def state(self) -> State:
+        """The network and the reference maps."""
+        return super().state() | (pack(self.reference, "reference") if self.config.residual else {})
+
+    def restore(self, state: Mapping[str, Tensor], shapes: Sequence[tuple[int, int, int]]) -> None:
+        """Build the network again; take its weights and the reference maps."""
+        super().restore(state, shapes)
+        if self.config.residual:
+            self.reference = unpack(list[Tensor], state, "reference")
 
 
 def mean_map(pyramid: Pyramid) -> Pyramid:
-    """Mean over images: (B, C, H, W) -> (C, H, W) a scale."""
+    """Mean over images: (B, C, H, W) -> (C, H, W) per scale."""
     return [x.mean(0) for x in pyramid]
 
 
-def dra_heads(shapes: Sequence[tuple[int, int, int]], config: DRA.Config) -> nn.ModuleDict:
+def dra_heads(shapes: Sequence[tuple[int, int, int]], config: DRA.Config, context: Context) -> nn.ModuleDict:
     """The heads that are switched on, by name."""
     heads: dict[str, Callable[[int], nn.Module]] = {
         "seen": lambda channels: PatchHead(channels, config.topk),
@@ -124,17 +148,43 @@ def dra_heads(shapes: Sequence[tuple[int, int, int]], config: DRA.Config) -> nn.
         "residual": lambda channels: ResidualHead(channels, config.topk),
         "normality": lambda channels: HolisticHead(channels, config.width),
     }
-    return nn.ModuleDict({name: OverScales(shapes, head) for name, head in heads.items() if getattr(config, name)})
+    network = nn.ModuleDict()
+    for name, head in heads.items():
+        if getattr(config, name):
+            with context.initialised(name):
+                network[name] = OverScales(shapes, head)
+    return network
+
+
+def head_inputs(network: nn.Module, pyramid: Pyramid, reference: Pyramid | None) -> dict[str, Pyramid]:
+    """What each head sees: the maps, and for the residual head the mean maps (C, H, W) of normals minus the maps."""
+    inputs = {name: pyramid for name, _ in network.named_children()}
+    if "residual" in inputs:
+        assert reference is not None
+        inputs["residual"] = [mean - x for x, mean in zip(pyramid, reference)]
+    return inputs
 
 
 def head_scores(network: nn.Module, pyramid: Pyramid, reference: Pyramid | None) -> dict[str, Tensor]:
-    """Scores (B,) of each head; `reference` are the mean maps (C, H, W) of normals that the residual head subtracts from."""
-    residual = [mean - x for x, mean in zip(pyramid, reference)] if reference is not None else pyramid
-    return {name: head(residual if name == "residual" else pyramid) for name, head in network.named_children()}
+    """Scores (B,) of each head."""
+    inputs = head_inputs(network, pyramid, reference)
+    return {name: head(inputs[name]) for name, head in network.named_children()}
+
+
+def head_maps(network: nn.Module, pyramid: Pyramid, reference: Pyramid | None) -> dict[str, Tensor]:
+    """Scores of positions (B, H, W) of each head; the normality head has one per image, (B, 1, 1), and is spread out."""
+    inputs = head_inputs(network, pyramid, reference)
+    _, _, height, width = pyramid[0].shape
+    return {
+        name: head(inputs[name])[:, None, None].expand(-1, height, width)
+        if name == "normality"
+        else head.map(inputs[name])  # type: ignore[operator]
+        for name, head in network.named_children()
+    }
 
 
 def head_losses(scores: dict[str, Tensor], target: Tensor, deviation: Deviation) -> dict[str, Tensor]:
-    """Deviation loss of each head; a head for one sort of anomaly does not see the other."""
+    """Deviation loss of each head; the seen head leaves out pseudo-anomalies, the pseudo head seen anomalies."""
     every = torch.ones_like(target, dtype=torch.bool)
     sees = {"seen": target != PSEUDO, "pseudo": target != SEEN, "residual": every, "normality": every}
     return {
@@ -146,5 +196,5 @@ def head_losses(scores: dict[str, Tensor], target: Tensor, deviation: Deviation)
 
 
 def combine(scores: dict[str, Tensor]) -> Tensor:
-    """Seen plus pseudo plus residual minus normality, (B,)."""
+    """Seen plus pseudo plus residual minus normality, of images (B,) or of positions (B, H, W)."""
     return torch.stack([-score if name == "normality" else score for name, score in scores.items()]).sum(0)

@@ -28,6 +28,8 @@ Chosen by validation on training parts alone: docs/deviations.md, "Whitened and 
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar
 
@@ -37,63 +39,104 @@ from sklearn.cluster import KMeans
 from torch import Tensor
 from torch.nn import functional
 
-from osad_bench.methods.base import Context, Method, Pyramid, TrainingSet
-from osad_bench.methods.parts.coreset import distances, patches, remember
-from osad_bench.methods.parts.heads import top_count, top_mean
+from osad_bench.methods.base import Context, Method, MethodConfig, Pyramid, TrainingSet
+from osad_bench.methods.parts.coreset import nearest, patches, remember
+from osad_bench.methods.parts.heads import over_scales, top_count, top_mean
 from osad_bench.methods.parts.whitening import Fit, Pooled, Units, Whitening, out_of_fold, pooled
-from osad_bench.methods.whitened import Whitened
+from osad_bench.methods.saving import unpack
 
 
-class Images(Pooled):
+class Config(MethodConfig):
+    """Hyper-parameters; all are ours."""
+
+    folds: int = Field(3, ge=2, description="parts of the normals for the out-of-fold units (ours: bounds time)")
+    measured: int = Field(512, ge=8, description="normals measured for the units, at most (ours: bounds time)")
+    direction: float = Field(
+        0.5, ge=0, description="weight of likeness to the known anomalies; distance: 1 (ours, by validation)"
+    )
+    sorts: int = Field(4, ge=1, description="clusters of the normals, at most (ours, by validation)")
+    prior: float = Field(
+        30.0, gt=0, description="normals that the mean of all sorts weighs as in a sort's mean (ours, by validation)"
+    )
+    nearest: int = Field(5, ge=1, description="nearest normals that an image is compared with (ours)")
+    patches: int = Field(
+        8000, ge=2, description="normal patches per scale that the covariance is estimated from (ours)"
+    )
+    memory: int = Field(1500, ge=1, description="patches remembered per scale (ours: as PatchCore's here)")
+    candidates: int = Field(
+        10_000, ge=1, description="random normal patches the memory is chosen from (ours: bounds time)"
+    )
+    projected: int = Field(64, ge=1, description="dimensions in which the memory is chosen (ours)")
+    topk: float = Field(0.1, gt=0, le=1, description="share of positions that make an image's evidence (as DevNet's)")
+
+
+@dataclass(frozen=True)
+class Images:
     """Distance to the nearest normals, and direction, of averages (n, C)."""
 
-    def __init__(self, normals: Tensor, anomalies: Tensor, generator: torch.Generator, *, nearest: int = 5) -> None:
-        super().__init__(normals, anomalies, generator)
-        self.normals, self.nearest = self.whiten(normals), min(nearest, len(normals))
+    pooled: Pooled
+    normals: Tensor
+    neighbours: int
 
-    def _distance(self, z: Tensor) -> Tensor:
-        near = torch.cdist(z, self.normals).topk(self.nearest, dim=1, largest=False).indices
-        return (z - self.normals[near].mean(1)).square().sum(1)
+    @classmethod
+    def fit(cls, normals: Tensor, anomalies: Tensor, *, neighbours: int = 5) -> Images:
+        """From averages (n, C) and (M, C)."""
+        evidence = Pooled.fit(normals, anomalies)
+        return cls(evidence, evidence.whiten(normals), min(neighbours, len(normals)))
+
+    def __call__(self, rows: Tensor) -> Tensor:
+        """(B, C) -> (B, 2): log squared distance from the mean of the nearest normals, mean cosine."""
+        z = self.pooled.whiten(rows)
+        near = torch.cdist(z, self.normals).topk(self.neighbours, dim=1, largest=False).indices
+        distance = (z - self.normals[near].mean(1)).square().sum(1).clamp_min(1e-12).log()
+        return torch.stack([distance, self.pooled(rows)[:, 1]], dim=1)
 
 
 def places(maps: Tensor) -> Tensor:
     """Each position's features, and PatchCore's averages around it: (n, C, H, W) -> (n, H * W, 2 C)."""
-    return torch.cat([maps.float().flatten(2).transpose(1, 2), patches(maps)], dim=2)
+    return torch.cat([maps.float().flatten(2).transpose(1, 2), patches([maps])], dim=2)
 
 
+@dataclass(frozen=True)
 class Patches:
     """Distance and direction of `places`."""
 
-    def __init__(
-        self, normals: Tensor, anomalies: Tensor, generator: torch.Generator, *, config: EvidenceSum.Config
-    ) -> None:
-        self.channels = normals.shape[2] // 2
-        own, near = normals[..., : self.channels].flatten(0, 1), normals[..., self.channels :]
+    whiten: Whitening
+    memory: Tensor
+    direction: Tensor
+
+    @classmethod
+    def fit(cls, normals: Tensor, anomalies: Tensor, *, config: Config, generator: torch.Generator) -> Patches:
+        """From (n, P, 2 C) and (M, P, 2 C)."""
+        channels = normals.shape[2] // 2
+        own, near = normals[..., :channels].flatten(0, 1), normals[..., channels:]
         some = torch.randperm(len(own), generator=generator)[: config.patches]
-        self.whiten = Whitening.fit(own[some.to(own.device)])
-        self.memory = remember(near, config.memory, config.candidates, config.projected, generator)
-        z = self._whitened(anomalies)
+        whiten = Whitening.fit(own[some.to(own.device)])
+        memory = remember(near, config.memory, config.candidates, config.projected, generator)
+        z = whiten(anomalies[..., :channels])
         farthest = z.square().sum(2).topk(top_count(z.shape[1], config.topk), dim=1).indices
         chosen = z.gather(1, farthest.unsqueeze(2).expand(-1, -1, z.shape[2]))
-        self.direction = functional.normalize(chosen, dim=2).mean(dim=(0, 1))
-
-    def _whitened(self, rows: Tensor) -> Tensor:
-        return self.whiten(rows[..., : self.channels])
+        return cls(whiten, memory, functional.normalize(chosen, dim=2).mean(dim=(0, 1)))
 
     def __call__(self, rows: Tensor) -> Tensor:
         """(B, P, 2 C) -> (B, P, 2): log distance to the memory, mean cosine to the known anomalies' patches."""
-        alike = functional.normalize(self._whitened(rows), dim=2) @ self.direction
-        distance = distances(rows[..., self.channels :], self.memory).clamp_min(1e-6).log()
-        return torch.stack([distance, alike], dim=2)
+        own, near = rows.chunk(2, dim=2)
+        alike = functional.normalize(self.whiten(own), dim=2) @ self.direction
+        return torch.stack([nearest(near, self.memory)[0].clamp_min(1e-6).log(), alike], dim=2)
 
 
+@dataclass(frozen=True)
 class Sorts:
-    """Sorts of normals: k-means clusters of their averages (n, C), at most `count`."""
+    """Sorts of normals: `centres` (at most `count`, C) of the k-means clusters of their averages."""
 
-    def __init__(self, normals: Tensor, count: int, generator: torch.Generator) -> None:
+    centres: Tensor
+
+    @classmethod
+    def fit(cls, normals: Tensor, count: int, generator: torch.Generator) -> Sorts:
+        """From averages (n, C)."""
         seed = int(torch.randint(2**31, (1,), generator=generator))
         kmeans = KMeans(min(count, len(normals)), n_init=4, random_state=seed).fit(normals.cpu().numpy())
-        self.centres = torch.from_numpy(kmeans.cluster_centers_).to(normals)
+        return cls(torch.from_numpy(kmeans.cluster_centers_).to(normals))
 
     def __call__(self, rows: Tensor) -> Tensor:
         """One-hot sort of each average: (B, C) -> (B, sorts)."""
@@ -101,50 +144,62 @@ class Sorts:
         return functional.one_hot(sort, len(self.centres)).to(rows)
 
 
-class Calibrated:
-    """Evidence of an image compared with held-out normals of its sort.
+@dataclass(frozen=True)
+class Usual:
+    """What is usual for normals: units of both measures, mean evidence of each sort (sorts,), spread around it."""
 
-    Parameters
-    ----------
-    fit
-        Makes the evidence.
-    normals, anomalies
-        (n, ..., F), n at least 4, and (M, ..., F).
-    sorts
-        One-hot sort of each normal, (n, sorts).
-    """
+    units: Units
+    mean: Tensor
+    spread: Tensor
 
-    def __init__(
-        self,
-        fit: Fit,
-        normals: Tensor,
-        anomalies: Tensor,
-        sorts: Tensor,
-        config: EvidenceSum.Config,
-        generator: torch.Generator,
-    ) -> None:
-        self.direction, self.topk = config.direction, config.topk
-        self.evidence = fit(normals, anomalies, generator)
+    @classmethod
+    def fit(
+        cls, fit: Fit, normals: Tensor, anomalies: Tensor, sorts: Tensor, config: Config, generator: torch.Generator
+    ) -> Usual:
+        """From held-out normals.
+
+        Parameters
+        ----------
+        fit
+            Fits the evidence.
+        normals, anomalies
+            (n, ..., F), n at least 4, and (M, ..., F).
+        sorts
+            One-hot sort of each normal, (n, sorts).
+        """
         measures, index = out_of_fold(fit, normals, anomalies, config.folds, config.measured, generator)
-        self.units = Units.of(measures)
-        sums, sorts = self._sum(measures), sorts[index.to(sorts.device)]
-        self.usual = (sorts.T @ sums + config.prior * sums.mean()) / (sorts.sum(0) + config.prior)
-        self.spread = (sums - sorts @ self.usual).std(correction=0).clamp_min(1e-9)
+        units, sorts = Units.of(measures), sorts[index.to(sorts.device)]
+        sums = top_evidence(units, measures, config)
+        mean = (sorts.T @ sums + config.prior * sums.mean()) / (sorts.sum(0) + config.prior)
+        return cls(units, mean, (sums - sorts @ mean).std(correction=0).clamp_min(1e-9))
 
-    def _sum(self, measures: Tensor) -> Tensor:
-        """(B, ..., 2) -> (B,): both measures of each place, then the mean over the top share of places."""
-        units = self.units(measures).double()
-        return top_mean((units[..., 0] + self.direction * units[..., 1]).reshape(len(units), -1), self.topk)
 
-    def __call__(self, rows: Tensor, sorts: Tensor) -> Tensor:
-        """(B, ..., F) and the images' one-hot sorts (B, sorts) -> (B,)."""
-        return (self._sum(self.evidence(rows)) - sorts @ self.usual) / self.spread
+def evidence_of(units: Units, measures: Tensor, config: Config) -> Tensor:
+    """Distance plus weighted direction of each place, in units: (B, ..., 2) -> (B, ...)."""
+    scaled = units(measures).double()
+    return scaled[..., 0] + config.direction * scaled[..., 1]
+
+
+def top_evidence(units: Units, measures: Tensor, config: Config) -> Tensor:
+    """Mean of each image's top share of places, (B, ..., 2) -> (B,)."""
+    return top_mean(evidence_of(units, measures, config).reshape(len(measures), -1), config.topk)
+
+
+@dataclass(frozen=True)
+class Scale:
+    """All that is known of one scale."""
+
+    sorts: Sorts
+    images: Images
+    of_images: Usual
+    patches: Patches
+    of_patches: Usual
 
 
 class EvidenceSum(Method):
     """Distance from the normals and likeness to the known anomalies, of the image and of its patches."""
 
-    name, title, version = "evidence", "Evidence (ours)", 3
+    name, title, version = "evidence", "Evidence (ours)", 4
     citation = "osad-bench"
     kind: ClassVar[str] = "ours"
     departures = "docs/deviations.md#whitened-and-evidence"
@@ -152,51 +207,56 @@ class EvidenceSum(Method):
         "without the known anomalies": {"direction": 0.0},
         "without sorts": {"sorts": 1},
     }
-
-    class Config(Whitened.Config):
-        """Hyper-parameters; all are ours."""
-
-        folds: int = Field(3, ge=2, description="parts of the normals for the out-of-fold units (ours: bounds time)")
-        direction: float = Field(
-            0.5, ge=0, description="weight of likeness to the known anomalies; distance: 1 (ours, by validation)"
-        )
-        sorts: int = Field(4, ge=1, description="clusters of the normals, at most (ours, by validation)")
-        prior: float = Field(
-            30.0,
-            gt=0,
-            description="normals that the mean of all sorts weighs as in a sort's mean (ours, by validation)",
-        )
-        nearest: int = Field(5, ge=1, description="nearest normals that an image is compared with (ours)")
-        patches: int = Field(
-            8000, ge=2, description="normal patches a scale that the covariance is estimated from (ours)"
-        )
-        memory: int = Field(1500, ge=1, description="patches remembered a scale (ours: as PatchCore's here)")
-        candidates: int = Field(
-            10_000, ge=1, description="random normal patches the memory is chosen from (ours: bounds time)"
-        )
-        projected: int = Field(64, ge=1, description="dimensions in which the memory is chosen (ours: as PatchCore's)")
-        topk: float = Field(
-            0.1, gt=0, le=1, description="share of positions that make an image's evidence (as DevNet's)"
-        )
+    Config = Config
 
     def fit(self, train: TrainingSet, context: Context) -> None:
         """Sorts and evidence of each scale."""
         config = self.config
-        of_images, of_patches = partial(Images, nearest=config.nearest), partial(Patches, config=config)
         self.scales = []
-        for normals, seen in zip(train.normals(), train.seen()):
+        for number, (normals, seen) in enumerate(zip(train.normals(), train.seen())):
+
+            def random(purpose: str, number: int = number) -> torch.Generator:
+                return context.random(f"{purpose}, scale {number}")
+
             rows, known = pooled(normals), pooled(seen)
-            sorts = Sorts(rows, config.sorts, context.generator)
-            shared = sorts(rows), config, context.generator
-            image = Calibrated(of_images, rows, known, *shared)
-            patch = Calibrated(of_patches, places(normals), places(seen), *shared)
-            self.scales.append((sorts, image, patch))
+            sorts = Sorts.fit(rows, config.sorts, random("sorts"))
+            of_images: Fit = partial(Images.fit, neighbours=config.nearest)
+            of_patches: Fit = partial(Patches.fit, config=config, generator=random("patches"))
+            image_usual = Usual.fit(of_images, rows, known, sorts(rows), config, random("folds of images"))
+            at, alike = places(normals), places(seen)
+            patches = of_patches(at, alike)
+            patch_usual = Usual.fit(of_patches, at, alike, sorts(rows), config, random("folds of patches"))
+            self.scales.append(Scale(sorts, of_images(rows, known), image_usual, patches, patch_usual))
 
     def score(self, pyramid: Pyramid) -> Tensor:
         """Sum over scales of the image's and its patches' evidence, (B,)."""
         total = []
-        for maps, (sorts, image, patch) in zip(pyramid, self.scales):
+        for maps, scale in zip(pyramid, self.scales):
             rows = pooled(maps)
-            sort = sorts(rows)
-            total += [image(rows, sort), patch(places(maps), sort)]
+            sort = scale.sorts(rows)
+            parts = (scale.images(rows), scale.of_images), (scale.patches(places(maps)), scale.of_patches)
+            total += [self._compared(top_evidence(usual.units, m, self.config), sort, usual) for m, usual in parts]
         return torch.stack(total).sum(0)
+
+    def score_map(self, pyramid: Pyramid) -> Tensor:
+        """The same sum with the evidence of each place in place of its image's top share, mean over scales, (B, H, W)."""
+        maps_of, image_sum = [], torch.zeros(())
+        for maps, scale in zip(pyramid, self.scales):
+            rows = pooled(maps)
+            sort = scale.sorts(rows)
+            image = top_evidence(scale.of_images.units, scale.images(rows), self.config)
+            image_sum = image_sum + self._compared(image, sort, scale.of_images)
+            place = evidence_of(scale.of_patches.units, scale.patches(places(maps)), self.config)
+            place = self._compared(place, sort, scale.of_patches)
+            maps_of.append(place.view(len(maps), *maps.shape[2:]))
+        return over_scales(maps_of) * len(maps_of) + image_sum[:, None, None]
+
+    @staticmethod
+    def _compared(evidence: Tensor, sort: Tensor, usual: Usual) -> Tensor:
+        """Evidence (B,) or (B, P) of images of these sorts, as far as it is more than usual."""
+        mean = sort @ usual.mean
+        return (evidence - mean.view(-1, *[1] * (evidence.dim() - 1))) / usual.spread
+
+    def restore(self, state: Mapping[str, Tensor], shapes: Sequence[tuple[int, int, int]]) -> None:  # noqa: ARG002
+        """Take back the scales."""
+        self.scales = unpack(list[Scale], state, "scales")

@@ -1,7 +1,7 @@
 """FLOS: the closed-set detector of the OSAD papers, a classifier of positions trained by the focal loss.
 
-The same backbone, scales and head as DevNet, but a logit a position, and the focal loss between normals and known
-anomalies in place of the deviation loss:
+The same backbone, scales and head as DevNet, but each position's score is a logit, and the focal loss between normals and
+known anomalies takes the place of the deviation loss:
 
 - z(x) = mean of the K largest logits over positions, averaged over scales; p = 1 / (1 + exp(-z)), and p_t is p for an
   anomaly, 1 - p for a normal;
@@ -16,7 +16,7 @@ Source: Lin, Goyal, Girshick, He and Dollar, "Focal loss for dense object detect
 from __future__ import annotations
 
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
 from osad_bench.methods.base import NORMAL, Batch, Context, MethodConfig, Pyramid, TrainingSet
 from osad_bench.methods.gradient import GradientMethod
@@ -27,9 +27,11 @@ from osad_bench.methods.parts.losses import binary_focal
 class FLOS(GradientMethod):
     """Focal-loss classifier of normals and known anomalies."""
 
-    name, title = "flos", "FLOS"
+    name, title, version = "flos", "FLOS", 2
     citation = "Lin et al., Focal loss for dense object detection, ICCV 2017; as in Ding et al., CVPR 2022"
     departures = "docs/deviations.md#flos"
+
+    network: OverScales
 
     class Config(MethodConfig):
         """Hyper-parameters of FLOS."""
@@ -39,9 +41,10 @@ class FLOS(GradientMethod):
         )
         gamma: float = Field(2.0, ge=0, description="focus on what is still wrong (2017, Sec. 4.1: 2)")
 
-    def build(self, train: TrainingSet, context: Context) -> nn.Module:  # noqa: ARG002
+    def build(self, train: TrainingSet, context: Context) -> OverScales:
         """A head of logits over the pyramid."""
-        return OverScales(train.shapes, lambda channels: PatchHead(channels, self.config.topk, signed=True))
+        with context.initialised("head"):
+            return OverScales(train.shapes, lambda channels: PatchHead(channels, self.config.topk, signed=True))
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Focal loss (2017, Eq. 4)."""
@@ -51,3 +54,7 @@ class FLOS(GradientMethod):
         """Logits, shape (B,)."""
         score: Tensor = self.network(pyramid)
         return score
+
+    def forward_map(self, pyramid: Pyramid) -> Tensor:
+        """Logit of each position, mean over scales, (B, H, W)."""
+        return self.network.map(pyramid)

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from osad_bench.methods.base import NORMAL, PSEUDO, SEEN, Batch, Mix, Pyramid
+from osad_bench.methods.base import NORMAL, PSEUDO, SEEN, Batch, Mix, Pyramid, seed_of
 
 
 @dataclass
@@ -18,11 +18,11 @@ class InMemory:
     Attributes
     ----------
     normal, known
-        Features of the training normals and of the known anomalies, one tensor (N, C, H, W) a scale.
+        Features of the training normals and of the known anomalies, one tensor (N, C, H, W) per scale.
     pseudo
         Features of pseudo-anomalies, drawn from whatever generators a method names; empty if it names none.
-    generator
-        Draws the batches.
+    seed
+        Of the batches.
     below
         A trainable layer applied to every scale, in place of a backbone that is fine-tuned.
     """
@@ -30,30 +30,48 @@ class InMemory:
     normal: Pyramid
     known: Pyramid
     pseudo: Pyramid = field(default_factory=list)
-    generator: torch.Generator = field(default_factory=lambda: torch.Generator().manual_seed(0))
+    seed: int = 0
     below: nn.Module = field(default_factory=nn.Identity)
 
     def __post_init__(self) -> None:
         self.n_normal, self.n_seen = len(self.normal[0]), len(self.known[0])
-        self.shapes: list[tuple[int, int, int]] = [tuple(scale.shape[1:]) for scale in self.normals([0])]  # type: ignore[misc]
+        self.shapes: list[tuple[int, int, int]] = [
+            tuple(scale.shape[1:])
+            for scale in self._clean([scale[:1] for scale in self.normal])  # type: ignore[misc]
+        ]
+        self.streams = {
+            sort: torch.Generator().manual_seed(seed_of(self.seed, sort))
+            for sort in ("normal", "seen", "pseudo", "reference")
+        }
 
-    def _draw(self, count: int, size: int) -> Tensor:
-        """`size` numbers below `count`, without repetition while they last."""
-        if not size:
-            return torch.zeros(0, dtype=torch.long)
-        rounds = [torch.randperm(count, generator=self.generator) for _ in range(-(-size // count))]
-        return torch.cat(rounds)[:size]
+    @classmethod
+    def empty(cls, shapes: Sequence[tuple[int, int, int]]) -> InMemory:
+        """Return a training set without images, to build a network from when its weights are read from a file."""
+        none = [torch.zeros(0, *shape) for shape in shapes]
+        return cls(none, none)
 
-    def batch(self, size: int, mix: Mix, pseudo: Sequence[str]) -> Batch:
+    def _draw(self, sort: str, source: Pyramid, size: int) -> Pyramid:
+        """`size` random images of `source`, without repetition while they last."""
+        count = len(source[0]) if source else 0
+        rounds = [torch.randperm(count, generator=self.streams[sort]) for _ in range(-(-size // count) if size else 0)]
+        index = torch.cat([*rounds, torch.zeros(0, dtype=torch.long)])[:size]
+        return [scale[index] for scale in source]
+
+    def batch(self, size: int, mix: Mix, pseudo: Sequence[str], references: int = 0) -> Batch:
         """Draw a random batch with the shares of `mix`; see `TrainingSet.batch`."""
         normal, seen, fake = mix.counts(size)
         if fake and not (pseudo and self.pseudo):
             raise ValueError("the mix asks for pseudo-anomalies: name generators, and give `pseudo` their features")
-        sources = [(self.normal, normal, NORMAL), (self.known, seen, SEEN), (self.pseudo, fake, PSEUDO)]
-        rows = [(source, self._draw(len(source[0]), count)) for source, count, _ in sources if count]
-        pyramid = [torch.cat([source[i][index] for source, index in rows]) for i in range(len(self.normal))]
-        target = torch.cat([torch.full((count,), label) for _, count, label in sources])
-        return Batch([self.below(scale) for scale in pyramid], target)
+        parts = [
+            self._draw("normal", self.normal, normal),
+            self._draw("seen", self.known, seen),
+            self._draw("pseudo", self.pseudo, fake),
+            self._draw("reference", self.normal, references),
+        ]
+        pyramid = [self.below(torch.cat(scale)) for scale in zip(*(part for part in parts if part))]
+        target = torch.tensor([NORMAL] * normal + [SEEN] * seen + [PSEUDO] * fake)
+        reference = [scale[len(target) :] for scale in pyramid] if references else None
+        return Batch([scale[: len(target)] for scale in pyramid], target, reference)
 
     def _clean(self, pyramid: Pyramid) -> Pyramid:
         before = self.below.training

@@ -5,7 +5,7 @@ The features of the pyramid's first scale are averaged over positions, x; a Gaus
 - mu = their mean, S = their covariance, shrunk towards a multiple of the identity as Ledoit and Wolf (2004) estimate it;
 - score = (x - mu)' S^-1 (x - mu), the squared Mahalanobis distance.
 
-Departures: one feature level, the last, where the source adds up the distances of several; there is no setting.
+Departures: one feature level, the last, where the source adds up the distances of several levels.
 
 Source: Rippel, Mertens and Merhof, "Modeling the distribution of normal data in pre-trained deep features for anomaly
 detection", ICPR 2020 (one of its feature levels); Ledoit and Wolf, J. Multivariate Analysis 88, 2004.
@@ -26,16 +26,18 @@ from osad_bench.methods.parts.whitening import pooled
 class Mahalanobis(Method):
     """Squared Mahalanobis distance to the training normals, pooled features."""
 
-    name = "mahalanobis"
-    title = "Mahalanobis"
+    name, title, version = "mahalanobis", "Mahalanobis", 2
     citation = "Rippel et al., Modeling the distribution of normal data in pre-trained deep features, ICPR 2020"
     departures = "docs/deviations.md#patchcore-and-mahalanobis"
     kind: ClassVar[str] = "floor"
 
     def fit(self, train: TrainingSet, context: Context) -> None:  # noqa: ARG002
         """Mean and shrunk covariance of the training normals."""
-        self.gaussian = LedoitWolf().fit(pooled(train.normals()[0]).cpu().numpy())
+        rows = pooled(train.normals()[0])
+        gaussian = LedoitWolf().fit(rows.cpu().numpy())
+        self.mean, self.precision = (torch.from_numpy(x).to(rows) for x in (gaussian.location_, gaussian.precision_))
 
     def score(self, pyramid: Pyramid) -> Tensor:
         """Squared distances, shape (B,)."""
-        return torch.from_numpy(self.gaussian.mahalanobis(pooled(pyramid[0]).cpu().numpy()))
+        x = pooled(pyramid[0]) - self.mean
+        return (x @ self.precision * x).sum(1)

@@ -29,7 +29,7 @@ from osad_bench.methods.parts.heads import OverScales, top_mean
 class AutoEncoder(nn.Module):
     """Encodes and decodes each position of a map; the score is its reconstruction error.
 
-    With `given` the map to reconstruct is taken as it is: no gradient reaches what lies below through it.
+    With `given` the map to reconstruct is a fixed target: no gradient flows through it to the layers below.
     """
 
     def __init__(self, channels: int, code: int, top: float, given: bool = False) -> None:
@@ -39,9 +39,11 @@ class AutoEncoder(nn.Module):
         self.top, self.given = top, given
 
     def error(self, x: Tensor) -> Tensor:
-        """Mean squared error over channels at each position, (B, C, H, W) -> (B, H * W)."""
+        """Mean squared error over channels at each position, (B, C, H, W) -> (B, H, W)."""
         difference: Tensor = self.decode(self.encode(x)) - (x.detach() if self.given else x)
-        return difference.square().mean(dim=1).flatten(1)
+        return difference.square().mean(dim=1)
+
+    map = error
 
     def embedding(self, x: Tensor) -> Tensor:
         """Pooled code of unit norm, (B, C, H, W) -> (B, code)."""
@@ -49,7 +51,7 @@ class AutoEncoder(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Mean error of the worst positions, (B, C, H, W) -> (B,)."""
-        return top_mean(self.error(x), self.top)
+        return top_mean(self.error(x).flatten(1), self.top)
 
 
 def margin_loss(normal: Tensor, anomalous: Tensor, margin: float) -> Tensor:
@@ -73,11 +75,13 @@ def margin_loss(normal: Tensor, anomalous: Tensor, margin: float) -> Tensor:
 class MLEP(GradientMethod):
     """Margin learning embedded reconstruction."""
 
-    name, title = "mlep", "MLEP"
+    name, title, version = "mlep", "MLEP", 2
     citation = (
         "Liu et al., Margin learning embedded prediction for video anomaly detection with a few anomalies, IJCAI 2019"
     )
     departures = "docs/deviations.md#mlep"
+
+    network: OverScales
 
     class Config(MethodConfig):
         """Hyper-parameters of MLEP; those of the original are for video, so these are ours."""
@@ -90,10 +94,13 @@ class MLEP(GradientMethod):
         )
         topk: float = Field(0.1, gt=0, le=1, description="share of positions that make the score (DRA, Sec. 4.1)")
 
-    def build(self, train: TrainingSet, context: Context) -> nn.Module:  # noqa: ARG002
+    def build(self, train: TrainingSet, context: Context) -> OverScales:
         """An autoencoder of positions over the pyramid."""
         config = self.config
-        return OverScales(train.shapes, lambda channels: AutoEncoder(channels, config.code, config.topk, config.given))
+        with context.initialised("autoencoder"):
+            return OverScales(
+                train.shapes, lambda channels: AutoEncoder(channels, config.code, config.topk, config.given)
+            )
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Reconstruction of the normals and the margin between normals and anomalies, mean over scales."""
@@ -113,3 +120,7 @@ class MLEP(GradientMethod):
         """Reconstruction errors, shape (B,)."""
         score: Tensor = self.network(pyramid)
         return score
+
+    def forward_map(self, pyramid: Pyramid) -> Tensor:
+        """Reconstruction error of each position, mean over scales, (B, H, W)."""
+        return self.network.map(pyramid)

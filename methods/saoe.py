@@ -16,7 +16,7 @@ against auxiliary outliers); Li et al., "CutPaste", CVPR 2021; Yun et al., "CutM
 from __future__ import annotations
 
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
 from osad_bench.methods.base import NORMAL, Batch, Context, MixedConfig, Pyramid, TrainingSet
 from osad_bench.methods.gradient import GradientMethod
@@ -27,10 +27,12 @@ from osad_bench.methods.parts.losses import binary_focal
 class SAOE(GradientMethod):
     """Classifier with synthetic anomalies."""
 
-    name, title = "saoe", "SAOE"
+    name, title, version = "saoe", "SAOE", 2
     citation = "synthetic anomalies and outlier exposure, as in Ding et al., CVPR 2022"
     departures = "docs/deviations.md#saoe"
     pseudo_anomalies = ("cutmix", "cutpaste")
+
+    network: OverScales
 
     class Config(MixedConfig):
         """Hyper-parameters of SAOE; the shares are ours."""
@@ -39,9 +41,10 @@ class SAOE(GradientMethod):
             0.1, gt=0, le=1, description="share of positions that make the image's logit (DRA, Sec. 4.1)"
         )
 
-    def build(self, train: TrainingSet, context: Context) -> nn.Module:  # noqa: ARG002
+    def build(self, train: TrainingSet, context: Context) -> OverScales:
         """A head of logits over the pyramid."""
-        return OverScales(train.shapes, lambda channels: PatchHead(channels, self.config.topk, signed=True))
+        with context.initialised("head"):
+            return OverScales(train.shapes, lambda channels: PatchHead(channels, self.config.topk, signed=True))
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Cross-entropy, known and synthetic anomalies alike."""
@@ -51,3 +54,7 @@ class SAOE(GradientMethod):
         """Logits, shape (B,)."""
         score: Tensor = self.network(pyramid)
         return score
+
+    def forward_map(self, pyramid: Pyramid) -> Tensor:
+        """Logit of each position, mean over scales, (B, H, W)."""
+        return self.network.map(pyramid)

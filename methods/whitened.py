@@ -9,9 +9,9 @@ direction the log-likelihood ratio is a sum of a function of the radius and one 
   kappa times the *mean cosine*. First order, because open-set anomalies lie mostly off the few known directions.
 - radius: its logarithm, log ||z||^2.
 
-What is left is a weight each, which a handful of anomalies cannot tell (estimating them by cross-validated logistic
-regression lowered validation AUC): both are put in units of their spread over held-out training normals and added. The
-units are out of fold, because a normal that helped to fit R lies too near its mean.
+What is left is one weight per measure, which a handful of anomalies cannot tell (estimating them by cross-validated
+logistic regression lowered validation AUC): both are put in units of their spread over held-out training normals and
+added. The units are out of fold, because a normal that helped to fit R lies too near its mean.
 
 Departures: docs/deviations.md. Sources: Ledoit and Wolf, J. Multivariate Analysis 88, 2004 (covariance); Banerjee et al., JMLR 6, 2005 (von Mises-Fisher
 mixtures). The combination is this project's.
@@ -19,6 +19,8 @@ mixtures). The combination is this project's.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
@@ -27,12 +29,21 @@ from torch import Tensor
 
 from osad_bench.methods.base import Context, Method, MethodConfig, Pyramid, TrainingSet
 from osad_bench.methods.parts.whitening import Pooled, Units, out_of_fold, pooled
+from osad_bench.methods.saving import unpack
+
+
+@dataclass(frozen=True)
+class Part:
+    """Evidence of one scale and its units."""
+
+    evidence: Pooled
+    units: Units
 
 
 class Whitened(Method):
     """Whitened distance plus whitened direction, standardised and added."""
 
-    name, title = "whitened", "Whitened"
+    name, title, version = "whitened", "Whitened", 2
     citation = "osad-bench; covariance by Ledoit and Wolf 2004, directions by Banerjee et al. 2005"
     kind: ClassVar[str] = "floor"
     departures = "docs/deviations.md#whitened-and-evidence"
@@ -48,14 +59,18 @@ class Whitened(Method):
         """Evidence of each scale, and its units."""
         config = self.config
         self.parts = []
-        for normals, seen in zip(train.normals(), train.seen()):
+        for scale, (normals, seen) in enumerate(zip(train.normals(), train.seen())):
             rows, known = pooled(normals), pooled(seen)
-            evidence = Pooled(rows, known, context.generator)
-            measures, _ = out_of_fold(Pooled, rows, known, config.folds, config.measured, context.generator)
-            self.parts.append((evidence, Units.of(measures)))
+            folds = context.random(f"folds, scale {scale}")
+            measures, _ = out_of_fold(Pooled.fit, rows, known, config.folds, config.measured, folds)
+            self.parts.append(Part(Pooled.fit(rows, known), Units.of(measures)))
 
     def score(self, pyramid: Pyramid) -> Tensor:
         """Sum over scales and measures, (B,)."""
         weights = torch.tensor([1.0, self.config.direction], dtype=torch.float64, device=pyramid[0].device)
         scales = zip(pyramid, self.parts)
-        return torch.stack([units(evidence(pooled(maps))) @ weights for maps, (evidence, units) in scales]).sum(0)
+        return torch.stack([part.units(part.evidence(pooled(maps))) @ weights for maps, part in scales]).sum(0)
+
+    def restore(self, state: Mapping[str, Tensor], shapes: Sequence[tuple[int, int, int]]) -> None:  # noqa: ARG002
+        """Take back the parts."""
+        self.parts = unpack(list[Part], state, "parts")

@@ -24,7 +24,7 @@ from osad_bench.benchmark.features.views import CLEAN, View
 from osad_bench.benchmark.preset import Preset
 from osad_bench.core.registry import pseudo_anomalies
 from osad_bench.datasets.base import Dataset
-from osad_bench.methods.base import NORMAL, PSEUDO, SEEN, Batch, Method, Mix, Pyramid, derived_seed
+from osad_bench.methods.base import NORMAL, PSEUDO, SEEN, Batch, Method, Mix, Pyramid, seed_of
 
 EVAL_BATCH = 64
 
@@ -122,7 +122,7 @@ class _Parts:
         self.n_normal, self.n_seen = len(self.normal_rows), len(self.seen_rows)
         # A stream per part of a batch: a method that draws no pseudo-anomalies sees the same normals as one that does.
         self.streams = {
-            part: torch.Generator().manual_seed(derived_seed(seed, part))
+            part: torch.Generator().manual_seed(seed_of(seed, part))
             for part in ("normal", "seen", "pseudo", "reference", "augment")
         }
         self.device, self.training = device, False

@@ -156,13 +156,13 @@ def method_named(name: str) -> type[Method]:
     from osad_bench.methods.base import Method, MethodConfig
 
     kind: Any = methods.get(name)
-    version: object = getattr(kind, "version", None)
+    config, version = (getattr(kind, one, None) for one in ("Config", "version"))
     problem = ""
     if not (isinstance(kind, type) and issubclass(kind, Method)):
         problem = "is no class that derives from osad_bench.methods.base.Method"
     elif getattr(kind, "__abstractmethods__", None):
         problem = f"lacks {', '.join(sorted(kind.__abstractmethods__))}"
-    elif not (isinstance(kind.Config, type) and issubclass(kind.Config, MethodConfig)):
+    elif not (isinstance(config, type) and issubclass(config, MethodConfig)):
         problem = "has a Config that does not derive from MethodConfig"
     elif not isinstance(version, int) or isinstance(version, bool):
         problem = f"has the version {version!r}, and a whole number is expected"

@@ -1,1 +1,1 @@
-"""AHL (CVPR 2024): episodes, their weighting, the inner loop, and the model."""
+"""AHL in four parts: episodes, the inner loop, their weights, and the model."""

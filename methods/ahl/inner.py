@@ -7,9 +7,7 @@ from collections.abc import Callable
 from torch import Tensor
 from torch.func import grad, grad_and_value
 
-from osad_bench.methods.base import (
-    Batch,
-)  # fmt: skip
+from osad_bench.methods.base import Batch
 
 Parameters = dict[str, Tensor]
 

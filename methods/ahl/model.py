@@ -21,79 +21,29 @@ Source: Zhu, Ding, Pang and Shen, "Anomaly heterogeneity learning for open-set s
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from itertools import permutations
 from typing import ClassVar
 
 import torch
-from pydantic import Field
-from sklearn.cluster import KMeans
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from osad_bench.methods.ahl.episodes import Episode, Half, pooled_normals
+from osad_bench.methods.ahl.config import AHLConfig
+from osad_bench.methods.ahl.episodes import Drawer, make_episodes
 from osad_bench.methods.ahl.inner import Parameters, meta_gradient
 from osad_bench.methods.ahl.weighting import Weighing
-from osad_bench.methods.base import (
-    NORMAL,
-    PSEUDO,
-    SEEN,
-    Batch,
-    Context,
-    Method,
-    Mix,
-    MixedConfig,
-    Pyramid,
-    Schedule,
-    TrainingSet,
-)  # fmt: skip
+from osad_bench.methods.base import Batch, Context, Method, Mix, Pyramid, Schedule, TrainingSet
 from osad_bench.methods.devnet import DevNet
 from osad_bench.methods.dra import DRA
 from osad_bench.methods.gradient import GradientMethod
-
-
-class AHLConfig(MixedConfig):
-    """Hyper-parameters of AHL; the base has its published ones."""
-
-    seen_share: float = Field(
-        0.5, ge=0, lt=1, description="known anomalies of a support or query batch, a share (as DRA; public code: 1/3)"
-    )
-    pseudo_share: float = Field(
-        0.25, ge=0, lt=1, description="pseudo-anomalies of a support or query batch (as DRA; public code: 1/3)"
-    )
-
-    clusters: int = Field(3, ge=2, description="k-means clusters of the normals (Sec. 4.1: 3)")
-    inner_lr: float = Field(2e-4, gt=0, description="step size on an episode's support (Sec. 4.1: 2e-4)")
-    inner_steps: int = Field(3, ge=1, description="gradient steps on an episode's support (Sec. 4.1: 3)")
-    first_order: bool = Field(
-        False, description="leave second derivatives out of the outer step (public code: for all inner steps but one)"
-    )
-    outer_lr: float = Field(2e-3, gt=0, description="Adam step of the unified model (Sec. 4.1: 2e-3)")
-    outer_weight_decay: float = Field(1e-4, ge=0, description="of that Adam (public code: 1e-4)")
-    outer_epochs: int = Field(30, ge=0, description="meta-epochs, an outer step each (public code: 30)")
-    outer_decay_every: int = Field(10, ge=1, description="meta-epochs until the step falls (public code: 10)")
-    outer_decay: float = Field(0.1, gt=0, le=1, description="factor by which it falls (public code: 0.1)")
-    outer_clip: float = Field(1.0, gt=0, description="largest norm of the outer gradient (public code: 1)")
-    batch: int = Field(48, ge=4, description="images of a support or query batch (public code: 48)")
-    history: int = Field(5, ge=1, description="epochs of scores the sequence model reads (Sec. 4.1: 5)")
-    weighting: bool = Field(True, description="weigh episodes by predicted reward (ablation of Table 4: False)")
-    reward_normal: float = Field(0.5, ge=0, description="weight of the normals' error in a reward (public code: 0.5)")
-    reward_pseudo: float = Field(0.5, ge=0, description="weight of the pseudo-anomalies' error (public code: 0.5)")
-    reward_seen: float = Field(1.0, ge=0, description="weight of the known anomalies' error (public code: 1)")
-    sequence_layers: int = Field(2, ge=1, description="layers of the sequence model's LSTM (public code: 2)")
-    sequence_lr: float = Field(2e-3, gt=0, description="Adam step of the sequence model (public code: 2e-3)")
-    sequence_weight_decay: float = Field(1e-3, ge=0, description="of that Adam (public code: 1e-3)")
-    judged: int = Field(
-        8, ge=4, description="query images of an episode whose scores are followed (public code: all; ours bounds time)"
-    )
-    pool: int = Field(128, ge=8, description="pseudo-anomalies of each sort kept as features (ours)")
+from osad_bench.methods.saving import State
 
 
 class AHL(Method):
     """Anomaly heterogeneity learning over DRA."""
 
-    name, title = "ahl", "AHL"
+    name, title, version = "ahl", "AHL", 2
     citation = "Zhu et al., Anomaly heterogeneity learning for open-set supervised anomaly detection, CVPR 2024"
     departures = "docs/deviations.md#ahl"
     base: ClassVar[type[GradientMethod]] = DRA
@@ -123,6 +73,19 @@ class AHL(Method):
         """Scores of the unified model, (B,)."""
         return self.model.score(pyramid)
 
+    def score_map(self, pyramid: Pyramid) -> Tensor | None:
+        """The unified model's map, (B, H, W)."""
+        return self.model.score_map(pyramid)
+
+    def state(self) -> State:
+        """What the unified model learned; it is of the base's kind."""
+        return self.model.state()
+
+    def restore(self, state: Mapping[str, Tensor], shapes: Sequence[tuple[int, int, int]]) -> None:
+        """Become the unified model that gave `state`."""
+        self.model = self.base()
+        self.model.restore(state, shapes)
+
     def _meta_learn(self, train: TrainingSet, context: Context) -> None:
         config, network = self.config, self.model.network
         train.train(False)
@@ -136,10 +99,12 @@ class AHL(Method):
             return value
 
         pools = [self._pool(train, sort) for sort in self.pseudo_anomalies]
-        seen = train.seen()
-        episodes, sorts = self._episodes(train, pools, context.generator)
-        judged = self._judged(train, seen, pools, episodes, sorts, context.generator)
-        weigh = Weighing(len(episodes), config, judged.target.cpu())
+        episodes = make_episodes(train, pools, config.clusters, context)
+        references = self.model.references(train)
+        drawer = Drawer(train, pools, config.mix, references, context, "support and query")
+        judged = Drawer(train, pools, config.mix, 0, context, "judged").judged(episodes, config.judged)
+        with context.initialised("sequence"):
+            weigh = Weighing(len(episodes), config, judged.target.cpu())
         leaves = {name: value.requires_grad_() for name, value in parameters.items()}
         optimizer = torch.optim.Adam(leaves.values(), lr=config.outer_lr, weight_decay=config.outer_weight_decay)
         for epoch in range(config.outer_epochs):
@@ -149,10 +114,9 @@ class AHL(Method):
             total: Parameters = {name: torch.zeros_like(value) for name, value in leaves.items()}
             query_loss, scores = 0.0, []
             start = {name: value.detach() for name, value in leaves.items()}
-            for weight, episode, sort in zip(weights.tolist(), episodes, sorts):
+            for weight, episode in zip(weights.tolist(), episodes):
                 support, query = (
-                    self._batch(train, seen, pools[sort], half, context.generator)
-                    for half in (episode.support, episode.query)
+                    drawer.batch(half, episode.pool, config.batch) for half in (episode.support, episode.query)
                 )
                 gradients, value, adapted = meta_gradient(
                     loss, start, support, query, config.inner_lr, config.inner_steps, config.first_order
@@ -182,75 +146,6 @@ class AHL(Method):
         with torch.no_grad():
             return train.batch(self.config.pool, Mix(normal=0, seen=0, pseudo=1), (sort,)).pyramid
 
-    def _episodes(
-        self, train: TrainingSet, pools: Sequence[Pyramid], generator: torch.Generator
-    ) -> tuple[list[Episode], list[int]]:
-        """Ordered pairs of clusters and a random halving, each with a sort of pseudo-anomaly.
-
-        A pseudo-anomaly belongs to the cluster nearest to its pooled features.
-        """
-        features = pooled_normals(train).cpu()
-        count = min(self.config.clusters, len(features))
-        kmeans = KMeans(count, n_init=4, random_state=int(torch.randint(2**31, (1,), generator=generator)))
-        labels = torch.from_numpy(kmeans.fit_predict(features.double().numpy())).long()
-        clusters = [c for c in range(count) if (labels == c).sum() >= 2]
-        near = [torch.from_numpy(kmeans.predict(p[0].mean(dim=(2, 3)).double().cpu().numpy())).long() for p in pools]
-        pairs: list[tuple[int, int] | None] = [*permutations(clusters, 2), None]
-        sorts = torch.randint(len(pools), (len(pairs),), generator=generator).tolist()
-
-        episodes = []
-        for pair, sort in zip(pairs, sorts):
-            every = torch.arange(len(near[sort]))
-            order = torch.randperm(train.n_normal, generator=generator)
-            halves = order.chunk(2) if train.n_normal > 1 else (order, order)
-            normals = [(labels == c).nonzero().flatten() for c in pair] if pair else list(halves)
-            fakes = [(near[sort] == c).nonzero().flatten() for c in pair] if pair else [every, every]
-            mixed = torch.randperm(train.n_seen, generator=generator)
-            known = list(mixed.chunk(2)) if train.n_seen > 1 else [mixed, mixed]
-            halves_of = [Half(n, k, f if len(f) else every) for n, k, f in zip(normals, known, fakes)]
-            episodes.append(Episode(*halves_of))
-        return episodes, sorts
-
-    def _batch(
-        self, train: TrainingSet, seen: Pyramid, pool: Pyramid, half: Half, generator: torch.Generator, size: int = 0
-    ) -> Batch:
-        """Draw a batch from one half of an episode, with the shares of the settings."""
-        normals, anomalies, fakes = self.config.mix.counts(size or self.config.batch)
-
-        def draw(index: Tensor, count: int) -> Tensor:
-            rounds = [torch.randperm(len(index), generator=generator) for _ in range(-(-count // len(index)))]
-            return index[torch.cat(rounds)[:count]] if rounds else index[:0]
-
-        normal = draw(half.normal, normals)
-        known, fake = draw(half.seen, anomalies), draw(half.pseudo, fakes)
-        pyramid = [
-            torch.cat([n, s[known], p[fake]])
-            for n, s, p in zip(train.normals(normal.tolist()), seen, pool, strict=True)
-        ]
-        target = torch.tensor([NORMAL] * len(normal) + [SEEN] * len(known) + [PSEUDO] * len(fake))
-        with torch.no_grad():
-            reference = self.model.references(train)
-        return Batch(pyramid, target.to(pyramid[0].device), reference)
-
-    def _judged(
-        self,
-        train: TrainingSet,
-        seen: Pyramid,
-        pools: Sequence[Pyramid],
-        episodes: Sequence[Episode],
-        sorts: Sequence[int],
-        generator: torch.Generator,
-    ) -> Batch:
-        """Fixed query images of all episodes: what the sequence model follows from epoch to epoch."""
-        parts = [
-            self._batch(train, seen, pools[sort], episode.query, generator, size=self.config.judged)
-            for episode, sort in zip(episodes, sorts)
-        ]
-        return Batch(
-            [torch.cat(scale) for scale in zip(*(part.pyramid for part in parts))],
-            torch.cat([part.target for part in parts]),
-        )
-
 
 class _Objective(nn.Module):
     """The base's summed loss as a function of its network's parameters, for `torch.func`."""
@@ -277,6 +172,6 @@ class _Objective(nn.Module):
 class AHLDevNet(AHL):
     """Anomaly heterogeneity learning over DevNet."""
 
-    name, title = "ahl-devnet", "AHL (DevNet)"
+    name, title, version = "ahl-devnet", "AHL (DevNet)", 2
     base: ClassVar[type[GradientMethod]] = DevNet
     schedule: ClassVar[Schedule | None] = DevNet.schedule

@@ -3,19 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
-from osad_bench.methods.base import (
-    NORMAL,
-    PSEUDO,
-    SEEN,
-)  # fmt: skip
-
-if TYPE_CHECKING:
-    from osad_bench.methods.ahl.model import AHLConfig
+from osad_bench.methods.ahl.config import AHLConfig
+from osad_bench.methods.base import NORMAL, PSEUDO, SEEN
 
 
 class SequenceModel(nn.Module):
@@ -78,7 +71,7 @@ class Weighing:
         return torch.softmax(rewards(predicted, self.target, weights), dim=0)
 
     def observe(self, scores: Tensor) -> float:
-        """Take this epoch's scores (N, T), learn to predict them from the last ones; the squared error."""
+        """Take this epoch's scores (N, T) and learn to predict them from the last ones; return the squared error."""
         # Scores have no unit; standardised over images and models, 0 is the middle and a logistic maps them to (0, 1).
         scores = (scores - scores.mean()) / scores.std().clamp_min(1e-12)
         error = torch.zeros(())

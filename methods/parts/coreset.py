@@ -1,28 +1,51 @@
-"""PatchCore's memory: patches of normals, a greedy coreset of them, and distances to it."""
+"""PatchCore's memory: patches of normals, a greedy coreset of them, and distances to it (Roth et al., CVPR 2022)."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+CHUNK = 4096
+"""Patches compared with the memory at a time: bounds the matrix of distances."""
 
-def patches(features: Tensor) -> Tensor:
-    """Positions averaged over 3 x 3 neighbours (Sec. 3.1), (B, C, H, W) -> (B, H * W, C)."""
+
+def smoothed(features: Tensor) -> Tensor:
+    """Average over 3 x 3 neighbours (Sec. 3.1), (B, C, H, W) -> the same shape."""
     last = features.float().contiguous(memory_format=torch.channels_last)  # twice as fast, and rows come out in order
-    near = functional.avg_pool2d(last, 3, stride=1, padding=1, count_include_pad=False)
-    return near.flatten(2).transpose(1, 2)
+    return functional.avg_pool2d(last, 3, stride=1, padding=1, count_include_pad=False)
+
+
+def patches(stages: Sequence[Tensor]) -> Tensor:
+    """One vector per position from the maps of several stages of one scale (Sec. 3.1).
+
+    Parameters
+    ----------
+    stages
+        Maps (B, C_i, H_i, W_i), the finest first. Each is smoothed, brought to the first one's size bilinearly, and all
+        channels are put together.
+
+    Returns
+    -------
+    tensor of shape (B, H * W, C), float32, C the sum of the C_i
+    """
+    near = [smoothed(stage) for stage in stages]
+    size = near[0].shape[2:]
+    same = [near[0], *(functional.interpolate(one, size, mode="bilinear", align_corners=False) for one in near[1:])]
+    return torch.cat([one.flatten(2).transpose(1, 2) for one in same], dim=2)
 
 
 def coreset(points: Tensor, size: int, projected: int, generator: torch.Generator) -> Tensor:
-    """Indices of a greedy k-centre coreset (Algorithm 1): each next point is the one farthest from those chosen.
+    """Indices of a greedy k-centre coreset (Algorithm 1): each new point is the one farthest from those chosen before.
 
     Parameters
     ----------
     points
         (N, C).
     size
-        How many to choose, at most N.
+        Number of points to choose; all where there are not more.
     projected
         Dimensions of the random projection that distances are measured in (Johnson and Lindenstrauss).
 
@@ -36,12 +59,12 @@ def coreset(points: Tensor, size: int, projected: int, generator: torch.Generato
         points = points @ (torch.randn(points.shape[1], projected, generator=generator) / projected**0.5).to(points)
     norms = points.square().sum(1)
     chosen = [int(torch.randint(len(points), (1,), generator=generator))]
-    nearest = torch.full((len(points),), torch.inf, device=points.device)
+    closest = torch.full((len(points),), torch.inf, device=points.device)
     for _ in range(size - 1):
         last = points[chosen[-1]]
-        nearest = torch.minimum(nearest, norms - 2 * (points @ last) + norms[chosen[-1]])
-        nearest[chosen[-1]] = -torch.inf
-        chosen.append(int(nearest.argmax()))
+        closest = torch.minimum(closest, norms - 2 * (points @ last) + norms[chosen[-1]])
+        closest[chosen[-1]] = -torch.inf
+        chosen.append(int(closest.argmax()))
     return torch.tensor(chosen)
 
 
@@ -52,6 +75,8 @@ def remember(points: Tensor, size: int, candidates: int, projected: int, generat
     return points[coreset(points, size, projected, generator).to(points.device)]
 
 
-def distances(points: Tensor, memory: Tensor) -> Tensor:
-    """Distance of each patch to the nearest remembered one, (B, P, C) -> (B, P)."""
-    return torch.cdist(points.flatten(0, 1), memory).min(dim=1).values.view(points.shape[:2])
+def nearest(points: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
+    """Distance of each patch to the nearest remembered one, and that one's index: (B, P, C) -> (B, P) each."""
+    found = [torch.cdist(part, memory).min(dim=1) for part in points.flatten(0, 1).split(CHUNK)]
+    values, indices = (torch.cat(parts).view(points.shape[:2]) for parts in zip(*found))
+    return values, indices

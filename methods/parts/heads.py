@@ -1,4 +1,4 @@
-"""Heads that turn a feature pyramid into image scores, shared by DevNet, DRA, AHL, FLOS, SAOE and DPDL."""
+"""Heads that turn a feature pyramid into image scores and maps, shared by DevNet, DRA, AHL, FLOS, SAOE, MLEP and DPDL."""
 
 from __future__ import annotations
 
@@ -24,8 +24,15 @@ def top_count(positions: int, share: float) -> int:
     return max(int(positions * share), 1)
 
 
+def over_scales(maps: Sequence[Tensor]) -> Tensor:
+    """Mean of maps (B, h, w) of several scales, brought to the first one's size bilinearly: (B, H, W)."""
+    size = maps[0].shape[1:]
+    aligned = [maps[0], *(functional.interpolate(x[:, None], size, mode="bilinear")[:, 0] for x in maps[1:])]
+    return torch.stack(aligned).mean(0)
+
+
 class PatchHead(nn.Module):
-    """A score a position by a 1x1 convolution; the image's is the mean of the top share of their magnitudes.
+    """One score per position by a 1x1 convolution; the image's is the mean of the top share of their magnitudes.
 
     With `signed` the scores are kept as they are, as logits.
 
@@ -37,10 +44,14 @@ class PatchHead(nn.Module):
         super().__init__()
         self.score, self.top, self.signed = nn.Conv2d(channels, 1, 1), top, signed
 
+    def map(self, x: Tensor) -> Tensor:
+        """Score of each position, (B, C, H, W) -> (B, H, W), not negative unless signed."""
+        scores: Tensor = self.score(x)[:, 0]
+        return scores if self.signed else scores.abs()
+
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B,), not negative unless signed."""
-        scores = self.score(x).flatten(1)
-        return top_mean(scores if self.signed else scores.abs(), self.top)
+        return top_mean(self.map(x).flatten(1), self.top)
 
 
 class HolisticHead(nn.Module):
@@ -65,6 +76,10 @@ class ResidualHead(nn.Module):
         self.mix = nn.Sequential(nn.Conv2d(channels, channels, 3, padding=1), nn.BatchNorm2d(channels), nn.ReLU())
         self.head = PatchHead(channels, top)
 
+    def map(self, residual: Tensor) -> Tensor:
+        """Score of each position, (B, C, H, W) -> (B, H, W), not negative."""
+        return self.head.map(self.mix(residual))
+
     def forward(self, residual: Tensor) -> Tensor:
         """(B, C, H, W) -> (B,), not negative."""
         if not self.training and torch.is_grad_enabled():
@@ -81,7 +96,7 @@ class ResidualHead(nn.Module):
         assert isinstance(conv, nn.Conv2d)
         assert conv.bias is not None
         with torch.no_grad():
-            scores = self.head.score(self.mix(residual)).flatten(1).abs()
+            scores = self.map(residual).flatten(1)
             top = scores.topk(top_count(scores.shape[1], self.head.top), dim=1).indices  # (B, k)
         wide = residual.shape[3]
         corner = top // wide * (wide + 2) + top % wide  # where a position's 3 x 3 window starts in the padded map
@@ -104,3 +119,10 @@ class OverScales(nn.Module):
     def forward(self, pyramid: Pyramid) -> Tensor:
         """Maps (B, C, H, W) -> (B,)."""
         return torch.stack([self.heads[str(x.shape[1])](x) for x in pyramid]).mean(0)
+
+    def map(self, pyramid: Pyramid) -> Tensor:
+        """Mean over scales of the heads' scores of positions: maps (B, C, H, W) -> (B, H, W) of the first scale.
+
+        For heads that have a `map` of their own.
+        """
+        return over_scales([self.heads[str(x.shape[1])].map(x) for x in pyramid])  # type: ignore[operator]

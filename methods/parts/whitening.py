@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from sklearn.covariance import LedoitWolf
@@ -33,35 +33,32 @@ class Whitening:
         return (rows - self.mean) @ self.root
 
 
-class Evidence(Protocol):
-    """Two measures of how anomalous images, or places of images, are, fitted to normals and to known anomalies."""
+Evidence = Callable[[Tensor], Tensor]
+"""Two measures of how anomalous images, or places of images, are: (B, ..., F) -> (B, ..., 2), higher = more anomalous.
 
-    def __call__(self, rows: Tensor) -> Tensor:
-        """(B, ..., F) -> (B, ..., 2), higher = more anomalous: far from the normals, like the known anomalies."""
+The first says how far from the normals, the second how much like the known anomalies."""
 
-
-class Fit(Protocol):
-    """Makes an `Evidence`."""
-
-    def __call__(self, normals: Tensor, anomalies: Tensor, generator: torch.Generator) -> Evidence:
-        """From (n, ..., F) and (M, ..., F)."""
+Fit = Callable[[Tensor, Tensor], Evidence]
+"""Fits an `Evidence` to normals (n, ..., F) and known anomalies (M, ..., F)."""
 
 
+@dataclass(frozen=True)
 class Pooled:
-    """Radius and direction of averages (n, C)."""
+    """Radius and direction of averages: their whitening, and the known anomalies' mean unit vector (C,)."""
 
-    def __init__(self, normals: Tensor, anomalies: Tensor, generator: torch.Generator) -> None:  # noqa: ARG002
-        self.whiten = Whitening.fit(normals)
-        self.direction = functional.normalize(self.whiten(anomalies), dim=1).mean(0)
+    whiten: Whitening
+    direction: Tensor
 
-    def _distance(self, z: Tensor) -> Tensor:
-        """Squared distance of whitened averages from the normals, (B, C) -> (B,)."""
-        return z.square().sum(1)
+    @classmethod
+    def fit(cls, normals: Tensor, anomalies: Tensor) -> Pooled:
+        """From averages (n, C) and (M, C)."""
+        whiten = Whitening.fit(normals)
+        return cls(whiten, functional.normalize(whiten(anomalies), dim=1).mean(0))
 
     def __call__(self, rows: Tensor) -> Tensor:
-        """(B, C) -> (B, 2): log squared distance, mean cosine to the known anomalies."""
+        """(B, C) -> (B, 2): log squared distance from the mean, mean cosine to the known anomalies."""
         z = self.whiten(rows)
-        distance = self._distance(z).clamp_min(1e-12).log()
+        distance = z.square().sum(1).clamp_min(1e-12).log()
         return torch.stack([distance, functional.normalize(z, dim=1) @ self.direction], dim=1)
 
 
@@ -77,9 +74,9 @@ def out_of_fold(
     normals, anomalies
         (n, ..., F), n at least 4, and (M, ..., F).
     folds
-        The normals are divided in so many parts; each is measured by evidence fitted to the others.
+        Number of parts of the normals; each is measured by evidence fitted to the others.
     most
-        About so many normals are measured, at most.
+        Upper bound of the number of normals measured, up to rounding per part.
 
     Returns
     -------
@@ -91,7 +88,7 @@ def out_of_fold(
     for held in parts:
         others = torch.ones(len(normals), dtype=torch.bool)
         others[held] = False
-        evidence = fit(normals[others], anomalies, generator)
+        evidence = fit(normals[others], anomalies)
         index.append(held[: -(-most // len(parts))])
         measures.append(evidence(normals[index[-1]]))
     return torch.cat(measures), torch.cat(index)
@@ -99,7 +96,7 @@ def out_of_fold(
 
 @dataclass(frozen=True)
 class Units:
-    """Centre and spread of normals, (k,) each: the units that measures (..., k) are compared in."""
+    """Z-scores: subtract the mean and divide by the standard deviation of held-out normals, (k,) each."""
 
     mean: Tensor
     std: Tensor

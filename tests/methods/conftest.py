@@ -43,8 +43,7 @@ def context() -> Callable[..., Context]:
     """A context with a short schedule."""
 
     def make(seed: int = 0, **schedule) -> Context:
-        torch.manual_seed(seed)
         values = {"epochs": 2, "steps": 3, "batch": 12} | schedule
-        return Context(torch.Generator().manual_seed(seed), torch.device("cpu"), Schedule(**values))
+        return Context(seed, torch.device("cpu"), Schedule(**values))
 
     return make

@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from osad_bench.methods.ahl import AHL, AHLDevNet, adapt, meta_gradient, rewards
+from osad_bench.methods.ahl.episodes import make_episodes
+from osad_bench.methods.ahl.inner import adapt, meta_gradient
+from osad_bench.methods.ahl.model import AHL, AHLDevNet
+from osad_bench.methods.ahl.weighting import rewards
 from osad_bench.methods.base import NORMAL, PSEUDO, SEEN
 
 CURVATURE = {"support": (3.0, 0.5), "query": (2.0, 4.0)}
@@ -63,7 +66,7 @@ def clustered(train, shapes=((6, 4, 4), (6, 2, 2))):
 def test_episodes_are_ordered_pairs_of_clusters_and_a_halving(train, context):
     data, method = clustered(train), AHL()
     pools = [method._pool(data, sort) for sort in method.pseudo_anomalies]
-    episodes, _ = method._episodes(data, pools, context().generator)
+    episodes = make_episodes(data, pools, method.config.clusters, context())
     groups = [frozenset(range(0, 12)), frozenset(range(12, 24)), frozenset(range(24, 36))]
     pairs = [(frozenset(e.support.normal.tolist()), frozenset(e.query.normal.tolist())) for e in episodes]
     assert set(pairs[:6]) == {(s, q) for s in groups for q in groups if s != q}
@@ -77,7 +80,7 @@ def test_a_single_known_anomaly_serves_both_halves(train, context):
     method, data = AHL(AHL.Config(outer_epochs=1)), train(seen=1)
     method.fit(data, context(epochs=1))
     pools = [method._pool(data, sort) for sort in method.pseudo_anomalies]
-    episodes, _ = method._episodes(data, pools, context().generator)
+    episodes = make_episodes(data, pools, method.config.clusters, context())
     assert all(e.support.seen.tolist() == e.query.seen.tolist() == [0] for e in episodes)
 
 

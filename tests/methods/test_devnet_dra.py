@@ -94,9 +94,53 @@ def test_dra_without_a_head_has_none_of_it(train, context, pyramid):
         DRA.Config(seen=False, pseudo=False, residual=False, normality=False)
 
 
-def test_dras_references_carry_gradients_where_something_lies_below(train, context):
+def test_dras_references_go_through_the_network_in_one_pass_with_the_batch(train, context):
+    """With batch norm below, five references alone would set half of its statistics."""
+
+    class Counts(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer, self.sizes = torch.nn.Conv2d(6, 6, 1), []
+
+        def forward(self, maps):
+            self.sizes.append((self.training, len(maps)))
+            return self.layer(maps)
+
     data = train()
-    data.below = torch.nn.Conv2d(6, 6, 1)
+    data.below = Counts()
     method = DRA()
-    method.network = method.build(data, context())
-    assert all(scale.requires_grad for scale in method.references(data))
+    method.fit(data, context(epochs=1, steps=2, batch=12))
+    assert [size for training, size in data.below.sizes if training] == [17] * 4
+    batch = data.batch(12, method.mix, method.pseudo_anomalies, method.references(data))
+    assert all(scale.requires_grad and len(scale) == 5 for scale in batch.reference)
+
+
+def test_dras_batch_holds_a_third_of_each_sort():
+    assert DRA().mix.counts(48) == (16, 16, 16)
+
+
+def test_references_change_nothing_where_the_residual_head_is_away(train, context, pyramid):
+    scores = []
+    for count in (5, 6):
+        method = DRA(DRA.Config(residual=False, references=count))
+        method.fit(train(), context())
+        scores.append(method.score(pyramid(4, 30)))
+    assert torch.equal(*scores)
+
+
+@pytest.mark.parametrize("gone", ["seen", "pseudo", "residual", "normality"])
+def test_taking_a_head_away_leaves_the_others_as_they_start(gone, train, context):
+    whole, rest = (DRA(config).build(train(), context()) for config in (DRA.Config(), DRA.Config(**{gone: False})))
+    for name, head in rest.items():
+        for one, other in zip(head.parameters(), whole[name].parameters(), strict=True):
+            assert torch.equal(one, other), name
+
+
+def test_more_references_keep_the_first_ones_and_the_batches(train, context):
+    few, many = DRA(DRA.Config(references=2)), DRA(DRA.Config(references=5))
+    for method in (few, many):
+        method.build(train(), context())
+    assert many.fixed[:2] == few.fixed
+    batches = [train().batch(12, few.mix, few.pseudo_anomalies, count) for count in (0, 2, 5)]
+    for batch in batches[1:]:
+        assert all(map(torch.equal, batch.pyramid, batches[0].pyramid))

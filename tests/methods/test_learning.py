@@ -87,7 +87,7 @@ def fitted_scores(method, dataset: Textures, division: Split, **changes: object)
         dataset, division, preset, backbone, FeatureCache(Path(os.environ["OSAD_BENCH_CACHE"])),
         method.pseudo_anomalies, torch.Generator().manual_seed(0), torch.device("cpu"),
     )  # fmt: skip
-    method.fit(train, Context(torch.Generator().manual_seed(0), torch.device("cpu"), schedule_of(method, preset)))
+    method.fit(train, Context(0, torch.device("cpu"), schedule_of(method, preset)))
     return torch.cat([method.score(pyramid).detach() for pyramid in train.test()]).double().numpy()
 
 

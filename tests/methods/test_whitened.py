@@ -11,7 +11,8 @@ from scipy.spatial.distance import cdist
 from sklearn.covariance import LedoitWolf
 from sklearn.metrics import roc_auc_score
 
-from osad_bench.methods.evidence import Calibrated, EvidenceSum, Images, Patches, Sorts, places
+from osad_bench.methods.base import Context, Schedule
+from osad_bench.methods.evidence import EvidenceSum, Images, Patches, Sorts, Usual, places, top_evidence
 from osad_bench.methods.mahalanobis import Mahalanobis
 from osad_bench.methods.parts.coreset import patches
 from osad_bench.methods.parts.whitening import Pooled, Units, Whitening, out_of_fold, pooled
@@ -44,7 +45,7 @@ def test_pooled_evidence_is_numpys():
     root = scipy.linalg.inv(scipy.linalg.sqrtm(gaussian.covariance_))
     z, a = ((x.double().mean((2, 3)).numpy() - gaussian.location_) @ root for x in (test, anomalies))
     cosines = [[np.dot(one, other) / np.linalg.norm(one) / np.linalg.norm(other) for other in a] for one in z]
-    found = Pooled(pooled(normals), pooled(anomalies), seeded())(pooled(test)).numpy()
+    found = Pooled.fit(pooled(normals), pooled(anomalies))(pooled(test)).numpy()
     np.testing.assert_allclose(found[:, 0], np.log((z**2).sum(1)), rtol=1e-6)
     np.testing.assert_allclose(found[:, 1], np.mean(cosines, axis=1), rtol=1e-6)
 
@@ -62,8 +63,8 @@ def test_mean_cosine_orders_as_the_von_mises_fisher_mixture_where_the_concentrat
 
 def test_units_are_out_of_fold_new_normals_have_mean_0_and_spread_1():
     normals, known, fresh = (pooled(maps) for maps in (normal_maps(40), normal_maps(3, 1) + 1, normal_maps(4000, 5)))
-    evidence = Pooled(normals, known, seeded())
-    units = Units.of(out_of_fold(Pooled, normals, known, 5, 512, seeded())[0])
+    evidence = Pooled.fit(normals, known)
+    units = Units.of(out_of_fold(Pooled.fit, normals, known, 5, 512, seeded())[0])
     outside, inside = units(evidence(fresh)), units(evidence(normals))
     assert outside.mean(0).abs().max() < 0.35
     assert (outside.std(0) - 1).abs().max() < 0.35
@@ -72,19 +73,19 @@ def test_units_are_out_of_fold_new_normals_have_mean_0_and_spread_1():
 
 def test_held_out_normals_are_measured_by_evidence_of_the_others():
     normals, known = pooled(normal_maps(50)), pooled(normal_maps(2, 1) + 1)
-    measures, index = out_of_fold(Pooled, normals, known, 5, 20, seeded())
+    measures, index = out_of_fold(Pooled.fit, normals, known, 5, 20, seeded())
     assert len(set(index.tolist())) == len(measures) == 20
     parts = torch.randperm(50, generator=seeded()).chunk(5)
     assert all(len(set(part.tolist()) & set(index.tolist())) == 4 for part in parts)
     others = [i for i in range(50) if i not in parts[0].tolist()]
-    expected = Pooled(normals[others], known, seeded())(normals[index[:4]])
+    expected = Pooled.fit(normals[others], known)(normals[index[:4]])
     np.testing.assert_allclose(measures[:4].numpy(), expected.numpy(), rtol=1e-12)
 
 
 def test_four_normals_are_enough():
     for kind in (Whitened, EvidenceSum):
         method = kind()
-        method.fit(Parts(normal_maps(4), normal_maps(1, 1)), Ctx())
+        method.fit(Parts(normal_maps(4), normal_maps(1, 1)), context_of_seed_0())
         assert torch.isfinite(method.score([normal_maps(3, 2)])).all()
 
 
@@ -95,7 +96,7 @@ def test_constant_channels_and_constant_images_give_numbers(kind):
     normals[:, 2] = 0
     for same in (normals, torch.ones(12, C, H, H)):
         method = kind()
-        method.fit(Parts(same, normals[:2]), Ctx())
+        method.fit(Parts(same, normals[:2]), context_of_seed_0())
         assert torch.isfinite(method.score([torch.cat([same[:2], torch.zeros(1, C, H, H)])])).all()
 
 
@@ -112,14 +113,13 @@ class Parts:
         return self._seen
 
 
-class Ctx:
-    def __init__(self):
-        self.generator = seeded()
+def context_of_seed_0() -> Context:
+    return Context(0, torch.device("cpu"), Schedule())
 
 
 def auroc(method, normals, seen, test_normals, test_anomalies):
     fitted = method()
-    fitted.fit(Parts(normals, seen), Ctx())
+    fitted.fit(Parts(normals, seen), context_of_seed_0())
     scores = fitted.score([torch.cat([test_normals, test_anomalies])])
     return roc_auc_score([0] * len(test_normals) + [1] * len(test_anomalies), scores.numpy())
 
@@ -154,16 +154,15 @@ def test_image_evidence_is_numpys():
     near = np.argsort(cdist(z, n), axis=1)[:, :3]
     expected = [np.log(((one - n[index].mean(0)) ** 2).sum()) for one, index in zip(z, near)]
     normals, anomalies, test = (pooled(maps) for maps in (normals, anomalies, test))
-    found = Images(normals, anomalies, seeded(), nearest=3)(test).numpy()
+    found = Images.fit(normals, anomalies, neighbours=3)(test).numpy()
     np.testing.assert_allclose(found[:, 0], expected, rtol=1e-6)
-    np.testing.assert_allclose(found[:, 1], Pooled(normals, anomalies, seeded())(test)[:, 1].numpy(), rtol=1e-12)
+    np.testing.assert_allclose(found[:, 1], Pooled.fit(normals, anomalies)(test)[:, 1].numpy(), rtol=1e-12)
 
 
 def test_patch_evidence_is_numpys():
     normals, anomalies, test = normal_maps(5), normal_maps(2, 1) + 1, normal_maps(3, 2)
-    part = Patches(
-        places(normals), places(anomalies), seeded(), config=EvidenceSum.Config()
-    )  # 80 patches: all are kept
+    part = Patches.fit(places(normals), places(anomalies), config=EvidenceSum.Config(), generator=seeded())
+    assert len(part.memory) == 80, "all patches are kept"
 
     def rows(maps):
         return maps.double().numpy().transpose(0, 2, 3, 1).reshape(len(maps), -1, C)
@@ -177,8 +176,8 @@ def test_patch_evidence_is_numpys():
     z = (rows(anomalies) - gaussian.location_) @ root
     far = np.array([one[np.argmax((one**2).sum(1))] for one in z])  # 10 % of 16 positions: one
     alike = unit((rows(test) - gaussian.location_) @ root) @ unit(far).mean(0)
-    memory = patches(normals).double().numpy().reshape(-1, C)
-    distance = np.array([cdist(one, memory).min(1) for one in patches(test).double().numpy()])
+    memory = patches([normals]).double().numpy().reshape(-1, C)
+    distance = np.array([cdist(one, memory).min(1) for one in patches([test]).double().numpy()])
     expected = np.stack([np.log(distance), alike], axis=2)
     np.testing.assert_allclose(part(places(test)).numpy(), expected, rtol=1e-3, atol=1e-4)
 
@@ -193,7 +192,7 @@ def test_calibration_is_numpys():
         return lambda rows: rows  # measures as they are
 
     one_hot = torch.eye(3, dtype=torch.float64)
-    part = Calibrated(given, torch.from_numpy(normals), torch.empty(0), one_hot[sort], config, seeded())
+    part = Usual.fit(given, torch.from_numpy(normals), torch.empty(0), one_hot[sort], config, seeded())
 
     def sums(measures):
         units = (measures - normals.mean((0, 1))) / normals.std((0, 1))
@@ -201,18 +200,19 @@ def test_calibration_is_numpys():
 
     usual = [(sums(normals)[sort == s].sum() + 4 * sums(normals).mean()) / ((sort == s).sum() + 4) for s in range(3)]
     spread = (sums(normals) - np.take(usual, sort)).std()
-    found = part(torch.from_numpy(test), one_hot[[0, 1, 2, 0, 1, 2, 0]])
+    measured = top_evidence(part.units, torch.from_numpy(test), config)
+    found = EvidenceSum._compared(measured, one_hot[[0, 1, 2, 0, 1, 2, 0]], part)
     np.testing.assert_allclose(found.numpy(), (sums(test) - np.take(usual, [0, 1, 2, 0, 1, 2, 0])) / spread, rtol=1e-9)
 
 
 def test_sorts_are_clusters_of_averages():
     rows = torch.eye(3, dtype=torch.float64).repeat_interleave(20, 0) + 0.01 * torch.randn(60, 3, generator=seeded())
-    sorts = Sorts(rows, 3, seeded())
+    sorts = Sorts.fit(rows, 3, seeded())
     found = sorts(rows).argmax(1).view(3, 20)
     assert (found == found[:, :1]).all()
     assert len(set(found[:, 0].tolist())) == 3
     assert sorts(rows).sum(1).eq(1).all()
-    assert Sorts(rows[:2], 4, seeded())(rows[:2]).shape == (2, 2)
+    assert Sorts.fit(rows[:2], 4, seeded())(rows[:2]).shape == (2, 2)
 
 
 def test_what_is_usual_for_a_sort_is_not_anomalous():
@@ -245,7 +245,7 @@ def test_normals_of_several_sorts_are_each_compared_with_their_own():
     normals, fresh, between = sorts + noise(40 * C, 0), sorts + noise(40 * C, 1), 0.5 + noise(50, 2)
     scores = {}
     for kind in (Pooled, Images):
-        measured = kind(pooled(normals), pooled(between[:1]), seeded())(pooled(torch.cat([fresh, between])))
+        measured = kind.fit(pooled(normals), pooled(between[:1]))(pooled(torch.cat([fresh, between])))
         scores[kind] = roc_auc_score([0] * len(fresh) + [1] * 50, measured[:, 0].numpy())
     assert scores[Pooled] < 0.1
     assert scores[Images] > 0.95
@@ -256,14 +256,15 @@ def test_direction_weighs_the_likeness_to_the_known_anomalies():
 
     def scores(weight):
         method = Whitened(Whitened.Config(direction=weight))
-        method.fit(Parts(normals, anomalies), Ctx())
+        method.fit(Parts(normals, anomalies), context_of_seed_0())
         return method.score([test]).numpy()
 
     none, half, whole = scores(0), scores(0.5), scores(1)
     np.testing.assert_allclose(half, (none + whole) / 2, rtol=1e-9)
     rows, known = pooled(normals), pooled(anomalies)
-    units = Units.of(out_of_fold(Pooled, rows, known, 5, 512, seeded())[0])
-    measured = units(Pooled(rows, known, seeded())(pooled(test))).numpy()
+    folds = context_of_seed_0().random("folds, scale 0")
+    units = Units.of(out_of_fold(Pooled.fit, rows, known, 5, 512, folds)[0])
+    measured = units(Pooled.fit(rows, known)(pooled(test))).numpy()
     np.testing.assert_allclose(whole - none, measured[:, 1], rtol=1e-9)
 
 
@@ -272,6 +273,6 @@ def test_the_same_generator_gives_the_same_scores():
     scores = []
     for _ in range(2):
         method = EvidenceSum()
-        method.fit(Parts(*parts[:2]), Ctx())
+        method.fit(Parts(*parts[:2]), context_of_seed_0())
         scores.append(method.score([parts[2]]))
     assert torch.equal(*scores)
