@@ -34,7 +34,19 @@ def _seen(character: str) -> str:
     return character.encode("unicode_escape").decode("ascii")
 
 
-_PLAIN = {"±": "+-", "–": "-", "—": "-", "−": "-", "→": "->", "…": "...", "’": "'", "“": '"', "”": '"', "×": "x", "·": "-"}
+_PLAIN = {
+    "±": "+-",
+    "–": "-",
+    "—": "-",
+    "−": "-",
+    "→": "->",
+    "…": "...",
+    "’": "'",
+    "“": '"',
+    "”": '"',
+    "×": "x",
+    "·": "-",
+}
 
 
 def _plainer(error: UnicodeError) -> tuple[str, int]:
