@@ -6,30 +6,18 @@ Three steps, each a function from frame to frame: `comparable` (one label for ea
 
 from __future__ import annotations
 
-import hashlib
-import json
-from typing import Any, Literal, cast
+from typing import Literal
 
 import numpy as np
 import pandas as pd
+
+from osad_bench.results.row import digest, tell_apart
 
 Metric = Literal["auroc", "average_precision", "fpr95"]
 LOWER_IS_BETTER = frozenset({"fpr95"})
 
 ROW = ["board", "dataset", "setting", "shots"]
-"""What identifies a row of a table."""
-
-
-def digest(value: Any) -> str:
-    """Eight hexadecimal digits that name a configuration."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:8]
-
-
-def _tell_apart(labels: pd.Series, details: pd.Series) -> pd.Series:
-    """Append ``(detail)`` to those labels that occur with more than one detail."""
-    several = details.groupby(labels).transform("nunique") > 1
-    result: pd.Series = labels.where(~several, labels + " (" + details + ")")
-    return result
+"""A `row.Row` as columns that people read: its preset with the protocol's options in ``board``, its data set's name."""
 
 
 def comparable(frame: pd.DataFrame) -> pd.DataFrame:
@@ -43,29 +31,28 @@ def comparable(frame: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        The rows with ``part == "test"``, where ``board`` is added (preset and protocol options: one board never shares
+        The lines with ``part == "test"``, where ``board`` is added (preset and protocol options: one board never shares
         a table with another), ``dataset`` tells versions of the data apart, ``method`` holds method and variant and
         tells versions and configurations apart (``base`` is the method alone), and ``known_kind`` is never missing.
+        The columns `ROW` are equal exactly where the `row.Row` is.
     """
     tests: pd.DataFrame = frame[frame["part"] == "test"].copy()
     if tests.empty:
         tests["board"] = pd.Series(dtype=str)
         return tests
-    preset = _tell_apart(tests["preset"], tests["preset_config"].map(digest))
-    reserve = tests["reserve"].map(lambda count: f", reserve {count}" if count else "")
-    dedup = tests["dedup"].map(lambda used: ", without duplicates" if used else "")
-    tests["board"] = preset + reserve + dedup
-    tests["dataset"] = _tell_apart(tests["dataset"], tests["fingerprint"].str.slice(0, 8))
+    boards = tell_apart(tests["preset"], tests["settings"])
+    tests["board"] = [f"{board}, {more}" if more else board for board, more in zip(boards, tests["options"])]
+    tests["dataset"] = tell_apart(tests["dataset"], tests["fingerprint"].str.slice(0, 8))
     tests["base"] = tests["method"]
-    named = tests["method"] + tests["variant"].map(lambda variant: f" {variant}" if variant else "")
-    named = _tell_apart(named, "v" + tests["version"].astype(str))
-    tests["method"] = _tell_apart(named, tests["config"].map(digest))
+    named = [f"{method} {variant}".strip() for method, variant in zip(tests["method"], tests["variant"])]
+    named = tell_apart(named, "v" + tests["version"].astype(str))
+    tests["method"] = tell_apart(named, tests["config"].map(digest))
     tests["known_kind"] = tests["known_kind"].fillna("")
     return tests
 
 
 def per_seed(frame: pd.DataFrame, metric: Metric = "auroc") -> pd.DataFrame:
-    """One value a method, row and seed; in the hard setting the mean over the known kinds.
+    """One value per method, row and seed; in the hard setting the mean over the known kinds.
 
     Returns
     -------
@@ -134,11 +121,12 @@ def summary(frame: pd.DataFrame, metric: Metric = "auroc") -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        One line a cell of a table: ``board, dataset, setting, shots, method, mean, std`` (ddof = 1; NaN for one seed),
+        One line per cell of a table: ``board, dataset, setting, shots, method, mean, std`` (ddof = 1; NaN for one seed),
         ``n`` (seeds averaged), ``expected`` (seeds that any method of this row has), ``kinds`` (known kinds averaged;
         1 in the general setting), ``classes`` (0, or how many classes such as ``mvtec/carpet`` are averaged in an
-        additional line for ``mvtec``), ``failed`` (failed records), ``complete``, and ``rank`` (1 = best, among complete
-        lines of the same row, compared as printed: ties share a rank; NaN for the incomplete).
+        additional line for ``mvtec``), ``failed`` (failed records), ``complete``, and ``rank`` (1 = best of the row,
+        compared as printed: ties share a rank). Incomplete lines have none (NaN), but count among the others: a complete
+        line behind an incomplete one is never the best.
     """
     seeds = _group_means(per_seed(frame, metric))
     expected = seeds.groupby(ROW)["seed"].nunique().rename("expected").reset_index()
@@ -153,30 +141,11 @@ def summary(frame: pd.DataFrame, metric: Metric = "auroc") -> pd.DataFrame:
     ).reset_index()
     result = result.merge(expected, on=ROW)
     result["complete"] = result["n"] == result["expected"]
-    comparable_means = result["mean"].round(3).where(result["complete"])
-    result["rank"] = comparable_means.groupby([result[column] for column in ROW]).rank(
-        method="min", ascending=metric in LOWER_IS_BETTER
+    ranks = (
+        result["mean"]
+        .round(3)
+        .groupby([result[column] for column in ROW])
+        .rank(method="min", ascending=metric in LOWER_IS_BETTER)
     )
+    result["rank"] = ranks.where(result["complete"])
     return result
-
-
-def left_out(frame: pd.DataFrame) -> list[str]:
-    """Sentences on what a table made of `frame` does not contain."""
-    sentences = []
-    validation = int((frame["part"] != "test").sum())
-    if validation:
-        sentences.append(f"{validation} records of validation parts are left out.")
-    failed = frame[(frame["status"] == "failed") & (frame["part"] == "test")]
-    if len(failed):
-        first = cast("dict[str, Any]", failed.iloc[0].to_dict())
-        sentences.append(
-            f"{len(failed)} cells failed (first: {first['method']} on {first['dataset']}, seed {first['seed']}: "
-            f"{first['error']})."
-        )
-    crossing = frame[(frame["crossing_duplicates"] > 0) & (frame["part"] == "test")]
-    for name, part in crossing.groupby("dataset"):
-        sentences.append(
-            f"{name}: up to {int(part['crossing_duplicates'].max())} test images have an identical copy in training "
-            "(rerun with --dedup to measure what that is worth)."
-        )
-    return sentences

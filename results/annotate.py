@@ -6,6 +6,7 @@ import re
 from dataclasses import replace
 from xml.etree import ElementTree
 
+from osad_bench.results.baseline import Entry
 from osad_bench.results.gate import BAD, Finding
 
 # Characters that XML 1.0 cannot hold, escaped or not.
@@ -13,23 +14,32 @@ _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def to_junit(findings: list[Finding]) -> str:
-    """JUnit XML: a test case a finding, bad ones as failures."""
-    bad = [finding for finding in findings if finding.status in BAD]
-    suite = ElementTree.Element(
-        "testsuite", name="osad-bench check", tests=str(len(findings)), failures=str(len(bad)), errors="0"
-    )
+    """JUnit XML: one test case per row and method, whatever was found, so that a test keeps its name when it fails."""
+    cases: dict[Entry, list[Finding]] = {}
     for finding in findings:
-        name = finding.title + (f", kind {finding.kind}" if finding.kind else "")
+        cases.setdefault(finding.entry, []).append(finding)
+    failures = sum(any(finding.status in BAD for finding in found) for found in cases.values())
+    suite = ElementTree.Element(
+        "testsuite", name="osad-bench check", tests=str(len(cases)), failures=str(failures), errors="0"
+    )
+    for entry, found in sorted(cases.items()):
         case = ElementTree.SubElement(
-            suite, "testcase", classname=f"osad-bench.{finding.status.replace(' ', '-')}", name=_NOT_XML.sub("?", name)
+            suite, "testcase", classname="osad-bench.check", name=_NOT_XML.sub("?", entry.title)
         )
-        message = _NOT_XML.sub("?", finding.message)
-        if finding.status in BAD:
-            ElementTree.SubElement(case, "failure", message=message, type=finding.status).text = message
-        else:
-            ElementTree.SubElement(case, "system-out").text = message
+        bad = [finding for finding in found if finding.status in BAD]
+        if bad:
+            what = ", ".join(dict.fromkeys(finding.status for finding in bad))
+            failure = ElementTree.SubElement(case, "failure", message=_in_xml(bad[0]), type=what)
+            failure.text = "\n".join(map(_in_xml, bad))
+        notes = [_in_xml(finding) for finding in found if finding.status not in BAD]
+        if notes:
+            ElementTree.SubElement(case, "system-out").text = "\n".join(notes)
     ElementTree.indent(suite)
     return '<?xml version="1.0" encoding="utf-8"?>\n' + ElementTree.tostring(suite, encoding="unicode") + "\n"
+
+
+def _in_xml(finding: Finding) -> str:
+    return _NOT_XML.sub("?", f"{finding.status}: {finding.message}")
 
 
 NEW = 5
@@ -46,7 +56,7 @@ def condensed(findings: list[Finding]) -> list[Finding]:
 
 
 def to_github(findings: list[Finding]) -> str:
-    """Workflow commands: an error a bad finding, a notice for what rose, is new, absent or slower; nothing for the same."""
+    """Workflow commands: one error per bad finding, a notice for what rose, is new, absent or slower; nothing for the same."""
     lines = []
     for finding in findings:
         if finding.status == "same":

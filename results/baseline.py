@@ -10,21 +10,34 @@ import base64
 import hashlib
 import json
 import zlib
-from datetime import datetime
+from collections import Counter
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from osad_bench.results.aggregate import digest
-from osad_bench.results.record import TestScores
+from osad_bench.results.record import Amount, Moment, Protocol, Share, TestScores, Text
+from osad_bench.results.row import Row, options
 from osad_bench.results.store import Store, StoreError
 
-Row = tuple[str, str, str, int, int, bool, str, str]
-"""Preset, data set, setting, shots, reserve, dedup, method, variant: what one line of a check is about."""
+MOST_IMAGES = 10_000_000
+"""Ranks of more images are refused before they are unpacked."""
+
+
+class Entry(NamedTuple):
+    """What one finding of a check is about: a row of the table, and a method with its changed settings."""
+
+    row: Row
+    method: str
+    variant: str
+
+    @property
+    def title(self) -> str:
+        """Method, data set and protocol."""
+        return f"{self.method} {self.variant}".strip() + f" on {self.row.title}"
 
 
 class BaselineError(StoreError):
@@ -36,34 +49,63 @@ class BaselineCell(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    preset: str
-    dataset: str
-    setting: str
-    shots: int
-    reserve: int = 0
-    dedup: bool = False
-    method: str
-    variant: str = ""
-    known_kind: str | None = None
-    seed: int
-    fingerprint: str
-    preset_digest: str
-    auroc: float
-    per_kind: dict[str, float]
-    seconds: float
-    images: str = Field(description="digest of the test images, in order, with labels and kinds")
+    preset: Text
+    dataset: Text
+    setting: Literal["general", "hard"]
+    shots: int = Field(ge=1, le=2**53)
+    options: Text = ""
+    method: Text
+    variant: Text = ""
+    known_kind: Text | None = None
+    seed: int = Field(ge=0, le=2**63 - 1)
+    fingerprint: Text
+    preset_digest: Text
+    auroc: Share
+    per_kind: dict[Text, Share]
+    seconds: Amount
+    images: Text = Field(description="digest of the test images, in order, with labels and kinds")
     ranks: str = Field(description="ranks of the scores: base64 of zlib of little-endian uint32")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _of_version_1(cls, value: Any) -> Any:
+        """The first baselines had two of the protocol's options, as fields of their own."""
+        if isinstance(value, dict) and {"reserve", "dedup"} & set(value):
+            value = dict(value)
+            old = {name: value.pop(name) for name in ("reserve", "dedup") if name in value}
+            value.setdefault("options", options(Protocol.model_validate(old)))
+        return value
+
+    @model_validator(mode="after")
+    def _ranks_can_be_read(self) -> BaselineCell:
+        self.scores()
+        return self
+
     @property
-    def row(self) -> Row:
+    def entry(self) -> Entry:
         """What this cell is averaged into."""
-        return (
-            self.preset, self.dataset, self.setting, self.shots, self.reserve, self.dedup, self.method, self.variant,
-        )  # fmt: skip
+        row = Row(
+            self.preset, self.preset_digest, self.dataset, self.fingerprint, self.setting, self.shots, self.options
+        )
+        return Entry(row, self.method, self.variant)
 
     def scores(self) -> NDArray[np.float64]:
-        """The ranks, as scores."""
-        return np.frombuffer(zlib.decompress(base64.b64decode(self.ranks)), dtype="<u4").astype(np.float64)
+        """The ranks, as scores.
+
+        Raises
+        ------
+        ValueError
+            They are damaged.
+        """
+        try:
+            packed = base64.b64decode(self.ranks, validate=True)
+            unpacker = zlib.decompressobj()
+            found = np.frombuffer(unpacker.decompress(packed, 4 * MOST_IMAGES), dtype="<u4")
+        except (ValueError, zlib.error):
+            raise ValueError("the ranks of the scores are damaged") from None
+        if len(found) < 2 or not unpacker.eof or found.max() >= len(found):
+            raise ValueError("the ranks of the scores are damaged")
+        return found.astype(np.float64)
 
 
 class Baseline(BaseModel):
@@ -72,13 +114,21 @@ class Baseline(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     format: Literal["osad-bench baseline 1"] = "osad-bench baseline 1"
-    created: datetime
+    created: Moment
     project_version: str
     commit: str | None
-    cells: list[BaselineCell]
+    cells: list[BaselineCell] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _every_cell_once(self) -> Baseline:
+        names = Counter((cell.entry, cell.known_kind, cell.seed) for cell in self.cells)
+        (entry, _, seed), count = names.most_common(1)[0]
+        if count > 1:
+            raise ValueError(f"{entry.title}, seed {seed} stands in it {count} times")
+        return self
 
     def dump(self) -> str:
-        """JSON, a line a cell, so that version control shows what changed."""
+        """JSON, one line per cell, so that version control shows what changed."""
         head = self.model_dump(mode="json", exclude={"cells"})
         lines = ",\n".join(cell.model_dump_json() for cell in self.cells)
         return json.dumps(head)[:-1] + ', "cells": [\n' + lines + "\n]}\n"
@@ -91,8 +141,11 @@ def image_digest(test: TestScores) -> str:
 
 
 def newest(tests: pd.DataFrame) -> pd.DataFrame:
-    """Of several records of one row and split (another version of the method, say) the one that was made last."""
-    what = ["preset", "dataset", "setting", "shots", "reserve", "dedup", "method", "variant", "known_kind", "seed"]
+    """Of several records of one row, method and split (another version of the method, say) the one that was made last."""
+    what = [
+        "preset", "settings", "dataset", "fingerprint", "setting", "shots", "options", "method", "variant", "known_kind",
+        "seed",
+    ]  # fmt: skip
     result: pd.DataFrame = tests.sort_values("created", kind="stable").drop_duplicates(what, keep="last")
     return result
 
@@ -101,11 +154,11 @@ def to_cell(line: dict[str, Any], test: TestScores) -> BaselineCell:
     """A row of `Store.frame` with its scores as a baseline's cell."""
     ranks = np.unique(test.scores, return_inverse=True)[1].astype("<u4")
     return BaselineCell(
-        **{name: line[name] for name in ("preset", "dataset", "setting", "shots", "reserve", "dedup", "method", "variant")},
+        **{name: line[name] for name in ("preset", "dataset", "setting", "shots", "options", "method", "variant")},
         known_kind=None if pd.isna(line["known_kind"]) else line["known_kind"],
         seed=line["seed"],
         fingerprint=line["fingerprint"],
-        preset_digest=digest(line["preset_config"]),
+        preset_digest=line["settings"],
         auroc=line["auroc"],
         per_kind=line["per_kind"],
         seconds=round(line["fit_seconds"] + line["score_seconds"], 3),
@@ -133,7 +186,7 @@ def make_baseline(root: Path | str, frame: pd.DataFrame) -> Baseline:
     last = done.sort_values("created").iloc[-1]
     return Baseline(
         created=last["created"], project_version=last["project_version"], commit=last["commit"],
-        cells=sorted(cells, key=lambda cell: (cell.row, cell.known_kind or "", cell.seed)),
+        cells=sorted(cells, key=lambda cell: (cell.entry, cell.known_kind or "", cell.seed)),
     )  # fmt: skip
 
 
@@ -146,12 +199,17 @@ def read_baseline(path: Path) -> Baseline:
         The file is missing, or it is no baseline.
     """
     try:
-        return Baseline.model_validate_json(path.read_bytes())
+        text = path.read_bytes()
     except OSError as error:
         raise BaselineError(f"cannot read the baseline {path}: {error.strerror}") from None
+    try:
+        return Baseline.model_validate_json(text)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "the top"
-        raise BaselineError(
-            f"{path} is not a baseline ({first['msg']} at {where}); make one with osad-bench baseline DIR > {path}"
-        ) from None
+        what = (
+            "has no cells, so that it compares nothing"
+            if first["type"] == "too_short"
+            else f"is not a baseline ({first['msg']} at {where})"
+        )
+        raise BaselineError(f"{path} {what}; make one with osad-bench baseline DIR > {path}") from None

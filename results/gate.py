@@ -4,11 +4,11 @@ What is compared, and what noise is granted:
 
 - Cells of the same seed on the same images are compared image by image. The variance of the mean difference has two
   parts, added: the images (DeLong's, with images that several seeds share counted once) and the seeds. The two overlap,
-  so the test errs on the side of silence.
-- The part of the seeds is taken thrice: from the spread of the differences (sees small falls that all seeds share), from
-  the spread of the baseline's seeds (an unchanged method repeats it; sees a method that breaks on some seeds only and so
-  hides in its own spread), and from the spreads of both sides pooled (with few seeds the only one that knows enough). The
-  smallest p-value, times three, counts.
+  so the test is conservative.
+- The part of the seeds is estimated in three ways: from the spread of the differences (sees small falls that all seeds
+  share), from the spread of the baseline's seeds (an unchanged method repeats it; sees a method that breaks on some seeds
+  only and so hides in its own spread), and from the spreads of both sides pooled (with few seeds the only one that knows
+  enough). The smallest of the three p-values counts, multiplied by three.
 - Three seeds often agree by luck. So the critical value is Cochran and Cox's, a mean of Student's for the images and for
   the seeds, weighted by their variances: Welch's degrees of freedom would take a small spread of few seeds at its word.
 - Where no seed is in both, the means over seeds are compared, by Welch's test and again by the baseline's spread.
@@ -26,21 +26,23 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy import optimize, stats
 
-from osad_bench.results.baseline import Baseline, BaselineCell, Row, newest, to_cell
+from osad_bench.results.baseline import Baseline, BaselineCell, Entry, newest, to_cell
 from osad_bench.results.paired import holm, placements
 from osad_bench.results.record import TestScores
+from osad_bench.results.row import Row
 from osad_bench.results.store import Store
 
 TOLERANCE = 0.005
 ALPHA = 0.05
 SLOWER = 1.5
 """Times as long as before from which a note is made."""
-BAD = frozenset({"fell", "leapt", "failed", "missing", "other data"})
+BAD = frozenset({"fell", "leapt", "failed", "missing", "other data", "other settings"})
 
 
 @dataclass(frozen=True)
@@ -49,19 +51,19 @@ class Finding:
 
     Attributes
     ----------
-    row
-        Preset, data set, setting, shots, reserve, dedup, method, variant.
+    entry
+        The row of the table, and the method.
     status
-        ``fell, leapt, failed, missing, other data`` (bad), or ``rose, same, new, absent, slower`` (notes).
+        ``fell, leapt, failed, missing, other data, other settings`` (bad), or ``rose, same, new, absent, slower`` (notes).
+    message
+        One sentence.
     kind
         The kind of anomaly it is about; empty for all.
     before, now
         Mean AUROCs; NaN where there is none.
-    message
-        One sentence.
     """
 
-    row: Row
+    entry: Entry
     status: str
     message: str
     kind: str = ""
@@ -71,10 +73,7 @@ class Finding:
     @property
     def title(self) -> str:
         """Method, data set and protocol."""
-        preset, dataset, setting, shots, reserve, dedup, method, variant = self.row
-        options = f", reserve {reserve}" * bool(reserve) + ", without duplicates" * dedup
-        name = f"{method} {variant}".strip()
-        return f"{name} on {dataset}, {setting} setting, M = {shots}{options}, preset {preset}"
+        return self.entry.title
 
 
 Part = tuple[float, float]
@@ -231,47 +230,67 @@ def check(
     """
     store = Store(root)
     tests = newest(frame[frame["part"] == "test"])
-    now: dict[Row, dict[tuple[str | None, int], tuple[BaselineCell, TestScores]]] = defaultdict(dict)
-    names = ["preset", "dataset", "setting", "shots", "reserve", "dedup", "method", "variant"]
-    before: dict[Row, list[BaselineCell]] = defaultdict(list)
+    now: dict[Entry, dict[tuple[str | None, int], tuple[BaselineCell, TestScores]]] = defaultdict(dict)
+    before: dict[Entry, list[BaselineCell]] = defaultdict(list)
     for cell in baseline.cells:
-        before[cell.row].append(cell)
-    added: Counter[Row] = Counter()
+        before[cell.entry].append(cell)
+    added: Counter[Entry] = Counter()
     for line in tests[tests["status"] == "ok"].to_dict("records"):
-        row: Row = tuple(line[name] for name in names)
-        if row not in before:  # its scores are never looked at, so a large store is checked as fast as a small one
-            added[row] += 1
+        entry = _entry(line)
+        if entry not in before:  # its scores are never looked at, so a large store is checked as fast as a small one
+            added[entry] += 1
             continue
         scores = store.scores(line["key"])
         cell = to_cell(line, scores)
-        now[row][cell.known_kind, cell.seed] = cell, scores
-    failed: dict[Row, list[str]] = defaultdict(list)
+        now[entry][cell.known_kind, cell.seed] = cell, scores
+    failed: dict[Entry, list[str]] = defaultdict(list)
     for line in tests[tests["status"] == "failed"].to_dict("records"):
-        failed[tuple(line[name] for name in names)].append(f"seed {line['seed']}: {line['error']}")
+        failed[_entry(line)].append(f"seed {line['seed']}: {line['error']}")
 
     findings: list[Finding] = []
-    changes: dict[tuple[Row, str], Change] = {}
-    for row, old in before.items():
-        if row in failed:
-            findings.append(Finding(row, "failed", f"{len(failed[row])} cells failed ({failed[row][0]})"))
-        new = now.get(row, {})
+    changes: dict[tuple[Entry, str], Change] = {}
+    for entry, old in before.items():
+        if entry in failed:
+            findings.append(Finding(entry, "failed", f"{len(failed[entry])} cells failed ({failed[entry][0]})"))
+        new = now.get(entry, {})
         if not new:
-            if row not in failed:
-                findings.append(Finding(row, "missing", f"not in the store ({len(old)} cells in the baseline)"))
+            if entry not in failed:
+                findings.append(Finding(entry, *_absent(entry, len(old), added)))
             continue
         changed, problem = _changes(old, new)
         if problem:
-            findings.append(Finding(row, *problem))
-        changes |= {(row, kind): change for kind, change in changed.items()}
-        findings += _slower(row, old, [cell for cell, _ in new.values()])
-    for row, count in added.items():
-        findings.append(Finding(row, "new", f"{count} cells that the baseline lacks"))
+            findings.append(Finding(entry, *problem))
+        changes |= {(entry, kind): change for kind, change in changed.items()}
+        findings += _slower(entry, old, [cell for cell, _ in new.values()])
+    for entry, count in added.items():
+        findings.append(Finding(entry, "new", f"{count} cells that the baseline lacks"))
     findings += _verdicts(changes, tolerance, alpha)
     excused = {"missing": "absent"} if allow_missing else {}
     if accept_rise:
         excused["leapt"] = "rose"
     findings = [replace(finding, status=excused.get(finding.status, finding.status)) for finding in findings]
-    return sorted(findings, key=lambda finding: (finding.status not in BAD, finding.status, finding.row, finding.kind))
+    return sorted(
+        findings, key=lambda finding: (finding.status not in BAD, finding.status, finding.entry, finding.kind)
+    )
+
+
+def _entry(line: dict[Any, Any]) -> Entry:
+    """What a line of `Store.frame` is averaged into."""
+    return Entry(Row(*(line[name] for name in Row._fields)), line["method"], line["variant"])
+
+
+def _absent(entry: Entry, cells: int, added: Iterable[Entry]) -> tuple[str, str]:
+    """Status and message of an entry of the baseline that the store has no cell of; `added`: what it has instead."""
+    like = [one.row for one in added if one[1:] == entry[1:]]
+    if entry.row._replace(fingerprint="") in {row._replace(fingerprint="") for row in like}:
+        return "other data", "the images are not those of the baseline (fingerprints differ): make a new baseline"
+    if entry.row._replace(settings="") in {row._replace(settings="") for row in like}:
+        return (
+            "other settings",
+            f"the preset {entry.row.preset} has other settings than in the baseline (digests differ): run with the"
+            " baseline's, or make a new baseline",
+        )
+    return "missing", f"not in the store ({cells} cells in the baseline)"
 
 
 def _changes(
@@ -279,8 +298,6 @@ def _changes(
 ) -> tuple[dict[str, Change], tuple[str, str] | None]:
     """Change of a row by kind ("" for all kinds), and what is wrong with the comparison as (status, message)."""
     cells = [cell for cell, _ in new.values()]
-    if not {cell.fingerprint for cell in old} & {cell.fingerprint for cell in cells}:
-        return {}, ("other data", "the images are not those of the baseline (fingerprints differ): make a new baseline")
     problem = None
     pairs = _match(old, new)
     if pairs:
@@ -298,14 +315,14 @@ def _changes(
     return {kind: change for kind, change in found.items() if change is not None}, problem
 
 
-def _slower(row: Row, old: list[BaselineCell], new: list[BaselineCell]) -> list[Finding]:
+def _slower(entry: Entry, old: list[BaselineCell], new: list[BaselineCell]) -> list[Finding]:
     before, now = (float(np.median([cell.seconds for cell in cells])) for cells in (old, new))
     if now < SLOWER * before or now - before < 1:
         return []
-    return [Finding(row, "slower", f"{now:.1f} s a cell, {before:.1f} s before (never a failure)")]
+    return [Finding(entry, "slower", f"{now:.1f} s per cell, {before:.1f} s before (never a failure)")]
 
 
-def _verdicts(changes: dict[tuple[Row, str], Change], tolerance: float, alpha: float) -> list[Finding]:
+def _verdicts(changes: dict[tuple[Entry, str], Change], tolerance: float, alpha: float) -> list[Finding]:
     """What fell, leapt, rose or stayed; p-values corrected over each family of tests."""
     level = alpha / 3
     rows = [name for name in changes if not name[1]]
@@ -314,13 +331,13 @@ def _verdicts(changes: dict[tuple[Row, str], Change], tolerance: float, alpha: f
     rises = _corrected(changes, rows, +1)
     findings = []
     for name, change in changes.items():
-        row, kind = name
+        entry, kind = name
         moved = f"{change.before:.3f} to {change.now:.3f} ({change.difference:+.3f}"
         noise = f"standard error {change.se:.4f}, {change.how})"
         if falls[name] < level and change.difference < -tolerance:
             what = f"AUROC on kind {kind}" if kind else "AUROC"
             message = f"{what} fell from {moved}, {noise}"
-            findings.append(Finding(row, "fell", message, kind, change.before, change.now))
+            findings.append(Finding(entry, "fell", message, kind, change.before, change.now))
         elif not kind:
             rose = rises[name] < level and change.difference > tolerance
             if rose and (1 - change.now) <= (1 - change.before) / 2:
@@ -328,26 +345,26 @@ def _verdicts(changes: dict[tuple[Row, str], Change], tolerance: float, alpha: f
                     f"AUROC rose from {moved}, {noise}: half of the error or more is gone, as when a label leaks;"
                     " if the method really improved, accept it (--accept-rise) and make a new baseline"
                 )
-                findings.append(Finding(row, "leapt", message, kind, change.before, change.now))
+                findings.append(Finding(entry, "leapt", message, kind, change.before, change.now))
             else:
                 message = f"AUROC {'rose' if rose else 'stays'}: {moved}, {noise}"
-                findings.append(Finding(row, "rose" if rose else "same", message, kind, change.before, change.now))
+                findings.append(Finding(entry, "rose" if rose else "same", message, kind, change.before, change.now))
     return findings
 
 
 def _corrected(
-    changes: dict[tuple[Row, str], Change], names: list[tuple[Row, str]], direction: int
-) -> dict[tuple[Row, str], float]:
+    changes: dict[tuple[Entry, str], Change], names: list[tuple[Entry, str]], direction: int
+) -> dict[tuple[Entry, str], float]:
     return dict(zip(names, holm([changes[name].p(direction) for name in names])))
 
 
 def summarise(findings: list[Finding]) -> str:
     """One sentence on all findings."""
     bad = [finding for finding in findings if finding.status in BAD]
-    rows = len({finding.row for finding in findings if finding.status != "new"})
+    rows = len({finding.entry for finding in findings if finding.status != "new"})
     if not bad:
         risen = sum(finding.status == "rose" for finding in findings)
         return f"passed: {rows} rows, none worse" + (
             f", {risen} better (make a new baseline to keep it)" if risen else ""
         )
-    return f"failed: {len({finding.row for finding in bad})} of {rows} rows"
+    return f"failed: {len({finding.entry for finding in bad})} of {rows} rows"

@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pandas as pd
 
-from osad_bench.results.aggregate import group_of, left_out, summary
-from osad_bench.results.names import DATASET_TITLES, METHOD_TITLES, in_order
+from osad_bench.results.aggregate import group_of, summary
+from osad_bench.results.names import DATASETS, METHODS, in_order
 from osad_bench.results.tables import (
     Table,
     ablation_records,
     ablation_table,
+    left_out,
     seeds_note,
     table_blocks,
     without_variants,
 )
-
-if TYPE_CHECKING:
-    pass
+from osad_bench.results.titles import titles_of
 
 
 def paper_table(frame: pd.DataFrame, number: int) -> list[Table]:
-    """The records in the form of the DPDL paper's Table 1, 2 or 3, one table a board.
+    """The records in the form of the DPDL paper's Table 1, 2 or 3, one table per board.
 
     Table 1 is the general setting (data sets made of classes as their mean), Table 2 the hard setting (Carpet and
     Metal nut alone of MVTec AD), Table 3 the variants of `dpdl` with M = 10. Methods and data sets that the paper does
@@ -41,20 +38,20 @@ def paper_table(frame: pd.DataFrame, number: int) -> list[Table]:
     if number == 1:
         lines = lines[~group.isin(set(lines.loc[lines["classes"] > 0, "dataset"]))]
     else:
-        lines = lines[(lines["classes"] == 0) & ((group != "mvtec") | lines["dataset"].isin(DATASET_TITLES))]
+        lines = lines[(lines["classes"] == 0) & ((group != "mvtec") | lines["dataset"].isin(DATASETS))]
     tests = frame[(frame["part"] == "test") & (frame["setting"] == _SETTINGS[number])]
     variants = tests.loc[~tests["key"].isin(records["key"]), ["method", "variant"]].drop_duplicates()
     aside = [f"{len(variants)} variants of methods are left out (report without --table shows them)."] * (
         len(variants) > 0
     )
-    result = []
+    result, titles = [], titles_of(frame)
     for board, part in lines.groupby("board"):
-        methods = in_order(part["method"], METHOD_TITLES)
-        shown = tuple(METHOD_TITLES.get(method, method) for method in methods)
+        methods = in_order(part["method"], METHODS)
+        shown = tuple(map(titles.method, methods))
         title = (
             f"Table {number} of the DPDL paper, rerun: AUROC (mean±std), {_SETTINGS[number]} setting, preset {board}"
         )
-        blocks = table_blocks(part, methods, DATASET_TITLES)
+        blocks = table_blocks(part, methods, titles)
         notes = (seeds_note(part), *aside, *left_out(records))
         result.append(Table(title, shown, blocks, notes, "Dataset"))
     return result

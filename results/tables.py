@@ -1,6 +1,6 @@
 """Tables of means in one neutral form, which `osad_bench.results.render` turns into text.
 
-`tables` and `paper_table` turn a frame of records into `Table` objects, one a board (see `aggregate.comparable`).
+`tables` and `paper_table` turn a frame of records into `Table` objects, one per board (see `aggregate.comparable`).
 Missing cells show as a dash, incomplete ones carry their number of seeds and are never marked as best.
 """
 
@@ -8,15 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any, cast
 
 import pandas as pd
 
-from osad_bench.results.aggregate import ROW, Metric, left_out, summary
-from osad_bench.results.names import DATASET_TITLES, METHOD_TITLES, in_order
-
-if TYPE_CHECKING:
-    pass
+from osad_bench.results.aggregate import ROW, Metric, summary
+from osad_bench.results.names import DATASETS, METHODS, in_order
+from osad_bench.results.titles import Titles, titles_of
 
 METRIC_TITLES: dict[str, str] = {
     "auroc": "AUROC",
@@ -68,7 +66,7 @@ class Table:
     corner: str = "data set"
 
     def frame(self, *, percent: bool = False) -> pd.DataFrame:
-        """The cells as text: index (block, row), one column a column of the table."""
+        """The cells as text: index (block, row), one column per column of the table."""
         names = [(block.title, name) for block in self.blocks for name, _ in block.rows]
         texts = [
             [entry.text(percent=percent) for entry in entries] for block in self.blocks for _, entries in block.rows
@@ -96,22 +94,22 @@ def entry_of(line: Mapping[Any, Any]) -> Entry:
     )
 
 
-def row_name(dataset: str, setting: str, kinds: int, classes: int, titles: Mapping[str, str]) -> str:
+def row_name(dataset: str, setting: str, kinds: int, classes: int, titles: Titles) -> str:
     """What a row is called: the data set, and over how many kinds or classes it is a mean."""
-    name = titles.get(dataset, dataset)
+    name = titles.dataset(dataset)
     if classes:
         return f"{name} (mean of {classes} classes)"
     return f"{name} (mean of {kinds} kinds)" if setting == "hard" else name
 
 
-def table_blocks(lines: pd.DataFrame, methods: list[str], titles: Mapping[str, str]) -> tuple[Block, ...]:
+def table_blocks(lines: pd.DataFrame, methods: list[str], titles: Titles) -> tuple[Block, ...]:
     """Blocks by setting (general first) and shots (most first)."""
     order = lines[["setting", "shots"]].drop_duplicates().sort_values(["setting", "shots"], ascending=[True, False])
     blocks = []
     for setting, shots in order.itertuples(index=False):
         group = lines[(lines["setting"] == setting) & (lines["shots"] == shots)]
         rows = []
-        for dataset in in_order(group["dataset"], DATASET_TITLES):
+        for dataset in in_order(group["dataset"], DATASETS):
             cells = group[group["dataset"] == dataset]
             name = row_name(dataset, setting, int(cells["kinds"].max()), int(cells["classes"].max()), titles)
             entries = {str(line["method"]): entry_of(line) for line in cells.to_dict("records")}
@@ -122,7 +120,7 @@ def table_blocks(lines: pd.DataFrame, methods: list[str], titles: Mapping[str, s
 
 
 def tables(frame: pd.DataFrame, metric: Metric = "auroc") -> list[Table]:
-    """One table a board with everything there is, blocks by setting (general first) and shots (most first).
+    """One table per board with everything there is, blocks by setting (general first) and shots (most first).
 
     Variants of a method that is there as it is do not compete with the methods, as the best of many would be chosen by
     its test AUC: they follow in a table of their own.
@@ -135,16 +133,17 @@ def tables(frame: pd.DataFrame, metric: Metric = "auroc") -> list[Table]:
         Which metric to show.
     """
     result = []
-    plain = without_variants(frame)
+    plain, titles = without_variants(frame), titles_of(frame)
     for board, lines in summary(plain, metric).groupby("board"):
-        methods = in_order(lines["method"], METHOD_TITLES)
+        methods = in_order(lines["method"], METHODS)
         title = f"{METRIC_TITLES[metric]} (mean±std over seeds), preset {board}"
         notes = (seeds_note(lines), *left_out(plain))
-        result.append(Table(title, tuple(methods), table_blocks(lines, methods, {}), notes))
+        columns = tuple(map(titles.method, methods))
+        result.append(Table(title, columns, table_blocks(lines, methods, titles), notes))
     if len(plain) == len(frame):
         return result
     varied = frame.loc[~frame["key"].isin(plain["key"]), "method"]
-    for method in in_order(varied, METHOD_TITLES):
+    for method in in_order(varied, METHODS):
         result += variant_table(frame[frame["method"] == method], method, "Variants", metric)
     return result
 
@@ -193,9 +192,9 @@ def variant_table(
     mine: pd.DataFrame, method: str, heading: str, metric: Metric = "auroc", whole: str = "default"
 ) -> list[Table]:
     """All these records of one method: variants as rows, the `whole` one last, and data sets as columns."""
-    result = []
+    result, titles = [], titles_of(mine)
     for board, part in _variant_lines(mine, method, metric, whole).groupby("board"):
-        datasets = in_order(part["dataset"], DATASET_TITLES)
+        datasets = in_order(part["dataset"], DATASETS)
         variants = sorted(part["variant"].unique(), key=lambda name: (name == whole, name))
         blocks = []
         order = part[["setting", "shots"]].drop_duplicates().sort_values(["setting", "shots"], ascending=[True, False])
@@ -208,8 +207,8 @@ def variant_table(
                 if any((variant, dataset) in cells for dataset in datasets)
             )
             blocks.append(Block(_block_title(setting, shots), rows))
-        title = f"{heading}: {METHOD_TITLES.get(method, method)}, {METRIC_TITLES[metric]} (mean±std), preset {board}"
-        columns = tuple(DATASET_TITLES.get(dataset, dataset) for dataset in datasets)
+        title = f"{heading}: {titles.method(method)}, {METRIC_TITLES[metric]} (mean±std), preset {board}"
+        columns = tuple(map(titles.dataset, datasets))
         notes = (seeds_note(part), *left_out(mine))
         result.append(Table(title, columns, tuple(blocks), notes, "variant"))
     return result
@@ -226,5 +225,27 @@ def seeds_note(lines: pd.DataFrame) -> str:
     )
     incomplete = lines[~lines["complete"]]
     if len(incomplete):
-        text += f" {len(incomplete)} incomplete cells show their own n and are not ranked."
+        text += f" {len(incomplete)} incomplete cells show their own n and are never marked as best."
     return text
+
+
+def left_out(frame: pd.DataFrame) -> list[str]:
+    """Sentences on what a table made of `frame` does not contain."""
+    titles, sentences = titles_of(frame), []
+    validation = int((frame["part"] != "test").sum())
+    if validation:
+        sentences.append(f"{validation} records of validation parts are left out.")
+    failed = frame[(frame["status"] == "failed") & (frame["part"] == "test")]
+    if len(failed):
+        first = cast("dict[str, Any]", failed.iloc[0].to_dict())
+        sentences.append(
+            f"{len(failed)} cells failed (first: {titles.method(first['method'])} on {titles.dataset(first['dataset'])}, seed {first['seed']}: "
+            f"{first['error']})."
+        )
+    crossing = frame[(frame["crossing_duplicates"] > 0) & (frame["part"] == "test")]
+    for name, part in crossing.groupby("dataset"):
+        sentences.append(
+            f"{titles.dataset(str(name))}: up to {int(part['crossing_duplicates'].max())} test images have an identical copy in training "
+            "(rerun with --dedup to measure what that is worth)."
+        )
+    return sentences

@@ -13,10 +13,11 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from osad_bench.results.aggregate import ROW, comparable, group_of, summary
-from osad_bench.results.names import METHOD_TITLES, in_order
+from osad_bench.results.names import METHODS, in_order
 from osad_bench.results.page.mistakes import worst_mistakes
-from osad_bench.results.plots.style import dataset_title, method_title
+from osad_bench.results.plots.style import finish
 from osad_bench.results.tables import entry_of, row_name, without_variants
+from osad_bench.results.titles import Titles, titles_of
 
 MOST_SCORED = 500
 """Cells whose scores the page carries; of more, the first by table order."""
@@ -35,19 +36,21 @@ VALUES = {
 
 
 def boards(frame: pd.DataFrame, places: Mapping[str, int]) -> list[dict[str, Any]]:
-    """The tables: one a board, a line a data set, setting and M, with the places of the records behind each number.
+    """The tables: one per board, one line per data set, setting and M, with the places of the records behind each number.
 
     As in `tables.tables`, variants of a method that is there as it is have tables of their own.
     """
-    plain = without_variants(frame)
-    result = _boards(plain, places, "")
-    for method in in_order(frame.loc[~frame["key"].isin(plain["key"]), "method"], METHOD_TITLES):
+    plain, titles = without_variants(frame), titles_of(frame)
+    result = _boards(plain, places, titles, "")
+    for method in in_order(frame.loc[~frame["key"].isin(plain["key"]), "method"], METHODS):
         mine = frame[frame["method"] == method]
-        result += _boards(mine, places, f", variants of {method_title(method)}", least=2)
+        result += _boards(mine, places, titles, f", variants of {titles.method(method)}", least=2)
     return result
 
 
-def _boards(frame: pd.DataFrame, places: Mapping[str, int], of: str, least: int = 1) -> list[dict[str, Any]]:
+def _boards(
+    frame: pd.DataFrame, places: Mapping[str, int], titles: Titles, of: str, least: int = 1
+) -> list[dict[str, Any]]:
     """`boards` of these records, of lines where at least so many columns have something."""
     tests = comparable(frame)
     tests["class_of"] = group_of(tests["dataset"])
@@ -57,7 +60,7 @@ def _boards(frame: pd.DataFrame, places: Mapping[str, int], of: str, least: int 
     }
     result = []
     for board, lines in summary(frame).groupby("board"):
-        methods = in_order(lines["method"], METHOD_TITLES)
+        methods = in_order(lines["method"], METHODS)
         order = lines[["setting", "shots", "dataset"]].drop_duplicates()
         order = order.sort_values(["setting", "shots", "dataset"], ascending=[True, False, True])
         rows = []
@@ -67,7 +70,7 @@ def _boards(frame: pd.DataFrame, places: Mapping[str, int], of: str, least: int 
             if len(cells) < least:
                 continue
             found = {line["method"]: line for line in cells.to_dict("records")}
-            name = row_name(dataset, setting, int(cells["kinds"].max()), int(cells["classes"].max()), {})
+            name = row_name(dataset, setting, int(cells["kinds"].max()), int(cells["classes"].max()), titles)
             entries = []
             for method in methods:
                 if method not in found:
@@ -86,8 +89,8 @@ def _boards(frame: pd.DataFrame, places: Mapping[str, int], of: str, least: int 
                 )
             rows.append({"name": name, "setting": setting, "shots": shots, "entries": entries})
         if rows:
-            titles = [method_title(name) for name in methods]
-            result.append({"title": f"{board}{of}", "methods": titles, "rows": rows})
+            shown = [titles.method(name) for name in methods]
+            result.append({"title": f"{board}{of}", "methods": shown, "rows": rows})
     return result
 
 
@@ -95,7 +98,7 @@ def as_svg(figure: Figure) -> str:
     """The figure as a data address that ``<img>`` takes."""
     stream = io.BytesIO()
     with rc_context({"svg.fonttype": "path", "svg.hashsalt": "osad-bench"}):
-        figure.savefig(stream, format="svg", metadata={"Date": None})
+        finish(figure).savefig(stream, format="svg", metadata={"Date": None})
     return "data:image/svg+xml;base64," + base64.b64encode(stream.getvalue()).decode()
 
 
@@ -138,7 +141,7 @@ def details(frame: pd.DataFrame, scores: pd.DataFrame, thumbnails: Mapping[tuple
     def number(text: str) -> int:
         return texts.setdefault(text, len(texts))
 
-    records = []
+    records, titles = [], titles_of(frame)
     for line in frame.to_dict("records"):
         protocol = f"{line['setting']} setting, M = {line['shots']}, seed {line['seed']}"
         if not pd.isna(line["known_kind"]):
@@ -146,8 +149,8 @@ def details(frame: pd.DataFrame, scores: pd.DataFrame, thumbnails: Mapping[tuple
         records.append(
             [
                 line["key"][:KEY],
-                number(method_title(f"{line['method']} {line['variant']}".strip())),
-                number(dataset_title(line["dataset"])),
+                number(titles.method(f"{line['method']} {line['variant']}".strip())),
+                number(titles.dataset(line["dataset"])),
                 number(protocol),
                 number(line["error"]) if line["status"] == "failed" else -1,
                 [None if pd.isna(line[column]) else float(f"{line[column]:.4g}") for column in VALUES.values()],
@@ -169,7 +172,7 @@ def details(frame: pd.DataFrame, scores: pd.DataFrame, thumbnails: Mapping[tuple
 
 
 def provenance(frame: pd.DataFrame) -> pd.DataFrame:
-    """What made the records: one line a combination of versions, device and preset, with how many it made."""
+    """What made the records: one line per combination of versions, device and preset, with how many it made."""
     lines = []
     for line in frame.to_dict("records"):
         source = line["provenance"]

@@ -12,8 +12,8 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from osad_bench.results.aggregate import left_out
 from osad_bench.results.page import content
+from osad_bench.results.tables import left_out
 
 CITATION = (
     "DPDL: Distribution Prototype Diffusion Learning for Open-set Supervised Anomaly Detection.",

@@ -10,22 +10,23 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter, NullLocator
 
 from osad_bench.results.aggregate import summary
-from osad_bench.results.names import DATASET_TITLES
-from osad_bench.results.plots.style import SMALL, dataset_title, method_title, name_boards, panels, styles
+from osad_bench.results.names import DATASETS
+from osad_bench.results.plots.letters import drawable
+from osad_bench.results.plots.style import SMALL, labels_of, legend_below, name_boards, panels, styles
 from osad_bench.results.tables import ablation_lines
 
-_ORDER = {name: place for place, name in enumerate(DATASET_TITLES)}
+_ORDER = {name: place for place, name in enumerate(DATASETS)}
 
 
 def ablation_bars(frame: pd.DataFrame, method: str = "dpdl") -> Figure:
-    """Bars of a method's ablations (Fig. 2): data sets side by side, a panel a setting and M; whiskers: one std."""
+    """Bars of a method's ablations (Fig. 2): data sets side by side, one panel per setting and M; whiskers: one std."""
     lines = ablation_lines(frame, method).dropna(subset=["mean"])
     groups = list(lines.groupby(["board", "setting", "shots"]))
     variants = sorted(lines["variant"].unique(), key=lambda name: (name == "complete", name))
     style = styles(variants[::-1])
     bars = int(lines.groupby(["board", "setting", "shots"])["dataset"].nunique().max()) if len(lines) else 1
     figure, axes = panels(len(groups), max(3.4, 0.9 + bars * (0.3 + 0.17 * len(variants))), 2.6, across=1)
-    boards = name_boards(figure, lines["board"])
+    boards, labels = name_boards(figure, lines["board"]), labels_of(frame)
     for one, ((board, setting, shots), part) in zip(axes, groups):
         datasets = sorted(part["dataset"].unique(), key=lambda name: (_ORDER.get(name, 99), name))
         width = 0.82 / len(variants)
@@ -36,17 +37,17 @@ def ablation_bars(frame: pd.DataFrame, method: str = "dpdl") -> Figure:
             look = style[variant]
             one.bar(
                 at, values["mean"] - bottom, width * 0.92, bottom=bottom, yerr=values["std"].fillna(0), color=look.colour,
-                edgecolor="white", hatch=look.hatch, linewidth=0.4, label=variant, error_kw={"linewidth": 0.8, "capsize": 1.5},
+                edgecolor="white", hatch=look.hatch, linewidth=0.4, label=drawable(variant), error_kw={"linewidth": 0.8, "capsize": 1.5},
             )  # fmt: skip
-        one.set_xticks(range(len(datasets)), [dataset_title(name) for name in datasets])
+        one.set_xticks(range(len(datasets)), [labels.dataset(name) for name in datasets])
         one.set_ylim(bottom, min(1.02, float((part["mean"] + part["std"].fillna(0)).max()) + 0.03))
         one.set_ylabel("AUROC" + (" (axis starts at chance)" if bottom else ""), fontsize=SMALL)
-        title = f"{method_title(method)}, {setting} setting, M = {shots}{boards[board]}"
+        title = f"{labels.method(method)}, {setting} setting, M = {shots}{boards[board]}"
         one.set_title(title, fontsize=SMALL + 0.5)
         one.grid(axis="x", visible=False)
     if axes:
-        handles, names = axes[0].get_legend_handles_labels()
-        figure.legend(handles, names, loc="outside lower center", ncols=3, fontsize=SMALL, frameon=False)
+        found = dict(pair for one in axes for pair in zip(*one.get_legend_handles_labels()[::-1]))
+        legend_below(figure, list(found.values()), list(found))
     return figure
 
 
@@ -69,7 +70,7 @@ def swept(frame: pd.DataFrame, method: str) -> dict[str, pd.DataFrame]:
 
 
 def sensitivity(frame: pd.DataFrame, method: str = "dpdl") -> Figure:
-    """AUROC against each setting that was swept alone (Fig. 3): a line a data set, band: one std over seeds, star: default."""
+    """AUROC against each setting that was swept alone (Fig. 3): one line per data set, band: one std over seeds, star: default."""
     curves = swept(frame, method)
     panel = [
         (name, key, part) for name, chosen in curves.items()
@@ -79,7 +80,7 @@ def sensitivity(frame: pd.DataFrame, method: str = "dpdl") -> Figure:
     datasets = sorted({name for *_, part in panel for name in part["dataset"]}, key=lambda n: (_ORDER.get(n, 99), n))
     style = styles(datasets)
     figure, axes = panels(len(panel), 3.3, 2.5, across=2)
-    boards = name_boards(figure, (board for _, (board, *_), _ in panel))
+    boards, labels = name_boards(figure, (board for _, (board, *_), _ in panel)), labels_of(frame)
     for one, (name, (board, setting, shots), part) in zip(axes, panel):
         values = sorted(part["value"].unique())
         for dataset, line in part.groupby("dataset"):
@@ -87,7 +88,7 @@ def sensitivity(frame: pd.DataFrame, method: str = "dpdl") -> Figure:
             std = line["std"].fillna(0)
             one.plot(
                 line["value"], line["mean"], color=look.colour, marker=look.marker, linestyle=look.line, markersize=4,
-                linewidth=1.2, label=dataset_title(str(dataset)),
+                linewidth=1.2, label=labels.dataset(str(dataset)),
             )  # fmt: skip
             one.fill_between(
                 line["value"], line["mean"] - std, line["mean"] + std, color=look.colour, alpha=0.13, linewidth=0
@@ -104,12 +105,12 @@ def sensitivity(frame: pd.DataFrame, method: str = "dpdl") -> Figure:
             one.xaxis.set_minor_locator(NullLocator())
             one.xaxis.set_minor_formatter(NullFormatter())
         one.set_xticks(values, [f"{value:g}" for value in values])
-        one.set_xlabel(name.replace("_", " "), fontsize=SMALL + 0.5)
+        one.set_xlabel(drawable(name.replace("_", " ")), fontsize=SMALL + 0.5)
         one.set_ylabel("AUROC", fontsize=SMALL)
-        one.set_title(f"{method_title(method)}, {setting}, M = {shots}{boards[board]}", fontsize=SMALL)
+        one.set_title(f"{labels.method(method)}, {setting}, M = {shots}{boards[board]}", fontsize=SMALL)
     if axes:
-        handles, names = axes[0].get_legend_handles_labels()
-        figure.legend(handles, names, loc="outside lower center", ncols=4, fontsize=SMALL, frameon=False)
+        found = dict(pair for one in axes for pair in zip(*one.get_legend_handles_labels()[::-1]))
+        legend_below(figure, list(found.values()), list(found))
     return figure
 
 

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from osad_bench.results.aggregate import ROW, comparable, summary
-from osad_bench.results.plots.style import SMALL, method_title, name_boards, note, panels, row_title, styles, widen
+from osad_bench.results.plots.style import SMALL, labels_of, legend_below, name_boards, note, panels, styles, widen
 
 
 def cost_lines(frame: pd.DataFrame) -> pd.DataFrame:
@@ -23,7 +23,7 @@ def cost_lines(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def auc_against_cost(frame: pd.DataFrame) -> Figure:
-    """Mean AUROC against seconds for one cell, whiskers: one standard deviation; a panel a row of the table.
+    """Mean AUROC against seconds for one cell, whiskers: one standard deviation; one panel per row of the table.
 
     Seconds are comparable only between records of one machine; a title says where there were several devices.
     """
@@ -31,7 +31,7 @@ def auc_against_cost(frame: pd.DataFrame) -> Figure:
     groups = list(lines.groupby(ROW))
     style = styles(sorted(lines["method"].unique()))
     figure, axes = panels(len(groups), 2.3, 2.3)
-    boards = name_boards(figure, lines["board"])
+    boards, labels = name_boards(figure, lines["board"]), labels_of(frame)
     for place, (one, (row, part)) in enumerate(zip(axes, groups)):
         for line in part.sort_values("method").to_dict("records"):
             look = style[line["method"]]
@@ -39,7 +39,7 @@ def auc_against_cost(frame: pd.DataFrame) -> Figure:
             std = 0 if pd.isna(line["std"]) else line["std"]
             one.errorbar(
                 seconds, line["mean"], yerr=std, color=look.colour, marker=look.marker, markersize=5, capsize=2,
-                elinewidth=0.8, linestyle="none", label=method_title(line["method"]),
+                elinewidth=0.8, linestyle="none", label=labels.method(line["method"]),
             )  # fmt: skip
         one.set_xscale("log")
         low, high = part["seconds"].clip(lower=1e-3).min(), part["seconds"].clip(lower=1e-3).max()
@@ -48,15 +48,13 @@ def auc_against_cost(frame: pd.DataFrame) -> Figure:
         one.xaxis.set_major_locator(LogLocator(10, subs=(1.0,) if high / low > 30 else (1.0, 2.0, 5.0)))
         one.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         one.xaxis.set_minor_formatter(NullFormatter())
-        one.set_xlabel("seconds a cell (fit and score)", fontsize=SMALL)
+        one.set_xlabel("seconds per cell (fit, score)", fontsize=SMALL)
         if place % 3 == 0:
             one.set_ylabel("AUROC", fontsize=SMALL)
-        one.set_title(row_title(row, boards), fontsize=SMALL)
+        one.set_title(labels.row(row, boards), fontsize=SMALL)
     if axes:
         found = dict(pair for one in axes for pair in zip(*one.get_legend_handles_labels()[::-1]))
-        figure.legend(
-            list(found.values()), list(found), loc="outside lower center", ncols=4, fontsize=SMALL, frameon=False
-        )
+        legend_below(figure, list(found.values()), list(found))
     devices = sorted(set(frame["device"]))
     if len(devices) > 1:
         note(figure, f"seconds of {len(devices)} different devices: not comparable")

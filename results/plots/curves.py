@@ -9,7 +9,7 @@ from matplotlib.transforms import offset_copy
 from sklearn.metrics import roc_curve
 
 from osad_bench.results.aggregate import ROW, comparable
-from osad_bench.results.plots.style import SMALL, method_title, name_boards, panels, row_title, styles
+from osad_bench.results.plots.style import SMALL, labels_of, name_boards, panels, styles
 
 CROWDED = 6
 """Methods from which a list of them goes below the curves."""
@@ -32,7 +32,7 @@ def mean_roc(scores: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
 
 
 def roc_curves(frame: pd.DataFrame, scores: pd.DataFrame) -> Figure:
-    """ROC of each method, mean over seeds (and known kinds); band: one standard deviation; a panel a row of the table."""
+    """ROC of each method, mean over seeds (and known kinds); band: one standard deviation; one panel per row of the table."""
     tests = comparable(frame)
     tests = tests[tests["key"].isin(scores["key"].unique())]
     groups = list(tests.groupby(ROW))
@@ -41,12 +41,12 @@ def roc_curves(frame: pd.DataFrame, scores: pd.DataFrame) -> Figure:
     most = int(tests.groupby(ROW)["method"].nunique().max()) if groups else 1
     crowded = most > CROWDED  # a long list would lie on the curves
     figure, axes = panels(len(groups), 2.9, 3.0 + crowded * 0.15 * -(-most // 2), across=2)
-    boards = name_boards(figure, tests["board"])
+    boards, labels = name_boards(figure, tests["board"]), labels_of(frame)
     for one, (row, part) in zip(axes, groups):
         for method, cells in part.groupby("method"):
             mean, std = mean_roc(pd.concat([by_key[key] for key in cells["key"]]))
             look = style[str(method)]
-            label = f"{method_title(str(method))} {cells['auroc'].mean():.3f}"
+            label = f"{labels.method(str(method))} {cells['auroc'].mean():.3f}"
             one.plot(GRID, mean, color=look.colour, linestyle=look.line, linewidth=1.3, label=label)
             one.fill_between(
                 GRID,
@@ -62,7 +62,7 @@ def roc_curves(frame: pd.DataFrame, scores: pd.DataFrame) -> Figure:
         one.set_ylim(0, 1.01)
         one.set_xlabel("false positive rate", fontsize=SMALL)
         one.set_ylabel("true positive rate", fontsize=SMALL)
-        one.set_title(row_title(row, boards), fontsize=SMALL)
+        one.set_title(labels.row(row, boards), fontsize=SMALL)
         below = {
             "loc": "upper center", "bbox_to_anchor": (0.45, 0), "ncols": 2, "columnspacing": 1, "handlelength": 2.6,
             "bbox_transform": offset_copy(one.transAxes, figure, 0, -BELOW, units="points"),
@@ -73,12 +73,12 @@ def roc_curves(frame: pd.DataFrame, scores: pd.DataFrame) -> Figure:
 
 
 def learning_curves(frame: pd.DataFrame) -> Figure:
-    """Training curves by epoch, every seed thin and their mean thick, a line a term, a panel a method and row."""
+    """Training curves by epoch, every seed thin and their mean thick, one line per term, one panel per method and row."""
     tests = comparable(frame)
     tests = tests[(tests["status"] == "ok") & tests["curve"].map(bool)]
     groups = list(tests.groupby(["method", *ROW]))
     figure, axes = panels(len(groups), 2.3, 2.1)
-    boards = name_boards(figure, tests["board"])
+    boards, labels = name_boards(figure, tests["board"]), labels_of(frame)
     for place, (one, ((method, *row), part)) in enumerate(zip(axes, groups)):
         names = sorted({name for curve in part["curve"] for name in curve}, key=lambda name: (name != "loss", name))
         for name, look in styles(names).items():
@@ -94,7 +94,7 @@ def learning_curves(frame: pd.DataFrame) -> Figure:
         largest = sorted(max(map(abs, curve[name])) for curve in part["curve"] for name in curve)
         if largest[-1] > 8 * max(1.0, largest[len(largest) // 2]):  # one term would flatten all others
             one.set_yscale("symlog", linthresh=1)
-        one.set_title(f"{method_title(str(method))}\n{row_title(row, boards)}", fontsize=SMALL - 0.5)
+        one.set_title(f"{labels.method(str(method))}\n{labels.row(row, boards)}", fontsize=SMALL - 0.5)
         one.set_xlabel("epoch", fontsize=SMALL)
         if place % 3 == 0:
             one.set_ylabel("training loss", fontsize=SMALL)

@@ -9,20 +9,21 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from osad_bench.core.progress import Tell, nobody
+from osad_bench.core.text import file_name
 from osad_bench.results.aggregate import ROW, comparable
-from osad_bench.results.names import DATASET_TITLES, in_order
+from osad_bench.results.names import DATASETS, in_order
 from osad_bench.results.plots.ablation import ablation_bars, sensitivity, swept
 from osad_bench.results.plots.cost import auc_against_cost
 from osad_bench.results.plots.curves import learning_curves, roc_curves
 from osad_bench.results.plots.kinds import kind_heatmap, score_histograms
 from osad_bench.results.plots.ranks import critical_difference_diagram
 from osad_bench.results.plots.seeds import seed_points
-from osad_bench.results.plots.style import dataset_title
 from osad_bench.results.ranking import dataset_means
 from osad_bench.results.tables import ablation_lines
+from osad_bench.results.titles import titles_of
 
 PRINTED = {"seeds": 12, "roc": 6, "scores": 18, "kinds": 3, "cost": 12, "learning": 18}
-"""Panels that a printed page holds; with more, there are figures of a setting and M each, of so many panels."""
+"""Panels that a printed page holds; with more, there is one figure per setting and M, of so many panels."""
 
 
 def sheets(frame: pd.DataFrame, most: int, panel: Sequence[str] = ROW) -> dict[tuple[str, str], pd.DataFrame]:
@@ -31,7 +32,7 @@ def sheets(frame: pd.DataFrame, most: int, panel: Sequence[str] = ROW) -> dict[t
     A panel is what `panel` tells apart: a row of the table, or with ``method`` one of its methods. A data set's panels
     stay together where they can.
     """
-    tests = comparable(frame)
+    tests, titles = comparable(frame), titles_of(frame)
     tests = tests.assign(panel=tests.groupby(list(panel)).ngroup())
     if tests["panel"].nunique() <= most:
         return {("", ""): frame}
@@ -40,7 +41,7 @@ def sheets(frame: pd.DataFrame, most: int, panel: Sequence[str] = ROW) -> dict[t
     for setting, shots in blocks.itertuples(index=False):
         block = tests[(tests["setting"] == setting) & (tests["shots"] == shots)]
         chosen: list[list[int]] = []
-        for dataset in in_order(block["dataset"], DATASET_TITLES):
+        for dataset in in_order(block["dataset"], DATASETS):
             mine = sorted(block.loc[block["dataset"] == dataset, "panel"].unique())
             if chosen and len(chosen[-1]) + len(mine) <= most:
                 chosen[-1] += mine
@@ -50,7 +51,7 @@ def sheets(frame: pd.DataFrame, most: int, panel: Sequence[str] = ROW) -> dict[t
             part = block[block["panel"].isin(places)]
             name, caption = f"-{setting}-{shots}", f" ({setting} setting, M = {shots}"
             if len(chosen) > 1:
-                names = ", ".join(map(dataset_title, in_order(part["dataset"], DATASET_TITLES)))
+                names = ", ".join(map(titles.dataset, in_order(part["dataset"], DATASETS)))
                 name, caption = f"{name}-{number}", f"{caption}: {names}; sheet {number} of {len(chosen)}"
             result[name, f"{caption})"] = frame[frame["key"].isin(part["key"])]
     return result
@@ -115,18 +116,19 @@ def _wanted(frame: pd.DataFrame, scores: pd.DataFrame) -> dict[str, tuple[str, C
         add("scores", caption, of_scores(score_histograms), scored)
     if any(done["per_kind"]):
         add("kinds", "AUROC of each kind of anomaly against all test normals", kind_heatmap, frame)
-    add("cost", "AUROC against the seconds a cell takes", auc_against_cost, frame)
+    add("cost", "AUROC against the seconds that one cell takes", auc_against_cost, frame)
     trained = done[done["curve"].map(bool)]
     if len(trained):
         add("learning", "Training curves: every seed thin, their mean thick", learning_curves, trained)
     if any(matrix.shape[1] > 2 and matrix.shape[0] > 1 for matrix in dataset_means(frame).values()):
         caption = "Mean ranks over data sets; bars join what Nemenyi's test does not tell apart"
         wanted["ranks"] = caption, partial(critical_difference_diagram, frame)
+    titles = titles_of(everything)
     for method, (ablated, varied) in sorted(studies.items()):
         if ablated:
-            caption = f"Ablations of {method}; whiskers: one standard deviation"
-            wanted[f"ablation-{method}"] = caption, partial(ablation_bars, everything, method)
+            caption = f"Ablations of {titles.method(method)}; whiskers: one standard deviation"
+            wanted[f"ablation-{file_name(method)}"] = caption, partial(ablation_bars, everything, method)
         if varied:
-            caption = f"Sensitivity of {method} to its settings; star: default"
-            wanted[f"sweep-{method}"] = caption, partial(sensitivity, everything, method)
+            caption = f"Sensitivity of {titles.method(method)} to its settings; star: default"
+            wanted[f"sweep-{file_name(method)}"] = caption, partial(sensitivity, everything, method)
     return wanted

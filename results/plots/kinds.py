@@ -9,7 +9,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from osad_bench.results.aggregate import ROW, comparable
-from osad_bench.results.plots.style import SMALL, method_title, name_boards, panels, row_title
+from osad_bench.results.plots.letters import drawable
+from osad_bench.results.plots.style import SMALL, labels_of, legend_below, name_boards, panels
 
 
 def kind_means(frame: pd.DataFrame) -> pd.DataFrame:
@@ -28,7 +29,7 @@ def kind_means(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def kind_heatmap(frame: pd.DataFrame) -> Figure:
-    """AUROC of each kind (columns) by method (rows), mean over seeds; a panel a row of the table."""
+    """AUROC of each kind (columns) by method (rows), mean over seeds; one panel per row of the table."""
     lines = kind_means(frame)
     groups = list(lines.groupby(ROW))
     widest = int(lines.groupby(ROW)["kind"].nunique().max()) if len(lines) else 1
@@ -36,18 +37,18 @@ def kind_heatmap(frame: pd.DataFrame) -> Figure:
     width, height = max(3.2, 1.4 + 0.5 * widest), 1.1 + 0.19 * tallest + 0.05 * lines["kind"].str.len().max()
     figure, axes = panels(len(groups), width, height if len(lines) else 2.0, across=2 if width < 4 else 1)
     image = None
-    boards = name_boards(figure, lines["board"])
+    boards, labels = name_boards(figure, lines["board"]), labels_of(frame)
     for one, (row, part) in zip(axes, groups):
         matrix = part.pivot_table(index="method", columns="kind", values="mean")
         image = one.imshow(matrix, vmin=0.5, vmax=1.0, cmap="cividis", aspect="auto")
-        one.set_xticks(range(matrix.shape[1]), list(matrix.columns), rotation=35, ha="right")
-        one.set_yticks(range(matrix.shape[0]), [method_title(name) for name in matrix.index])
+        one.set_xticks(range(matrix.shape[1]), list(map(drawable, matrix.columns)), rotation=35, ha="right")
+        one.set_yticks(range(matrix.shape[0]), [labels.method(name) for name in matrix.index])
         for (y, x), value in np.ndenumerate(matrix.to_numpy()):
             if np.isfinite(value):
                 red, green, blue, _ = image.cmap(image.norm(value))
                 colour = "black" if 0.3 * red + 0.6 * green + 0.1 * blue > 0.46 else "white"
                 one.text(x, y, f"{value:.2f}", ha="center", va="center", fontsize=SMALL - 0.5, color=colour)
-        one.set_title(row_title(row, boards), fontsize=SMALL)
+        one.set_title(labels.row(row, boards), fontsize=SMALL)
         one.grid(visible=False)
         one.spines[:].set_visible(False)
     if image is not None:
@@ -68,7 +69,7 @@ LOOKS = {
 
 
 def score_histograms(frame: pd.DataFrame, scores: pd.DataFrame) -> Figure:
-    """Scores of normals, seen and unseen kinds, all seeds together, a panel a method and row.
+    """Scores of normals, seen and unseen kinds, all seeds together, one panel per method and row.
 
     Each cell's scores are measured in standard deviations of its own test normals from their mean, so that seeds and
     methods can share an axis; of scores beyond 10 the share is printed.
@@ -82,7 +83,7 @@ def score_histograms(frame: pd.DataFrame, scores: pd.DataFrame) -> Figure:
     figure, axes = panels(len(groups), 2.3, 2.0)
     bins = [float(edge) for edge in np.linspace(-4, 10, 43)]
     used: dict[str, Any] = {}
-    boards = name_boards(figure, tests["board"])
+    boards, labels = name_boards(figure, tests["board"]), labels_of(frame)
     for place, (one, ((*row, method), cells)) in enumerate(zip(axes, groups)):
         mine = units[units["key"].isin(cells["key"])]
         for part, (colour, line, name) in LOOKS.items():
@@ -100,13 +101,11 @@ def score_histograms(frame: pd.DataFrame, scores: pd.DataFrame) -> Figure:
                         f"{beyond:.0%} beyond \u2192", (1, 0.9 - 0.13 * list(LOOKS).index(part)),
                         xycoords="axes fraction", ha="right", fontsize=SMALL - 1, color=colour,
                     )  # fmt: skip
-        one.set_title(f"{method_title(str(method))}\n{row_title(row, boards)}", fontsize=SMALL - 0.5)
+        one.set_title(f"{labels.method(str(method))}\n{labels.row(row, boards)}", fontsize=SMALL - 0.5)
         one.set_yticks([])
         one.set_xlabel("score (std of normals)", fontsize=SMALL - 0.5)
         if place % 3 == 0:
             one.set_ylabel("share", fontsize=SMALL)
     if used:
-        figure.legend(
-            list(used.values()), list(used), loc="outside lower center", ncols=3, fontsize=SMALL, frameon=False
-        )
+        legend_below(figure, list(used.values()), list(used))
     return figure

@@ -7,18 +7,18 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from osad_bench.results.aggregate import Metric, per_seed
-from osad_bench.results.plots.style import SMALL, method_title, name_boards, panels, row_title, styles, widen
+from osad_bench.results.plots.style import SMALL, labels_of, name_boards, panels, styles, widen
 from osad_bench.results.tables import METRIC_TITLES
 
 
 def seed_points(frame: pd.DataFrame, metric: Metric = "auroc") -> Figure:
-    """Every seed as a point and the mean as a line, methods side by side, one panel a row of the table."""
+    """Every seed as a point and the mean as a line, methods side by side, one panel per row of the table."""
     seeds = per_seed(frame, metric).dropna(subset=["value"])
     groups = list(seeds.groupby(["board", "dataset", "setting", "shots"]))
     methods = sorted(seeds["method"].unique())
     style = styles(methods)
     figure, axes = panels(len(groups), max(2.3, 0.4 * len(methods) + 1.1), 2.6)
-    boards = name_boards(figure, seeds["board"])
+    boards, labels = name_boards(figure, seeds["board"]), labels_of(frame)
     for place, (one, (row, part)) in enumerate(zip(axes, groups)):
         present = [method for method in methods if method in set(part["method"])]
         for x, method in enumerate(present):
@@ -35,9 +35,9 @@ def seed_points(frame: pd.DataFrame, metric: Metric = "auroc") -> Figure:
                 linewidths=0,
             )
             one.hlines(values.mean(), x - 0.3, x + 0.3, color=look.colour, linewidth=1.8)
-        one.set_xticks(range(len(present)), [method_title(m) for m in present], rotation=35, ha="right")
+        one.set_xticks(range(len(present)), [labels.method(m) for m in present], rotation=35, ha="right")
         one.set_xlim(-0.6, len(present) - 0.4)
-        one.set_title(row_title(row, boards), fontsize=SMALL)
+        one.set_title(labels.row(row, boards), fontsize=SMALL)
         if place % 3 == 0:
             one.set_ylabel(METRIC_TITLES[metric], fontsize=SMALL)
         one.grid(axis="x", visible=False)

@@ -13,11 +13,14 @@ from pathlib import Path
 from textwrap import fill
 from typing import Any
 
+import pandas as pd
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
-from osad_bench.results.names import DATASET_TITLES, METHOD_TITLES
+from osad_bench.results.plots.letters import drawable, family_for
+from osad_bench.results.titles import Titles, titles_of
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999933")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<")
@@ -26,6 +29,7 @@ HATCHES = ("", "///", "...", "\\\\\\", "xxx", "---", "ooo")
 SMALL = 7.5
 """Smallest type in points; figures are drawn at print size."""
 MOST_PANELS = 18
+_ASCII = frozenset(map(chr, range(128)))
 NARROWEST = 2.3
 """Inches of the narrowest panel."""
 
@@ -62,14 +66,14 @@ def panels(count: int, width: float, height: float, across: int = 3) -> tuple[Fi
     return figure, axes
 
 
-def _wrapped(text: str, inches: float) -> str:
+def wrapped(text: str, inches: float) -> str:
     """Lines of small type that are at most this wide."""
     return fill(text, max(20, int(inches * 72 / (0.55 * SMALL))))
 
 
 def note(figure: Figure, text: str) -> None:
     """Add a line above the figure."""
-    lines = [figure.get_suptitle(), _wrapped(text, figure.get_figwidth())]
+    lines = [figure.get_suptitle(), wrapped(text, figure.get_figwidth())]
     figure.suptitle("\n".join(filter(None, lines)), fontsize=SMALL)
 
 
@@ -77,9 +81,27 @@ def name_boards(figure: Figure, boards: Iterable[str]) -> dict[str, str]:
     """What a panel's title says of its board: nothing where all share one, which then stands above the figure."""
     names = sorted(set(boards))
     if len(names) == 1:
-        note(figure, f"preset {names[0]}")
+        note(figure, f"preset {drawable(names[0])}")
         return {names[0]: ""}
-    return {name: "\n" + _wrapped(f"preset {name}", NARROWEST) for name in names}
+    return {name: "\n" + wrapped(f"preset {drawable(name)}", NARROWEST) for name in names}
+
+
+def legend_below(figure: Figure, handles: Sequence[Any], names: Sequence[str]) -> None:
+    """A legend below all panels, in as many columns as fit between the figure's sides; long names break into lines."""
+    inches = figure.get_figwidth()
+    names = [wrapped(name, inches - 0.6) for name in names]
+    longest = max((len(line) for name in names for line in name.splitlines()), default=1)
+    column = (longest * 0.56 + 4.5) * SMALL / 72  # the line, its gap and the gap to the next column take 4.5 letters
+    columns = max(1, min(4, len(names), int((inches - 0.2) / column)))
+    figure.legend(
+        list(handles),
+        names,
+        loc="outside lower center",
+        ncols=columns,
+        fontsize=SMALL,
+        frameon=False,
+        columnspacing=1.2,
+    )
 
 
 def tidy(axes: Axes) -> None:
@@ -97,27 +119,45 @@ def widen(axes: Axes, least: float = 0.03) -> None:
         axes.set_ylim((low + high - least) / 2, (low + high + least) / 2)
 
 
-def method_title(name: str) -> str:
-    """``DPDL prototypes=16`` for ``dpdl prototypes=16``."""
-    plain, space, rest = name.partition(" ")
-    return METHOD_TITLES.get(plain, plain) + space + rest
+@dataclass(frozen=True)
+class Labels:
+    """What methods, data sets and rows are called in a figure: their titles, `drawable`."""
+
+    titles: Titles
+
+    def method(self, label: str) -> str:
+        """``DPDL prototypes=16`` for ``dpdl prototypes=16``."""
+        return drawable(self.titles.method(label))
+
+    def dataset(self, label: str) -> str:
+        """The title of a data set."""
+        return drawable(self.titles.dataset(label))
+
+    def row(self, row: Iterable[Any], boards: dict[str, str]) -> str:
+        """What names a row of the table (`aggregate.ROW`), its board as `name_boards` says."""
+        board, dataset, setting, shots = row
+        whole = f"{self.dataset(dataset)}, {setting}, M\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}{shots}"
+        return wrapped(whole, NARROWEST - 0.3).replace("\N{NO-BREAK SPACE}", " ") + boards[board]
 
 
-def dataset_title(name: str) -> str:
-    """The paper's name of a data set where it has one."""
-    return DATASET_TITLES.get(name, name)
+def labels_of(frame: pd.DataFrame) -> Labels:
+    """The labels that records carry, as `osad_bench.results.load` returns them."""
+    return Labels(titles_of(frame))
 
 
-def row_title(row: Iterable[Any], boards: dict[str, str]) -> str:
-    """What names a row of the table (`aggregate.ROW`), its board as `name_boards` says."""
-    board, dataset, setting, shots = row
-    whole = f"{dataset_title(dataset)}, {setting}, M\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}{shots}"
-    return _wrapped(whole, NARROWEST - 0.3).replace("\N{NO-BREAK SPACE}", " ") + boards[board]
+def finish(figure: Figure) -> Figure:
+    """Give texts that the usual font cannot write the fonts that can; call it before a figure is drawn."""
+    for text in figure.findobj(Text):
+        families = dict.fromkeys(filter(None, map(family_for, set(text.get_text()) - _ASCII)))
+        if families:
+            text.set_family([*text.get_family(), *families])
+    return figure
 
 
 def save(figure: Figure, path: Path | str) -> list[Path]:
-    """Write `path` with .pdf (vector, fonts embedded as TrueType) and with .png (200 dots an inch)."""
+    """Write `path` with .pdf (vector, fonts embedded as TrueType) and with .png (200 dots per inch)."""
     stem = Path(path)
+    finish(figure)
     stem.parent.mkdir(parents=True, exist_ok=True)
     written = [stem.with_name(f"{stem.name}.{kind}") for kind in ("pdf", "png")]
     with rc_context({"pdf.fonttype": 42, "svg.fonttype": "none"}):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from xml.etree import ElementTree
 
 import numpy as np
@@ -56,7 +57,7 @@ def run(records, baseline, **options):
 
 
 def bad(findings):
-    return [(finding.row[6], finding.status, finding.kind) for finding in findings if finding.status in BAD]
+    return [(finding.entry.method, finding.status, finding.kind) for finding in findings if finding.status in BAD]
 
 
 @pytest.fixture
@@ -134,7 +135,7 @@ def test_a_modest_rise_passes_with_a_note(before, later):
 
     findings = run(fill(later, better), before)
     assert bad(findings) == []
-    assert [finding.status for finding in findings if finding.row[6] == "dpdl"] == ["rose"]
+    assert [finding.status for finding in findings if finding.entry.method == "dpdl"] == ["rose"]
     assert "1 better" in summarise(findings)
 
 
@@ -238,7 +239,7 @@ def test_rows_that_the_baseline_lacks_cost_nothing(before, later):
 
 def test_a_new_method_is_a_note(before, later):
     findings = run(fill(later, methods=("dra", "dpdl", "ahl")), before)
-    assert [finding.row[6] for finding in findings if finding.status == "new"] == ["ahl"]
+    assert [finding.entry.method for finding in findings if finding.status == "new"] == ["ahl"]
     assert bad(findings) == []
 
 
@@ -287,11 +288,74 @@ def test_a_store_without_finished_cells_makes_no_baseline(records):
 def test_junit_and_github_say_what_the_findings_say(before, later):
     findings = run(fill(later, lambda test: negated_on("hole", test)), before)
     tree = ElementTree.fromstring(to_junit(findings).encode())
-    assert int(tree.get("failures")) == len(tree.findall(".//failure")) == len(bad(findings))
-    assert int(tree.get("tests")) == len(findings)
+    assert int(tree.get("failures")) == len(tree.findall(".//failure")) == 1
+    assert int(tree.get("tests")) == len(tree.findall("testcase")) == 2
+    assert len(tree.find(".//failure").text.splitlines()) == len(bad(findings))
     lines = to_github(findings).splitlines()
     assert len(lines) == len([finding for finding in findings if finding.status != "same"])
     assert all(line.startswith("::error title=osad-bench%3A fell::dpdl on elpv") for line in lines)
+
+
+def test_a_junit_test_keeps_its_name_when_its_result_changes(before, make_records, tmp_path):
+    def names(records):
+        tree = ElementTree.fromstring(to_junit(run(records, before)).encode())
+        return [(case.get("classname"), case.get("name")) for case in tree.findall("testcase")]
+
+    good = names(fill(make_records(tmp_path / "good")))
+    for number, change in enumerate((lambda test: negated_on("hole", test), lambda test: test)):
+        worse = fill(
+            make_records(tmp_path / f"worse{number}"), change, methods=("dra", "dpdl") if not number else ("dra",)
+        )
+        assert names(worse) == good
+
+
+def test_another_data_set_of_the_same_name_is_another_row(make_records, tmp_path):
+    first, later = make_records(tmp_path / "two"), make_records(tmp_path / "two later")
+    for fingerprint in ("a" * 64, "b" * 64):
+        fill(first, methods=("dra",), fingerprint=fingerprint)
+    baseline = make_baseline(first.store.root, first.frame())
+    assert len(baseline.cells) == 10
+    fill(later, lambda test: negated_on("hole", test), methods=("dra",), fingerprint="a" * 64)
+    fill(later, methods=("dra",), fingerprint="b" * 64)
+    findings = run(later, baseline)
+    assert {finding.entry.row.fingerprint for finding in findings if finding.status == "fell"} == {"a" * 64}
+    assert {finding.entry.row.fingerprint for finding in findings if finding.status == "same"} == {"b" * 64}
+
+
+def test_other_settings_under_one_preset_name_are_not_compared(before, later):
+    findings = run(fill(later, preset_config={"image_size": 32, "preset": "quick"}), before)
+    assert {status for _, status, _ in bad(findings)} == {"other settings"}
+    assert "the preset quick has other settings" in findings[0].message
+
+
+def test_a_baseline_without_cells_is_refused(before, tmp_path):
+    text = before.model_copy(update={"cells": []}).dump()
+    (tmp_path / "b.json").write_text(text)
+    with pytest.raises(BaselineError, match=r"has no cells, so that it compares nothing; make one with"):
+        read_baseline(tmp_path / "b.json")
+
+
+@pytest.mark.parametrize("ranks", ["!!!!", "AAAA", "eJxLTEoGAAJNASc=", "eJxjYGAAAAADAAE=", "", "é"])
+def test_damaged_ranks_are_named_as_such(before, tmp_path, ranks):
+    cells = [before.cells[0].model_copy(update={"ranks": ranks}), *before.cells[1:]]
+    (tmp_path / "b.json").write_text(before.model_copy(update={"cells": cells}).dump())
+    with pytest.raises(BaselineError, match=r"b\.json is not a baseline .*ranks of the scores are damaged at cells\.0"):
+        read_baseline(tmp_path / "b.json")
+
+
+def test_a_baseline_that_holds_a_cell_twice_is_refused(before, tmp_path):
+    (tmp_path / "b.json").write_text(before.model_copy(update={"cells": [*before.cells, before.cells[0]]}).dump())
+    with pytest.raises(BaselineError, match="stands in it 2 times"):
+        read_baseline(tmp_path / "b.json")
+
+
+def test_the_first_baselines_with_reserve_and_dedup_are_read(before, tmp_path):
+    old = json.loads(before.dump())
+    for cell in old["cells"]:
+        del cell["options"]
+        cell |= {"reserve": 3, "dedup": True}
+    (tmp_path / "b.json").write_text(json.dumps(old))
+    assert read_baseline(tmp_path / "b.json").cells[0].options == "reserve 3, without duplicates"
 
 
 def test_hostile_names_stay_inside_junit_and_annotations(make_records, tmp_path, later):

@@ -1,0 +1,62 @@
+"""Which letters a figure can show: the usual font's, those of other fonts on this machine, and none as an empty box."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+from matplotlib import font_manager
+
+from osad_bench.core.text import printable
+
+USUAL = "DejaVu Sans"
+"""The font that comes with matplotlib."""
+
+PREFERRED = (
+    "Noto Sans CJK SC", "Noto Sans CJK JP", "Source Han Sans SC", "WenQuanYi Zen Hei", "WenQuanYi Micro Hei",
+    "Microsoft YaHei", "SimHei", "PingFang SC", "Hiragino Sans GB", "Malgun Gothic", "Arial Unicode MS", "Noto Sans",
+)  # fmt: skip
+"""Looked into before the others, so that the letters of one name come from one font."""
+
+
+@cache
+def _fonts() -> dict[str, str]:
+    """Family to a file, the preferred ones first."""
+    found = {
+        font.name: font.fname for font in sorted(font_manager.fontManager.ttflist, key=lambda font: font.weight != 400)
+    }
+    first = [name for name in (USUAL, *PREFERRED) if name in found]
+    return {name: found[name] for name in [*first, *sorted(set(found) - set(first))]}
+
+
+@cache
+def _has(file: str, character: str) -> bool:
+    try:
+        return Path(file).exists() and font_manager.get_font(file).get_char_index(ord(character)) != 0
+    except (OSError, RuntimeError, ValueError):  # a font of a kind that matplotlib cannot read
+        return False
+
+
+@cache
+def family_for(character: str) -> str | None:
+    """The font here that can write `character`; None for the usual one, or where there is none."""
+    if character.isspace():
+        return None
+    for name, file in _fonts().items():
+        if _has(file, character):
+            return None if name == USUAL else name
+    return None
+
+
+def drawable(text: str) -> str:
+    r"""`text` as matplotlib shows it letter by letter.
+
+    A dollar sign is no mathematics, and a letter that no font here can write is told by its number (``\\u8868``).
+    """
+    return "".join(
+        one if _can_write(one) else one.encode("unicode_escape").decode("ascii") for one in printable(text)
+    ).replace("$", r"\$")
+
+
+def _can_write(character: str) -> bool:
+    return character.isascii() or family_for(character) is not None or _has(_fonts()[USUAL], character)

@@ -1,0 +1,89 @@
+"""What methods and data sets are called in tables, figures and words: as their records say."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+import pandas as pd
+
+from osad_bench.results.aggregate import group_of
+
+
+@dataclass(frozen=True)
+class Titles:
+    """Titles by name. Where none is known, the name itself is the title.
+
+    Attributes
+    ----------
+    methods, datasets
+        Name to title.
+    """
+
+    methods: dict[str, str] = field(default_factory=dict)
+    datasets: dict[str, str] = field(default_factory=dict)
+
+    def method(self, label: str) -> str:
+        """``DPDL prototypes=16`` for ``dpdl prototypes=16``; labels are those of `aggregate.comparable`."""
+        return _titled(label, self.methods)
+
+    def dataset(self, label: str) -> str:
+        """The title of a data set, ``(fingerprint)`` kept where the label has one."""
+        return _titled(label, self.datasets)
+
+
+def _titled(label: str, titles: dict[str, str]) -> str:
+    name = label
+    while name not in titles:
+        name, space, _ = name.rpartition(" ")
+        if not space:
+            return label
+    return titles[name] + label[len(name) :]
+
+
+def titles_of(frame: pd.DataFrame) -> Titles:
+    """The titles that records carry, the newest record's where they differ; of two names with one title both keep theirs.
+
+    Classes of a data set (``mvtec/carpet``) carry the title of the whole (``MVTec AD``) and are told apart by their own
+    names (``MVTec AD carpet``).
+
+    Parameters
+    ----------
+    frame
+        As `osad_bench.results.load` returns it.
+    """
+    newest = frame.sort_values("created", kind="stable")
+    methods = _named(dict(zip(newest["method"], newest["method_title"])))
+    said = dict(zip(newest["dataset"], newest["dataset_title"]))
+    groups = dict(zip(newest["dataset"], group_of(newest["dataset"])))
+    datasets = _named({name: _of_class(name, title, bool(groups[name])) for name, title in said.items()})
+    for group in sorted(set(groups.values()) - {""}):
+        shared = {said[name] for name, of in groups.items() if of == group}
+        datasets.setdefault(group, shared.pop() if len(shared) == 1 and shared != {""} else group)
+    return Titles(methods, datasets)
+
+
+def _named(titles: dict[str, str]) -> dict[str, str]:
+    count = Counter(titles.values())
+    return {
+        name: f"{title} ({name})" if title and count[title] > 1 else title or name for name, title in titles.items()
+    }
+
+
+def _of_class(name: str, title: str, is_class: bool) -> str:
+    """A data set's title with what follows the ``/`` in its name: ``MVTec AD carpet``; a user's own folder by its name."""
+    _, slash, part = name.partition("/")
+    if not title or not slash:
+        return title
+    plain = part.replace("_", " ")
+    if plain.casefold() in title.replace("_", " ").casefold():
+        return title
+    return f"{title} {plain}" if is_class else name
+
+
+def citations_of(frame: pd.DataFrame) -> list[str]:
+    """``TITLE: citation`` of each method whose records carry one, by name."""
+    titles = titles_of(frame)
+    newest = frame.sort_values("created", kind="stable")
+    found = {name: text for name, text in zip(newest["method"], newest["citation"]) if text}
+    return [f"{titles.method(name)}: {text}" for name, text in sorted(found.items())]
