@@ -27,7 +27,7 @@ from pydantic import ValidationError
 
 from osad_bench.core.errors import InputError
 from osad_bench.datasets.base import Dataset, Sample
-from osad_bench.datasets.duplicates import duplicate_groups
+from osad_bench.datasets.duplicates import surplus_copies
 from osad_bench.results.record import Protocol
 
 TEST_SHARE = 0.25
@@ -135,7 +135,7 @@ def split(dataset: Dataset, protocol: Protocol) -> Split:
     name = dataset.full_name
     samples: Sequence[Sample] = dataset.samples
     if protocol.dedup:
-        surplus = {copy for group in duplicate_groups(dataset) for copy in sorted(group)[1:]}
+        surplus = surplus_copies(dataset)
         samples = [sample for sample in samples if sample.id not in surplus]
     train_normal, test_normal = _normals(samples, name)
     anomalies = [sample for sample in samples if sample.label == 1]

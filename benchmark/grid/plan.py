@@ -298,7 +298,10 @@ def _registered(asked: Sequence[Any]) -> dict[str, dict[str, Any]]:
             found[register_class(one)] = {"method_class": cloudpickle.dumps(one)}
         elif one.endswith(".py"):
             path = user_path(one).absolute()
-            found |= {name: {"method_file": path} for name in register_file(path)}
+            for name in register_file(path):
+                if found.get(name, {}).get("method_file", path) != path:
+                    raise InputError(f"{one} and {found[name]['method_file']} both define a method called {name!r}")
+                found[name] = {"method_file": path}
         else:
             found[one] = {}
     return found

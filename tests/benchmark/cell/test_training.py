@@ -24,7 +24,7 @@ def make(cache: Path, changes=None, kind=CachedFeatures, seed=0, generators=("cu
     torch.manual_seed(0)
     return kind(
         dataset, split(dataset, Protocol(shots=3)), preset, load_backbone("efficientnet_lite0"), FeatureCache(cache),
-        generators, torch.Generator().manual_seed(seed), torch.device("cpu"),
+        generators, seed, torch.device("cpu"),
     )  # fmt: skip
 
 
@@ -53,6 +53,28 @@ def test_batches_are_fixed_by_the_generator(cache: Path):
     one, same, other = (make(cache, seed=seed).batch(8, Mix(), []).pyramid[0] for seed in (0, 0, 1))
     assert torch.equal(one, same)
     assert not torch.equal(one, other)
+
+
+def test_a_change_of_one_count_leaves_the_other_draws_as_they_were(cache: Path):
+    plain, other = make(cache, {"normalise": "none"}), make(cache, {"normalise": "none"})
+    for _ in range(3):
+        one = plain.batch(12, Mix(0.5, 0.5, 0), [])
+        two = other.batch(16, Mix(0.375, 0.375, 0.25), ["cutmix"], references=5)
+        assert rows_of(plain, one.pyramid)[:6] == rows_of(other, two.pyramid)[:6]
+        assert rows_of(plain, one.pyramid)[6:] == rows_of(other, two.pyramid)[6:12]
+
+
+@pytest.mark.parametrize("kind", [CachedFeatures, FineTuned])
+def test_references_are_further_training_normals_in_the_same_pass(cache: Path, kind):
+    changes = {"normalise": "none"} if kind is CachedFeatures else {"frozen": False}
+    train = make(cache, changes, kind)
+    batch = train.batch(8, Mix(), [], references=5)
+    assert batch.target.shape == (8,)
+    assert [len(scale) for scale in batch.pyramid] == [8] * len(train.shapes)
+    assert [len(scale) for scale in batch.reference] == [5] * len(train.shapes)
+    assert train.batch(8, Mix(), []).reference is None
+    if kind is CachedFeatures:
+        assert set(rows_of(train, batch.reference)) <= set(train.normal_rows)
 
 
 def test_the_test_part_comes_whole_and_in_order(cache: Path):

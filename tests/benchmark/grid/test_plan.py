@@ -7,9 +7,12 @@ from pathlib import Path
 import pytest
 
 from osad_bench.benchmark.cell.execute import Machine
+from osad_bench.benchmark.cell.seeds import seed_of
+from osad_bench.benchmark.cell.split import split
 from osad_bench.benchmark.grid.plan import parse_change, plan, read_grid
 from osad_bench.benchmark.preset import load_preset
 from osad_bench.core.errors import InputError
+from osad_bench.datasets.catalogue import open_dataset
 
 
 def cells(tmp_path: Path, **request):
@@ -29,7 +32,7 @@ def test_settings_of_a_method_and_of_the_preset_make_variants(tmp_path: Path):
     )
     assert len(found) == 4
     assert {cell.variant for cell in found} == {"", "topk=0.2"}
-    assert {cell.preset for cell in found} == {"quick+schedule.epochs=1", "quick+schedule.epochs=2"}
+    assert {cell.label for cell in found} == {"quick+schedule.epochs=1", "quick+schedule.epochs=2"}
 
 
 def test_a_key_knows_nothing_of_paths_and_machines(tmp_path: Path):
@@ -122,3 +125,94 @@ def test_a_preset_of_ones_own(tmp_path: Path):
     label, preset = load_preset(str(path), {"schedule.epochs": 2})
     assert label == "mine+schedule.epochs=2"
     assert (preset.image_size, preset.schedule) == (128, {"epochs": 2})
+
+
+def test_random_numbers_are_no_part_of_what_a_key_names(tmp_path: Path):
+    plain, changed = cells(tmp_path, methods=["devnet"], seeds=1, floor=None, set={"devnet.topk": [0.1, 0.2]})
+    (dra,) = cells(tmp_path, methods=["dra"], seeds=1, floor=None)
+    (preset,) = cells(tmp_path, methods=["devnet"], seeds=1, floor=None, set={"image_size": [64]})
+    assert len({plain.key, changed.key, dra.key, preset.key}) == 4
+    for purpose in ("batches", "adapter"):
+        assert len({seed_of(one.cell, purpose) for one in (plain, changed, dra, preset)}) == 1
+    own = [seed_of(one.cell, "method", of_method=True) for one in (plain, changed, preset, dra)]
+    assert own[0] == own[1] == own[2] != own[3]
+    newer = plain.cell.model_copy(update={"version": 9})
+    assert seed_of(newer, "method", of_method=True) == own[0]
+
+
+def test_the_seed_of_a_protocol_is_that_of_its_defaults_left_out(tmp_path: Path):
+    one, other = cells(tmp_path, methods=["devnet"], seeds=2, floor=None)
+    (reserved,) = cells(tmp_path, methods=["devnet"], seeds=1, floor=None, reserve=20)
+    assert len({seed_of(cell.cell, "batches") for cell in (one, other, reserved)}) == 3
+
+
+def test_a_planned_cell_carries_its_key_its_preset_and_its_split(tmp_path: Path):
+    (cell,) = cells(tmp_path, methods=["devnet"], seeds=1, floor=None, set={"image_size": [64]})
+    assert cell.key == cell.cell.key
+    assert cell.preset.image_size == 64
+    assert cell.division == split(open_dataset("textures"), cell.cell.protocol)
+
+
+def test_a_folder_given_in_two_spellings_is_planned_once(tmp_path: Path, photos: Path):
+    request = {"methods": ["mahalanobis"], "shots": [2], "seeds": 1}
+    once = cells(tmp_path, **request, datasets=[f"folder:{photos}"])
+    twice = cells(tmp_path, **request, datasets=[f"folder:{photos}", f"folder:{photos}/../photos/"])
+    assert [cell.key for cell in twice] == [cell.key for cell in once]
+
+
+OWN = """
+from osad_bench.methods.base import Method
+
+class Repel(Method):
+    \"\"\"Pushes.\"\"\"
+    name, title, citation = "repel", "Repel", "ours"
+    def fit(self, train, context): ...
+    def score(self, pyramid): return pyramid[0].mean((1, 2, 3))
+"""
+
+
+def test_a_file_names_the_methods_it_defines(tmp_path: Path, own_methods):
+    (tmp_path / "repel.py").write_text(OWN)
+    (cell,) = cells(tmp_path, methods=[str(tmp_path / "repel.py")], seeds=1, floor=None)
+    assert (cell.cell.method, cell.method_file) == ("repel", tmp_path / "repel.py")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("x = 1", "defines no method"),
+        (OWN.replace('"repel"', '"dra"'), "'dra' is taken by osad-bench"),
+        (
+            OWN.replace('name, title, citation = "repel", "Repel", "ours"', "title = 'R'"),
+            "has no name: add name = 'repel'",
+        ),
+        (OWN + "    version = 'abc'", "has the version 'abc', and a whole number is expected"),
+        (OWN + "    class Config: x = 1", "Config that does not derive from MethodConfig"),
+        (OWN + "    title = None", "needs a title"),
+        (OWN.replace("    def fit(self, train, context): ...\n", ""), "defines no method"),
+    ],
+)
+def test_a_file_that_cannot_be_run_says_why(tmp_path: Path, own_methods, text, message):
+    (tmp_path / "repel.py").write_text(text)
+    with pytest.raises(InputError, match=message):
+        cells(tmp_path, methods=[str(tmp_path / "repel.py")], seeds=1, floor=None)
+
+
+@pytest.mark.parametrize(
+    ("request_", "message"),
+    [
+        ({"seeds": 3_000_000_000}, "more than 10000 seeds"),
+        ({"seeds": [2**63]}, "seeds"),
+        ({"seeds": [-1]}, "seeds"),
+        ({"set": {"image_size": ["9" * 5000]}}, "image_size.*…"),
+        ({"set": dict([parse_change("image_size=" + "[" * 2000)])}, "image_size"),
+    ],
+)
+def test_a_number_beyond_measure_is_refused_in_little_memory_and_few_words(tmp_path: Path, request_, message):
+    with pytest.raises(InputError, match=message) as found:
+        cells(tmp_path, methods=["mahalanobis"], **request_)
+    assert len(str(found.value)) < 900
+
+
+def test_no_floor_is_written_as_a_word_too(tmp_path: Path):
+    assert {cell.cell.method for cell in cells(tmp_path, methods=["devnet"], seeds=1, floor="none")} == {"devnet"}

@@ -159,7 +159,8 @@ def test_failed_cells_are_left_alone_until_they_are_asked_for(tmp_path: Path, ba
     )
     store = Store(tmp_path / "out")
     carry_out(cells, store, machine)
-    assert [len(part) for part in vars(compare(cells, store)).values()] == [1, 1, 0, 0]
+    todo = compare(cells, store)
+    assert [len(part) for part in (todo.done, todo.failed, todo.open, todo.damaged)] == [1, 1, 0, 0]
     assert len(compare(cells, store, retry_failed=True).open) == 1
 
 
@@ -191,7 +192,7 @@ def test_a_cell_whose_scores_are_gone_is_computed_anew(tmp_path: Path):
         store.scores(path.stem)
     path.unlink()
     todo = compare(cells, store)
-    assert [cell.cell.key for cell in todo.open] == [path.stem]
+    assert [cell.key for cell in todo.open] == [path.stem]
     carry_out(todo.open, store, machine)
     assert np.isfinite(store.scores(path.stem).scores).all()
 
@@ -203,7 +204,9 @@ def test_damaged_timings_cost_the_estimate_and_nothing_else(tmp_path: Path, text
     request = {"methods": ["mahalanobis"], "datasets": ["textures"], "seeds": 1, "set": {"image_size": [64]}}
     (cell,) = plan(read_grid(None, request), machine)
     assert Timings(machine).estimate([cell]) is None
-    Timings(machine).add(cell, 2.0)
+    timings = Timings(machine)
+    timings.add(cell, 2.0)
+    timings.save()
     assert Timings(machine).estimate([cell, cell]) == 4.0
 
 
