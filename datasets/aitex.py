@@ -6,22 +6,25 @@ is cut into 16 patches of 256 x 256. All patches of ``NODefect_images`` are norm
 where its part of the mask is not empty, and is dropped otherwise. A name such as ``0044_019_04.png`` holds the number, the
 code of the defect and the code of the fabric.
 
-What the original archives hold besides: two photographs have two masks (``_mask1``, ``_mask2``), which are joined; one has
-none and one has an empty one, and give no samples; one is 3796 pixels wide, and its last patch is narrower.
+Peculiarities of the original archives: two photographs have two masks (``_mask1``, ``_mask2``), which are joined; one has
+no mask and one has an empty one, and neither gives samples; one is 3796 pixels wide, and its last patch is narrower; 175
+patches of photographs without a defect are blank (every pixel 255: no fabric). The original gives 185 anomalous patches; the
+papers' 183 are those of a copy without the two photographs that have two masks.
 """
 
 from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 
 from osad_bench.datasets.base import DatasetError, Problem, Published, Sample
 from osad_bench.datasets.reading.files import FileDataset
 from osad_bench.datasets.reading.images import Box
 from osad_bench.datasets.reading.layout import find, folders, holds, subfolder
-from osad_bench.datasets.reading.masks import boxes_of, check_masks, marked_boxes, unreadable_mask
+from osad_bench.datasets.reading.masks import MASK_MISSING, boxes_of, check_masks, marked_boxes, unreadable_mask
 
 SIDE = 256
 """Width of a patch in pixels; its height is the photograph's, also 256."""
@@ -45,6 +48,11 @@ KINDS = {
 WITHOUT_MASK = "0100_025_08"
 """The publisher offers no mask for this photograph."""
 
+WITH_TWO_MASKS = frozenset({"0044_019_04", "0097_030_03"})
+"""The publisher offers two masks for each of these photographs. Some copies lack them, and have 183 anomalous patches."""
+
+_DEFECTS, _MASKS, _NORMALS = "photographs with a defect", "masks", "photographs without a defect"
+
 _NAME = re.compile(r"(\d+)_(\d{3})_(\d+)")
 
 
@@ -63,11 +71,6 @@ class AITEX(FileDataset):
     homepage = "https://www.aitex.es/afid/"
     folders = ("aitex", "afid", "aitex-fabric-image-database", "aitex_fabric_image_database")
     layout = "Defect_images, Mask_images and NODefect_images"
-    published = Published(
-        {"normal": 2256, "anomaly": 183, "kinds": 12},
-        "16 patches of each of 141 photographs; Ding et al., CVPR 2022, Tables 5 and 7 (183 anomalies, 12 kinds)",
-        approximate=("anomaly", "kinds"),
-    )
     hard_kinds = ("Broken_end", "Broken_pick", "Cut_selvage", "Fuzzyball", "Nep", "Weft_crack")
 
     def find_base(self) -> Path:
@@ -78,21 +81,46 @@ class AITEX(FileDataset):
             raise DatasetError(f"data set 'aitex': no folder with all three parts in {root}; expected {self.layout}")
         return base
 
+    @property
+    def published(self) -> Published:  # type: ignore[override]
+        """Counts of the original archives, or of the copy with the papers' 183 anomalous patches if this is one."""
+        counts = {_DEFECTS: 106, _MASKS: 107, _NORMALS: 141, "normal": 2256, "anomaly": 185, "kinds": 12}
+        source = "the publisher's archives, in 16 patches per photograph"
+        if self.root is not None and not WITH_TWO_MASKS & {path.stem.lower() for path in self._defects}:
+            counts |= {_DEFECTS: 104, _MASKS: 103, "anomaly": 183}
+            source += (
+                f" without {' and '.join(sorted(WITH_TWO_MASKS))}; Ding et al., CVPR 2022, Table 5 (183 anomalies)"
+            )
+        return Published(counts, source)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Samples by part, and the photographs and masks that they are cut from."""
+        masks = sum(map(len, self._masks.values()))
+        return {_DEFECTS: len(self._defects), _MASKS: masks, _NORMALS: len(self._normals)} | super().counts
+
+    @cached_property
+    def _defects(self) -> list[Path]:
+        """Photographs with a defect."""
+        return self._images_of("Defect_images")
+
     def _images_of(self, name: str) -> list[Path]:
         """Images of one of the three folders, which some archives nest in another of the same name."""
         folder = subfolder(self.base, name)
         return list(self.images(folder)) if folder is not None else []
 
-    def _normals(self) -> Iterator[tuple[str, Path]]:
-        """Photographs without a defect, in a folder for each fabric, with the publisher's name."""
+    @cached_property
+    def _normals(self) -> list[tuple[str, Path]]:
+        """Photographs without a defect, in one folder per fabric, with the publisher's name."""
         folder = subfolder(self.base, "NODefect_images")
-        if folder is not None:
-            for path in self.images(folder):
-                yield f"NODefect_images/{path.name}", path
-            for fabric in folders(folder):
-                for path in self.images(fabric):
-                    yield f"NODefect_images/{fabric.name}/{path.name}", path
+        if folder is None:
+            return []
+        found = [(f"NODefect_images/{path.name}", path) for path in self.images(folder)]
+        for fabric in folders(folder):
+            found += [(f"NODefect_images/{fabric.name}/{path.name}", path) for path in self.images(fabric)]
+        return found
 
+    @cached_property
     def _masks(self) -> dict[str, list[Path]]:
         """Masks of each photograph by its name without ending."""
         found: defaultdict[str, list[Path]] = defaultdict(list)
@@ -104,7 +132,7 @@ class AITEX(FileDataset):
 
     def survey(self) -> Iterator[Sample | Problem]:
         """Cut every photograph into patches; those of defective ones are looked up in the masks."""
-        normals = list(self._normals())
+        normals = self._normals
         if not normals:
             yield Problem("fatal", "NODefect_images", "holds no image: restore it from the original download")
         cuts = boxes_of(self, [path for _, path in normals], "patches", patches)
@@ -116,8 +144,7 @@ class AITEX(FileDataset):
         yield from self._anomalies()
 
     def _anomalies(self) -> Iterator[Sample | Problem]:
-        masks = self._masks()
-        defects = self._images_of("Defect_images")
+        masks, defects = self._masks, self._defects
         if not defects:
             yield Problem("fatal", "Defect_images", "holds no image: restore it from the original download")
         marked = marked_boxes(self, [path for paths in masks.values() for path in paths], "patches", patches)
@@ -125,27 +152,37 @@ class AITEX(FileDataset):
             name = self.place(f"Defect_images/{path.name}", path)
             match = _NAME.fullmatch(path.stem)
             kind = KINDS.get(match.group(2)) if match else None
-            mine = masks.get(path.stem.lower(), [])
-            broken = [mask for mask in mine if mask not in marked]
+            of_this = masks.get(path.stem.lower(), [])
+            broken = [mask for mask in of_this if mask not in marked]
             if kind is None:
                 yield Problem(
-                    "note", name, "its name holds no known defect code, such as 019 in 0044_019_04.png: not used"
+                    "note", name, "has no known defect code in its name, such as 019 in 0044_019_04.png: not used"
                 )
-            elif not mine and path.stem == WITHOUT_MASK:
+            elif not of_this and path.stem == WITHOUT_MASK:
                 yield Problem("note", name, "has no mask in the original download either: not used")
-            elif not mine:
-                yield Problem("fatal", name, f"its mask {path.stem}_mask.png is missing: restore it from the download")
+            elif not of_this:
+                yield Problem("fatal", f"Mask_images/{path.stem}_mask.png", MASK_MISSING)
             elif broken:
                 yield unreadable_mask(self, broken[0])
             else:
-                boxes = sorted({box for mask in mine for box, defective in marked[mask].items() if defective})
+                boxes = sorted({box for mask in of_this for box, defective in marked[mask].items() if defective})
                 for box in boxes:
                     yield Sample(name + "#" + ",".join(map(str, box)), 1, kind)
 
+    def mask_files(self, sample: Sample) -> Sequence[Path]:
+        """The photograph's masks, of which some have two."""
+        return self._masks.get(self.path(sample).stem.lower(), [])
+
     def check(self) -> Iterator[Problem]:
-        """Every mask is of its photograph's size and marks something."""
-        masks = self._masks()
-        pairs = [
-            (path, mask, "") for path in self._images_of("Defect_images") for mask in masks.get(path.stem.lower(), [])
-        ]
-        return check_masks(self, pairs)
+        """Every mask has a photograph, is of its size and marks something."""
+        pairs = [(path, mask, "") for path in self._defects for mask in self._masks.get(path.stem.lower(), [])]
+        yield from check_masks(self, pairs)
+        present = {path.stem.lower() for path in self._defects}
+        for stem in sorted(self._masks.keys() - present):
+            message = f"has a mask ({self._masks[stem][0].name}) and is missing: restore it from the original download"
+            yield Problem("error", f"Defect_images/{stem}.png", message)
+        for stem in sorted(WITH_TWO_MASKS & present):
+            if len(self._masks.get(stem, [])) == 1:
+                yield Problem(
+                    "error", f"Mask_images/{self._masks[stem][0].name}", "is one of two masks: restore the other"
+                )

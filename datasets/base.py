@@ -1,9 +1,9 @@
 """The contract every data set meets: samples in a fixed order, a fingerprint, and one way to read an image.
 
-To add a data set of image files, subclass `osad_bench.datasets.reading.files.FileDataset`, fill in the class attributes, and
-write ``survey`` (list the samples). To add one that is no image files, subclass `Dataset` and write `scan` (list the
-samples), `load` (read one) and `digest`. Register the class under the entry point group ``osad_bench.datasets``, and test
-it with `osad_bench.datasets.checks.check_dataset`.
+To add a data set of image files, subclass `osad_bench.datasets.FileDataset`, fill in the class attributes and write
+``survey`` (list the samples). For a data set that does not consist of image files, subclass `Dataset` and write `scan`
+(list the samples), `load` (read one) and `digest`. Register the class under the entry point group ``osad_bench.datasets``
+and test it with `osad_bench.datasets.checks.check_dataset`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,9 @@ from __future__ import annotations
 import abc
 import hashlib
 import itertools
-from collections.abc import Callable, Iterable
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,16 +22,44 @@ from typing import ClassVar, Literal
 import numpy as np
 import numpy.typing as npt
 
-from osad_bench.datasets.reading.links import FOLLOW_LINKS, links_allowed
-
 Partition = Literal["train", "test"]
 
 Progress = Callable[[str, int, int], None]
 """Called as ``progress(what, done, total)`` while many files are read, such as ``("hashing files", 120, 2223)``."""
 
 
+_UNSAFE = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u2028\u2029"  # control characters, tabs and line breaks
+    "\u202a-\u202e\u2066-\u2069"  # marks that turn the direction of writing
+    "\ud800-\udfff]"  # bytes of a file name that are not UTF-8, as Python holds them
+)
+_CODES = re.compile("(?:%[0-9A-F]{2})+")
+
+
+def _code(text: str) -> str:
+    return "".join(f"%{byte:02X}" for byte in text.encode("utf-8", "surrogateescape"))
+
+
+def one_line(text: str) -> str:
+    """`text` with every control character, line break and byte that is not UTF-8 written as ``%XX``, as in a URL."""
+    return _UNSAFE.sub(lambda match: _code(match.group()), text)
+
+
+def as_named(text: str) -> str:
+    """The file name of which `one_line` made `text`; codes of other characters (``%20``) stay as they are."""
+
+    def decoded(match: re.Match[str]) -> str:
+        name = bytes.fromhex(match.group().replace("%", "")).decode("utf-8", "surrogateescape")
+        return "".join(character if _UNSAFE.match(character) else _code(character) for character in name)
+
+    return _CODES.sub(decoded, text)
+
+
 class DatasetError(ValueError):
-    """A data set is missing, incomplete or unreadable; the message names the file and the remedy."""
+    """A data set is missing, incomplete or unreadable; the message is one line, naming the file and the remedy."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(one_line(message))
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -40,13 +70,18 @@ class Sample:
     ----------
     id
         Stable name: the image's POSIX path relative to the data set's root, with ``#left,top,right,bottom`` appended
-        where one file holds several samples.
+        where one file holds several samples. `one_line` is applied, so that an id can be written into any text file.
     label
         0 normal, 1 anomaly.
     kind
-        Anomaly class; None for a normal sample.
+        Anomaly class; None for a normal sample. `one_line` is applied.
     partition
         ``"train"`` or ``"test"`` where the data set itself fixes it, else None.
+
+    Raises
+    ------
+    DatasetError
+        The label is neither 0 nor 1, an anomaly has no kind, or a normal sample has one.
     """
 
     id: str
@@ -55,6 +90,9 @@ class Sample:
     partition: Partition | None = None
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "id", one_line(self.id))
+        if self.kind is not None:
+            object.__setattr__(self, "kind", one_line(self.kind))
         if self.label not in (0, 1):
             raise DatasetError(f"sample {self.id!r} has label {self.label!r}; expected 0 (normal) or 1 (anomaly)")
         if (self.label == 0) != (self.kind is None):
@@ -70,28 +108,36 @@ class Problem:
     severity
         ``"fatal"``: the samples cannot be listed; ``"error"``: something is missing or broken; ``"note"``: worth knowing.
     file
-        Path relative to the data set's folder.
+        Path relative to the data set's folder; empty where the problem is not of one file.
     message
-        What is wrong and what to do.
+        What is wrong and what to do, in one line.
     """
 
     severity: Literal["fatal", "error", "note"]
     file: str
     message: str
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "file", one_line(self.file))
+        object.__setattr__(self, "message", one_line(self.message))
+
+    def __str__(self) -> str:
+        return f"{self.file}: {self.message}" if self.file else self.message
+
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """What the publisher, or the paper that fixed the protocol, counts.
+    """Counts stated by the publisher, or by the paper that fixed the protocol.
 
     Attributes
     ----------
     counts
-        By part: ``samples``, ``normal``, ``anomaly``, ``train normal``, ``test normal``, ``kinds``, or ``kind NAME``.
+        By part: ``samples``, ``normal``, ``anomaly``, ``train normal``, ``test normal``, ``kinds``, ``kind NAME``, or
+        another part that the data set's `Dataset.counts` holds.
     source
-        Where that is said.
+        Where they are stated.
     approximate
-        Parts whose count depends on how the paper's converter read the masks: another count is worth a note, no error.
+        Parts whose count depends on how the paper's converter read the masks: a different count is a note, not an error.
     """
 
     counts: dict[str, int]
@@ -102,6 +148,14 @@ class Published:
 def digest_of_pixels(image: npt.NDArray[np.uint8]) -> str:
     """Hexadecimal sha256 of an image's shape and pixels."""
     return hashlib.sha256(repr(image.shape).encode() + np.ascontiguousarray(image).tobytes()).hexdigest()
+
+
+def groups_of_equal(digests: Mapping[str, str]) -> tuple[tuple[str, ...], ...]:
+    """Keys that share a value, as sorted tuples of two or more, sorted."""
+    by_digest: defaultdict[str, list[str]] = defaultdict(list)
+    for key, digest in digests.items():
+        by_digest[digest].append(key)
+    return tuple(sorted(tuple(sorted(keys)) for keys in by_digest.values() if len(keys) > 1))
 
 
 class Dataset(abc.ABC):
@@ -127,25 +181,25 @@ class Dataset(abc.ABC):
     homepage: ClassVar[str] = ""
     """Where the publisher offers it."""
     folders: ClassVar[tuple[str, ...]] = ()
-    """Names under which the download is looked for below the data root, in any case; empty if it needs no download."""
+    """Names of the download's folder below the data root, in any case; empty if the data set needs no download."""
     layout: ClassVar[str] = ""
-    """What the folder of the download must hold, as a user reads it."""
+    """What the folder of the download must hold, as shown to a user."""
     variants: ClassVar[tuple[str, ...]] = ()
     """What may follow the name in ``name/variant``, where that is a fixed list."""
     usage: ClassVar[str] = ""
-    """How the name is written where it stands for nothing alone, such as ``folder:PATH``."""
+    """How the name is written where it needs a path, such as ``folder:PATH``."""
     needs_variant: ClassVar[bool] = False
-    """Whether the name alone stands for all of its variants (``mvtec``), each of them a task."""
+    """Whether the name alone stands for all of its variants (``mvtec``), each of which is a task."""
     reader: ClassVar[int] = 1
-    """Raise it when a change to `load` gives other pixels for the same file: caches and splits of before are void."""
+    """Raise it when a change to `load` gives other pixels for the same file: the fingerprint changes with it."""
 
     published: Published | None = None
     """Published counts, for ``datasets list`` and ``datasets verify``."""
     hard_kinds: tuple[str, ...] = ()
-    """The known kinds whose mean is the data set's row in the papers' hard tables; empty where all kinds count."""
+    """Known kinds whose mean is the data set's row in the papers' hard tables; empty where all kinds count."""
 
     progress: Progress | None = None
-    """Told how far the first visit is, which must read every file; later visits are quick."""
+    """Called during the first visit, which must read every file; later visits are quick."""
 
     def __init__(self, root: Path | None = None, variant: str | None = None) -> None:
         self.root = root
@@ -160,23 +214,15 @@ class Dataset(abc.ABC):
         Raises
         ------
         DatasetError
-            There is none, and the message says where the publisher offers it and what the folder must hold; or it is a
-            link that leads out of the data root.
+            There is none; the message says where the publisher offers it and what the folder must hold.
         """
-        wanted = [folder.lower() for folder in cls.folders]
         try:
             present = {path.name.lower(): path for path in sorted(data_root.iterdir()) if path.is_dir()}
-        except OSError:
+        except (OSError, ValueError):  # ValueError: a null byte in the path
             present = {}
-        for folder in wanted:
-            if folder in present:
-                found = present[folder]
-                if not links_allowed() and not found.resolve().is_relative_to(data_root.resolve()):
-                    raise DatasetError(
-                        f"data set {cls.name!r}: {found} is a link to {found.resolve()}, out of the data root. Give that "
-                        f"folder's parent with --data-root, or set {FOLLOW_LINKS}=1 if you trust where links lead."
-                    )
-                return found
+        for folder in cls.folders:
+            if folder.lower() in present:
+                return present[folder.lower()]
         raise DatasetError(
             f"data set {cls.name!r} is missing: {data_root} has no folder {cls.folders[0]}"
             + (f" (nor {', '.join(cls.folders[1:])})" if len(cls.folders) > 1 else "")
@@ -204,12 +250,15 @@ class Dataset(abc.ABC):
 
     @property
     def spec(self) -> str:
-        """What opens this data set again on this machine; for a folder of the user's it holds the absolute path."""
+        """Name that opens this data set again on this machine; for a user's folder or file it holds the real path.
+
+        Two spellings of one place, such as ``folder:photos`` and ``folder:./photos/``, have one spec.
+        """
         return self.full_name
 
     @abc.abstractmethod
     def scan(self) -> Iterable[Sample]:
-        """List every sample, in any order."""
+        """List all samples, in any order."""
 
     @abc.abstractmethod
     def load(self, sample: Sample) -> npt.NDArray[np.uint8]:
@@ -251,7 +300,7 @@ class Dataset(abc.ABC):
 
     @cached_property
     def decoded(self) -> tuple[dict[str, str], dict[str, str]]:
-        """Sha256 of each sample's decoded size and pixels, and what is wrong with the unreadable ones; both by id."""
+        """Two mappings by id: sha256 of the decoded size and pixels, and the error message of each unreadable sample."""
         digests, broken = {}, {}
         for sample in self.samples:
             try:
@@ -275,9 +324,41 @@ class Dataset(abc.ABC):
             raise DatasetError(next(iter(broken.values())) + more)
         return digests
 
+    @cached_property
+    def equal_images(self) -> tuple[tuple[str, ...], ...]:
+        """Groups of samples that decode to the same pixels: tuples of two or more ids, sorted.
+
+        Raises
+        ------
+        DatasetError
+            An image cannot be read; the message names it.
+        """
+        return groups_of_equal(self.pixel_digests)
+
     def problems(self) -> Iterable[Problem]:
         """What is wrong with the download, found without decoding its images."""
         return ()
+
+    @property
+    def passed_over(self) -> tuple[Problem, ...]:
+        """What lies in the data set's folder and is not read: one problem per folder, which counts and names the files."""
+        return ()
+
+    def mask(self, sample: Sample) -> npt.NDArray[np.bool_] | None:  # noqa: ARG002  # for those that have masks
+        """Which pixels of a sample are defective.
+
+        Returns
+        -------
+        array of shape (H, W), bool, or None
+            As high and wide as `read` gives the sample; all False for a normal sample. None where the data set has no
+            masks, or none for this sample.
+
+        Raises
+        ------
+        DatasetError
+            A mask cannot be read or is not of its image's size; the message names it.
+        """
+        return None
 
     @property
     def counts(self) -> dict[str, int]:

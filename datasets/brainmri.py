@@ -30,6 +30,7 @@ class BrainMRI(FileDataset):
         "brain_tumor_dataset",
         "brain-mri-images-for-brain-tumor-detection",
     )
+    companions = ("brain_tumor_dataset",)  # where the archive holds both folders once more
     layout = "the folders no and yes, each holding images"
     published = Published({"normal": 98, "anomaly": 155, "kinds": 1}, "the Kaggle page: no 98, yes 155")
 

@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from osad_bench.core.places import default_data_root
 from osad_bench.core.registry import UnknownNameError, datasets, nearest
+from osad_bench.datasets.base import DatasetError
 from osad_bench.datasets.reading.first_visit import FirstVisit
+from osad_bench.datasets.reading.layout import is_file, is_folder
+from osad_bench.datasets.reading.links import FOLLOW_LINKS, links_allowed
 
 if TYPE_CHECKING:
     from osad_bench.datasets.base import Dataset
@@ -31,12 +34,12 @@ def _class_of(name: str) -> Any:
     Raises
     ------
     UnknownNameError
-        No data set has that name, or it has no such part; a folder or CSV file gets told how it is written.
+        No data set has that name, or it has no such part; for a folder or CSV file the message says how to write it.
     """
     plain, variant = parse_name(name)
     if plain not in datasets.names():
-        for form, here in (("folder", Path(name).is_dir()), ("csv", Path(name).is_file())):
-            if here:
+        for form, is_here in (("folder", is_folder), ("csv", is_file)):
+            if is_here(name):
                 raise UnknownNameError(f"unknown data set {name!r}; images of your own are written {form}:{name}")
     cls = datasets.get(plain)
     if variant is not None and not cls.usage and variant not in cls.variants:
@@ -47,12 +50,36 @@ def _class_of(name: str) -> Any:
 
 
 def expand(name: str) -> list[str]:
-    """Names of the single tasks behind a name: ``mvtec`` gives its fifteen classes, any other name itself."""
+    """Names of the single tasks behind a name.
+
+    ``mvtec`` gives its fifteen classes; a folder or CSV file gives its `Dataset.spec`, so that ``folder:photos`` and
+    ``folder:./photos/`` are one task; any other name gives itself.
+    """
     plain, variant = parse_name(name)
     cls = _class_of(name)
     if variant is None and cls.needs_variant:
         return [f"{plain}/{one}" for one in cls.variants] or [name]
-    return [name]
+    return [cls(root=None, variant=variant).spec] if variant is not None and cls.usage else [name]
+
+
+def split_names(text: str) -> list[str]:
+    """Names of data sets separated by commas, as in ``elpv,folder:photos``; empty ones are left out.
+
+    A comma within the name of a folder or file that exists does not separate: ``folder:line 1, left,elpv`` gives
+    ``folder:line 1, left`` and ``elpv`` where there is such a folder. The longest name that exists is taken.
+    """
+    parts, names = text.split(","), []
+    while parts:
+        count = next((count for count in range(len(parts), 1, -1) if _exists(",".join(parts[:count]))), 1)
+        names.append(",".join(parts[:count]).strip())
+        parts = parts[count:]
+    return [name for name in names if name]
+
+
+def _exists(name: str) -> bool:
+    """Whether a name such as ``folder:PATH`` holds the path of a file or folder that exists."""
+    form, colon, path = name.strip().partition(":")
+    return bool(colon) and form in datasets.names() and (is_folder(path) or is_file(path))
 
 
 def open_dataset(name: str, data_root: Path | None = None) -> Dataset:
@@ -63,30 +90,36 @@ def open_dataset(name: str, data_root: Path | None = None) -> Dataset:
     name
         As on the command line: ``elpv``, ``mvtec/carpet``, ``folder:PATH``, ``csv:FILE``.
     data_root
-        Folder that holds the downloads; None for `default_data_root`.
+        Folder that holds the downloads; None for `osad_bench.core.places.default_data_root`.
 
     Raises
     ------
     UnknownNameError
         No data set has that name.
     DatasetError
-        Its download is missing or is not laid out as its publisher ships it; the message says what to do.
+        Its download is missing, is not laid out as its publisher ships it, or is a link that leads out of the data root;
+        the message says what to do.
     """
     variant = parse_name(name)[1]
     cls = _class_of(name)
-    root = cls.locate(data_root if data_root is not None else default_data_root()) if cls.folders else None
+    root = _download(cls, data_root if data_root is not None else default_data_root()) if cls.folders else None
     dataset: Dataset = cls(root=root, variant=variant)
     dataset.progress = FirstVisit(name)
     return dataset
 
 
-def split_names(text: str) -> list[str]:
-    """Names of data sets in a text that separates them by commas; a comma in the name of a folder or file that is there does not."""
-    names: list[str] = []
-    for part in text.split(","):
-        joined = f"{names[-1]},{part}" if names else ""
-        if joined and joined.startswith(("folder:", "csv:")) and Path(joined.partition(":")[2]).expanduser().exists():
-            names[-1] = joined
-        else:
-            names.append(part)
-    return [name.strip() for name in names if name.strip()]
+def _download(cls: Any, data_root: Path) -> Path | None:
+    """Folder of a data set's download, checked not to be a link that leads out of the data root."""
+    data_root = data_root.absolute()
+    found: Path | None = cls.locate(data_root)
+    if (
+        found is not None
+        and not links_allowed()
+        and found.is_relative_to(data_root)
+        and not found.resolve().is_relative_to(data_root.resolve())
+    ):
+        raise DatasetError(
+            f"data set {cls.name!r}: {found} is a link to {found.resolve()}, out of the data root. Give that "
+            f"folder's parent with --data-root, or set {FOLLOW_LINKS}=1 if you trust where links lead."
+        )
+    return found

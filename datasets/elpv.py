@@ -35,6 +35,7 @@ class ELPV(FileDataset):
     licence = "CC BY-NC-SA 4.0"
     homepage = "https://github.com/zae-bayern/elpv-dataset"
     folders = ("elpv", "elpv-dataset", "elpv-dataset-master")
+    companions = ("labels.csv", "*.py", "*.pyc", "__pycache__")
     layout = "a clone of that repository, or labels.csv and images"
     published = Published(
         {"normal": 1508, "anomaly": 715, "kind mono": 313, "kind poly": 402},
@@ -80,7 +81,7 @@ class ELPV(FileDataset):
                 continue
             if path not in present:
                 yield Problem(
-                    "fatal", path, "labels.csv names it, and it is missing: restore it from the original download"
+                    "fatal", path, "is missing, and labels.csv names it: restore it from the original download"
                 )
             elif probability == 0:
                 yield Sample(path, 0)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 
-from osad_bench.datasets.base import DatasetError, Partition, Problem, Sample
+from osad_bench.datasets.base import DatasetError, Partition, Problem, Sample, one_line
 from osad_bench.datasets.reading.files import FileDataset
-from osad_bench.datasets.reading.layout import child, folders
+from osad_bench.datasets.reading.layout import child, folders, is_folder, user_path
 
 LAYOUT = "train/good, test/good and test/<kind> for each kind of anomaly, each holding images"
 
@@ -30,15 +31,11 @@ def survey_mvtec_layout(dataset: FileDataset) -> Iterator[Sample | Problem]:
             yield Problem("fatal", f"{part}/good", f"there is no image in {good}; expected {LAYOUT}")
     tests = child(base, "test")
     anomalies = 0
-    for folder in folders(tests) if tests is not None else ():
-        if folder.name.lower() == "good":
-            continue
-        before = anomalies
-        for path in dataset.images(folder):
-            yield Sample(dataset.place(f"test/{folder.name}/{path.name}", path), 1, folder.name, "test")
-            anomalies += 1
-        if anomalies == before:
-            yield Problem("note", f"test/{folder.name}", "is empty: it counts as no kind")
+    for folder in folders(tests) if tests is not None and tests.is_dir() else ():
+        if folder.name.lower() != "good":
+            for path in dataset.images(folder):
+                yield Sample(dataset.place(f"test/{folder.name}/{path.name}", path), 1, folder.name, "test")
+                anomalies += 1
     if anomalies == 0:
         yield Problem("fatal", "test", f"there is no image of an anomaly in {base / 'test'}; expected {LAYOUT}")
 
@@ -51,27 +48,43 @@ class Folder(FileDataset):
     domain = "your own images"
     usage = "folder:PATH"
     layout = LAYOUT
+    companions = ("ground_truth",)
+    must_read = ("train", "test")
+    upright = True
+    reader = 2  # 1 ignored the EXIF orientation
+
+    @cached_property
+    def _folder(self) -> Path:
+        """The folder as it was given, as an absolute path."""
+        if not self.variant:
+            raise DatasetError("data set 'folder' needs a path: --datasets folder:PATH, where PATH holds " + LAYOUT)
+        return user_path(self.variant).absolute()
 
     @property
     def full_name(self) -> str:
         """``folder/NAME`` with the folder's own name, not its path, so that records are the same on every machine."""
-        return self.name if self.variant is None else f"{self.name}/{Path(self.variant).expanduser().absolute().name}"
+        if self.variant is None:
+            return self.name
+        folder = self._folder.name
+        return f"{self.name}/{one_line(folder if folder not in ('', '..') else self._folder.resolve().name)}"
 
     @property
     def spec(self) -> str:
-        """``folder:`` and the absolute path."""
-        return self.name if self.variant is None else f"{self.name}:{Path(self.variant).expanduser().absolute()}"
+        """``folder:`` and the absolute path, links resolved."""
+        if self.variant is None:
+            return self.name
+        try:
+            return f"{self.name}:{self._folder.resolve()}"
+        except (OSError, RuntimeError, ValueError):  # too long, a loop of links, a null byte: said when it is opened
+            return f"{self.name}:{self._folder}"
 
     def find_base(self) -> Path:
         """Folder given as ``folder:PATH``."""
-        if not self.variant:
-            raise DatasetError("data set 'folder' needs a path: --datasets folder:PATH, where PATH holds " + LAYOUT)
-        base = Path(self.variant).expanduser()
-        if not base.is_dir():
+        if not is_folder(self._folder):
             raise DatasetError(
                 f"data set 'folder:{self.variant}': there is no such folder; expected one that holds {LAYOUT}"
             )
-        return base
+        return self._folder
 
     def place(self, published: str, path: Path) -> str:  # noqa: ARG002  # the user's own names, as they are
         """Id of the file at `path`: where it lies."""

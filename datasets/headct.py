@@ -26,6 +26,7 @@ class HeadCT(FileDataset):
     licence = "not stated"
     homepage = "https://www.kaggle.com/datasets/felipekitamura/head-ct-hemorrhage"
     folders = ("headct", "head-ct", "head_ct", "head-ct-hemorrhage")
+    companions = (LABELS,)
     layout = "labels.csv and head_ct/head_ct with 000.png to 199.png"
     published = Published({"normal": 100, "anomaly": 100, "kinds": 1}, "the Kaggle page: 100 and 100 slices")
 
@@ -51,6 +52,9 @@ class HeadCT(FileDataset):
         """List the slices that ``labels.csv`` names."""
         table = child(self.base, LABELS) or self.base / LABELS
         slices = self._slices()
+        if not slices:
+            yield Problem("fatal", "head_ct/head_ct", "holds no image: restore it from the original download")
+            return
         used = set()
         with self.contained(self.relative(table)).open(encoding="utf-8-sig", errors="replace", newline="") as file:
             rows = list(csv.reader(file))
@@ -66,7 +70,7 @@ class HeadCT(FileDataset):
             if path is None:
                 where = f"head_ct/head_ct/{name}.png"
                 yield Problem(
-                    "fatal", where, f"{LABELS} names it, and it is missing: restore it from the original download"
+                    "fatal", where, f"is missing, and {LABELS} names it: restore it from the original download"
                 )
                 continue
             used.add(path)

@@ -30,6 +30,7 @@ class HyperKvasir(FileDataset):
     licence = "CC BY 4.0"
     homepage = "https://datasets.simula.no/hyper-kvasir/ (labelled images)"
     folders = ("hyper-kvasir", "hyperkvasir", "hyper_kvasir", "hyper-kvasir-labeled-images", "labeled-images")
+    companions = ("lower-gi-tract", "image-labels.csv")
     layout = f"{UPPER}/{NORMAL}/<landmark> and {UPPER}/{ANOMALOUS}/<finding>"
     published = Published(
         {"normal": 2695, "anomaly": 757} | {f"kind {kind}": number for kind, number in _ANOMALIES.items()},
@@ -58,12 +59,9 @@ class HyperKvasir(FileDataset):
             found = 0
             for below in folders(folder):
                 name = below.name.lower()
-                before = found
                 for path in self.images(below):
                     sample_id = self.place(f"{UPPER}/{group}/{name}/{path.name}", path)
                     yield Sample(sample_id, 0) if group == NORMAL else Sample(sample_id, 1, name)
                     found += 1
-                if found == before:
-                    yield Problem("note", f"{UPPER}/{group}/{name}", "holds no image and is passed over")
             if found == 0:
                 yield Problem("fatal", f"{UPPER}/{group}", "holds no image: restore it from the original download")

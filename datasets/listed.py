@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import cast, get_args
 
-from osad_bench.datasets.base import DatasetError, Partition, Problem, Sample
+from osad_bench.datasets.base import DatasetError, Partition, Problem, Sample, one_line
 from osad_bench.datasets.reading.files import FileDataset
+from osad_bench.datasets.reading.layout import is_file, user_path
 
 COLUMNS = "path,label,kind[,partition]"
 LABELS = {"0": 0, "normal": 0, "1": 1, "anomaly": 1}
@@ -28,26 +30,34 @@ class Listed(FileDataset):
     domain = "your own images"
     usage = "csv:FILE"
     layout = f"the columns {COLUMNS}"
+    upright = True
+    reader = 2  # 1 ignored the EXIF orientation
 
-    @property
+    @cached_property
     def _file(self) -> Path:
+        """The CSV file, as an absolute path."""
         if not self.variant:
             raise DatasetError(f"data set 'csv' needs a file: --datasets csv:FILE, with the columns {COLUMNS}")
-        return Path(self.variant).expanduser().absolute()
+        return user_path(self.variant).absolute()
 
     @property
     def full_name(self) -> str:
         """``csv/NAME`` with the file's own name, not its path, so that records are the same on every machine."""
-        return self.name if self.variant is None else f"{self.name}/{self._file.stem}"
+        return self.name if self.variant is None else f"{self.name}/{one_line(self._file.stem)}"
 
     @property
     def spec(self) -> str:
-        """``csv:`` and the absolute path."""
-        return self.name if self.variant is None else f"{self.name}:{self._file}"
+        """``csv:`` and the absolute path, links to its folder resolved."""
+        if self.variant is None:
+            return self.name
+        try:
+            return f"{self.name}:{self._file.parent.resolve() / self._file.name}"
+        except (OSError, RuntimeError, ValueError):  # too long, a loop of links, a null byte: said when it is opened
+            return f"{self.name}:{self._file}"
 
     def find_base(self) -> Path:
         """Folder of the CSV file."""
-        if not self._file.is_file():
+        if not is_file(self._file):
             raise DatasetError(
                 f"data set 'csv:{self.variant}': there is no such file; expected a CSV file with {COLUMNS}"
             )
@@ -69,6 +79,11 @@ class Listed(FileDataset):
                         yield reader.line_num, fields
         except (UnicodeDecodeError, csv.Error) as error:
             raise DatasetError(f"{self._file} is no CSV file in UTF-8: {error}") from None
+
+    @property
+    def passed_over(self) -> tuple[Problem, ...]:
+        """Nothing: the file says which images are meant, and its folder may hold anything."""
+        return ()
 
     def survey(self) -> Iterator[Sample | Problem]:
         """Read the rows."""
@@ -114,5 +129,8 @@ class Listed(FileDataset):
         """Whether the file is there; each folder is listed once, as there may be 50,000 files."""
         path = self.base / name
         if path.parent not in present:
-            present[path.parent] = {entry.name for entry in path.parent.iterdir()} if path.parent.is_dir() else set()
+            try:
+                present[path.parent] = {entry.name for entry in path.parent.iterdir()}
+            except (OSError, ValueError):  # no folder, or a name that the system refuses
+                present[path.parent] = set()
         return path.name in present[path.parent]

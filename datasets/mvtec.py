@@ -7,13 +7,13 @@ mean over the fifteen.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from osad_bench.datasets.base import DatasetError, Problem, Published, Sample
 from osad_bench.datasets.folder import survey_mvtec_layout
 from osad_bench.datasets.reading.files import FileDataset
-from osad_bench.datasets.reading.layout import child, find, holds
+from osad_bench.datasets.reading.layout import child, find, holds, subfolder
 from osad_bench.datasets.reading.masks import check_masks
 
 _SOURCE = "Ding et al., CVPR 2022, Table 5"
@@ -47,6 +47,7 @@ class MVTec(FileDataset):
     licence = "CC BY-NC-SA 4.0"
     homepage = "https://www.mvtec.com/company/research/datasets/mvtec-ad"
     folders = ("mvtec", "mvtec_anomaly_detection", "mvtec_ad", "mvtec-ad", "mvtecad")
+    companions = ("ground_truth",)
     layout = "a folder for each class, with train/good, test/good, test/<kind> and ground_truth/<kind>"
     variants = tuple(_COUNTS)
     needs_variant = True
@@ -62,30 +63,34 @@ class MVTec(FileDataset):
         if self.variant not in self.variants:
             given = f"unknown data set 'mvtec/{self.variant}'" if self.variant else "'mvtec' needs a class"
             raise DatasetError(f"{given}; known: {', '.join(f'mvtec/{name}' for name in self.variants)}")
-        root = super().find_base()
-        parent = find(
-            root, lambda folder: (inside := child(folder, str(self.variant))) is not None and inside.is_dir(), 2
-        )
-        if parent is None:
+        root, name = super().find_base(), str(self.variant)
+        parent = find(root, lambda folder: subfolder(folder, name) is not None, 2)
+        found = subfolder(parent, name) if parent is not None else None
+        if found is None:
             raise DatasetError(
                 f"data set {self.full_name!r}: no folder {self.variant} in {root}; expected {self.layout}"
             )
-        found = find(parent / (child(parent, str(self.variant)) or ""), holds("train", "test"), 1)
-        return found if found is not None else parent / str(self.variant)
+        return find(found, holds("train", "test"), 1) or found
 
     def survey(self) -> Iterator[Sample | Problem]:
         """List the samples; the partition is the publisher's."""
         return survey_mvtec_layout(self)
 
+    def _mask(self, sample: Sample) -> tuple[str, Path | None]:
+        """Where the mask of an anomaly should lie, relative to `base`, and where it does; None if it is missing."""
+        stem = sample.id.rpartition("/")[2].rpartition(".")[0]
+        expected = f"ground_truth/{sample.kind}/{stem}_mask.png"
+        mask: Path | None = self.base
+        for part in expected.split("/"):
+            mask = child(mask, part) if mask is not None else None
+        return expected, mask
+
+    def mask_files(self, sample: Sample) -> Sequence[Path]:
+        """The mask in ``ground_truth``."""
+        mask = self._mask(sample)[1] if sample.label else None
+        return [] if mask is None else [mask]
+
     def check(self) -> Iterator[Problem]:
         """Every anomaly has a mask of its size in ``ground_truth``."""
-        pairs = []
-        for sample in self.samples:
-            if sample.kind is not None:
-                stem = sample.id.rpartition("/")[2].rpartition(".")[0]
-                expected = f"ground_truth/{sample.kind}/{stem}_mask.png"
-                mask: Path | None = self.base
-                for part in expected.split("/"):
-                    mask = child(mask, part) if mask is not None else None
-                pairs.append((self.path(sample), mask, expected))
-        return check_masks(self, pairs)
+        anomalies = [(sample, *self._mask(sample)) for sample in self.samples if sample.label]
+        return check_masks(self, [(self.path(sample), mask, expected) for sample, expected, mask in anomalies])

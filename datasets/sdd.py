@@ -10,16 +10,19 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from osad_bench.datasets.base import DatasetError, Problem, Published, Sample
 from osad_bench.datasets.reading.files import FileDataset
 from osad_bench.datasets.reading.images import Box
-from osad_bench.datasets.reading.layout import find, folders
-from osad_bench.datasets.reading.masks import check_masks, marked_boxes, unreadable_mask
+from osad_bench.datasets.reading.layout import child, find, folders
+from osad_bench.datasets.reading.masks import MASK_MISSING, check_masks, marked_boxes, unreadable_mask
 
 _ITEM = re.compile(r"kos\d+", re.IGNORECASE)
+
+ORIGINAL = frozenset(f"kos{item:02}/part{part}.jpg" for item in range(1, 51) for part in range(8)) - {"kos21/part7.jpg"}
+"""The publisher's 399 photographs, in lower case: eight of each item, seven of ``kos21``."""
 
 
 def strips(width: int, height: int) -> list[Box]:
@@ -69,7 +72,8 @@ class SDD(FileDataset):
         for path, mask in photographs:
             name = self.place(f"{path.parent.name.lower()}/{path.name}", path)
             if mask is None:
-                yield Problem("fatal", name, f"its mask {path.stem}_label.bmp is missing: restore it from the download")
+                expected = self.relative(path.with_name(f"{path.stem}_label.bmp"))
+                yield Problem("fatal", expected, MASK_MISSING)
             elif mask not in marked:
                 yield unreadable_mask(self, mask)
             else:
@@ -77,7 +81,27 @@ class SDD(FileDataset):
                     sample_id = name + "#" + ",".join(map(str, box))
                     yield Sample(sample_id, int(defective), "defect" if defective else None)
 
+    def mask_files(self, sample: Sample) -> Sequence[Path]:
+        """The mask beside the photograph."""
+        path = self.path(sample)
+        mask = child(path.parent, f"{path.stem}_label.bmp")
+        return [] if mask is None else [mask]
+
     def check(self) -> Iterator[Problem]:
-        """Every mask is of its photograph's size; empty ones are right here."""
-        pairs = [(path, mask, "") for path, mask in self._photographs() if mask is not None]
-        return (problem for problem in check_masks(self, pairs) if problem.severity != "note")
+        """Every mask is of its photograph's size (empty ones are right here), and the photographs are the publisher's."""
+        photographs = list(self._photographs())
+        pairs = [(path, mask, "") for path, mask in photographs if mask is not None]
+        yield from (problem for problem in check_masks(self, pairs) if problem.severity != "note")
+        present = {f"{path.parent.name}/{path.stem}.jpg".lower(): self.relative(path) for path, _ in photographs}
+        for name in sorted(present.keys() - ORIGINAL):
+            yield Problem("error", present[name], "is not in the original download: remove it and its mask")
+        missing = sorted(ORIGINAL - present.keys())
+        items = {name.partition("/")[0] for name in present}
+        gone = sorted({name.partition("/")[0] for name in missing} - items)
+        if gone:
+            yield Problem("error", "", f"items are missing: {', '.join(gone)}; restore them from the original download")
+        for name in missing:
+            if name.partition("/")[0] in items:
+                yield Problem(
+                    "error", name.replace("part", "Part"), "is missing: restore it from the original download"
+                )

@@ -24,6 +24,9 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
 SHOWN = 20
 """Problems and groups of duplicates that are printed; --json holds them all."""
 
+NAMED = 4
+"""Ids printed of one group of duplicates."""
+
 
 def _console(*, stderr: bool = False) -> Console:
     """As wide as the terminal, or as a table needs where there is none."""
@@ -39,10 +42,11 @@ def list_(
     data_root: DataRoot = None,
     as_json: AsJson = False,
 ) -> None:
-    """Print each data set: domain, numbers, kinds, licence, found or missing, and where to get what is missing."""
+    """Print each data set: domain, numbers, kinds, licence, whether it was found, and where to get those missing."""
     from dataclasses import asdict
 
     from osad_bench.core.places import default_data_root
+    from osad_bench.datasets.base import one_line
     from osad_bench.datasets.inspect.listing import rows
 
     root = data_root if data_root is not None else default_data_root()
@@ -67,7 +71,8 @@ def list_(
     _console().print(table)
     told = _console(stderr=True)
     told.print(
-        f"\ndata root: {root}  (--data-root or OSAD_BENCH_DATA); numbers of missing ones are the published ones",
+        f"\ndata root: {escape(one_line(str(root)))}  (--data-root or OSAD_BENCH_DATA); the numbers of missing data sets "
+        "are the published ones",
         highlight=False,
         soft_wrap=True,
     )
@@ -83,11 +88,12 @@ def verify(
     names: Annotated[list[str], typer.Argument(help="Data sets: a name, mvtec/carpet, mvtec, folder:PATH, csv:FILE.")],
     data_root: DataRoot = None,
     as_json: AsJson = False,
-    strict: Annotated[bool, typer.Option("--strict", help="Duplicate images also give exit code 1.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Duplicate images give exit code 1 too; blank ones do not.")] = False,
 ) -> int:
-    """Check a download: counts against the published ones, every image decodes, masks fit, duplicates.
+    """Check a download: published counts, files passed over, broken images, masks, contradicting labels, duplicates.
 
-    Exit code: 0 sound, 1 something is missing, broken or miscounted (with --strict: or duplicated), 2 not there at all.
+    Exit code: 0 sound; 1 something is missing, passed over, broken, miscounted or labelled both normal and anomalous
+    (with --strict: or duplicated); 2 not there at all.
     """
     from osad_bench.datasets.base import DatasetError
     from osad_bench.datasets.catalogue import expand, open_dataset
@@ -116,7 +122,7 @@ def verify(
 
 
 def _crossing(dataset: Dataset, report: Report) -> int | None:
-    """Test images with a copy in training, in the split that `run` makes by default; None where it can make none."""
+    """Test images with a copy in training, in the default split of `run`; None where the data set is too small for it."""
     from osad_bench.benchmark.cell.split import crossing, split
     from osad_bench.core.errors import InputError
     from osad_bench.results.record import Protocol
@@ -144,9 +150,8 @@ def _print_report(console: Console, report: Report, crossing: int | None) -> Non
         console.print(table)
     styles = {"fatal": "red", "error": "red", "note": "yellow"}
     for problem in report.problems[:SHOWN]:
-        where = f"{problem.file}: " if problem.file else ""
         console.print(
-            f"[{styles[problem.severity]}]{problem.severity}[/] {escape(where + problem.message)}",
+            f"[{styles[problem.severity]}]{problem.severity}[/] {escape(str(problem))}",
             highlight=False,
             soft_wrap=True,
         )
@@ -163,28 +168,29 @@ def _print_duplicates(console: Console, report: Report, crossing: int | None) ->
 
     if not report.duplicates:
         if report.fingerprint:
-            console.print("duplicates: none, every image that decodes has pixels of its own")
+            but = ", blank ones excepted" if report.blank else ""
+            console.print(f"duplicates: none, no two images that decode are the same{but}")
         return
     across = [group for group in report.duplicates if len(group.parts) > 1]
     same = sum(group.identical_files for group in report.duplicates)
     console.print(
-        f"[yellow]duplicates[/]: {len(report.duplicates)} groups, {report.surplus} surplus copies; {same} groups are the "
-        f"same file byte for byte, {len(report.duplicates) - same} only decode to the same pixels; {len(across)} groups lie "
-        "in several parts",
+        f"[yellow]duplicates[/]: {len(report.duplicates)} groups, {report.surplus} surplus copies; in {same} groups the "
+        f"files are the same byte for byte, in {len(report.duplicates) - same} only the decoded pixels are; {len(across)} "
+        "groups lie in several parts",
         highlight=False,
         soft_wrap=True,
     )
-    # Those that span parts first: there a label is wrong, or a test image was trained on.
+    # Groups in several parts first: there a label is wrong, or a test image may also be trained on.
     for group in sorted(report.duplicates, key=lambda group: -len(group.parts))[:SHOWN]:
-        console.print(
-            f"  {escape(' = '.join(group.ids))}  ({escape(', '.join(group.parts))})", highlight=False, soft_wrap=True
-        )
+        more = f" = {len(group.ids) - NAMED} more" if len(group.ids) > NAMED else ""
+        ids = " = ".join(group.ids[:NAMED]) + more
+        console.print(f"  {escape(ids)}  ({escape(', '.join(group.parts))})", highlight=False, soft_wrap=True)
     if len(report.duplicates) > SHOWN:
         console.print(f"  ... and {len(report.duplicates) - SHOWN} more groups; --json lists all")
     if crossing:
         console.print(
-            f"  run's default split (general, M = 10, seed 0) has {crossing} test images with a copy in training: "
-            "run with --dedup keeps one of each",
+            f"  the default split of run (general, M = 10, seed 0) has {crossing} test images with a copy in training: "
+            "run --dedup keeps one of each group, and none whose labels contradict each other",
             highlight=False,
             soft_wrap=True,
         )
@@ -193,10 +199,10 @@ def _print_duplicates(console: Console, report: Report, crossing: int | None) ->
 @app.command("preview")
 def preview(
     name: Annotated[str, typer.Argument(help="A data set: a name, mvtec/carpet, folder:PATH, csv:FILE.")],
-    out: Annotated[Path | None, typer.Option(help="PNG file to write; default NAME.png here.")] = None,
-    columns: Annotated[int, typer.Option(min=1, max=32, help="Images a row.")] = 8,
+    out: Annotated[Path | None, typer.Option(help="PNG file to write; default NAME.png in the working directory.")] = None,
+    columns: Annotated[int, typer.Option(min=1, max=32, help="Images per row.")] = 8,
     size: Annotated[int, typer.Option(min=16, max=512, help="Height and width of an image's place, in pixels.")] = 128,
-    seed: Annotated[int, typer.Option(help="Which images, and what the generators draw.")] = 0,
+    seed: Annotated[int, typer.Option(help="Decides which images are shown and what the generators draw.")] = 0,
     data_root: DataRoot = None,
 ) -> None:
     """Draw normals, anomalies of each kind and every pseudo-anomaly generator onto one PNG sheet."""

@@ -178,7 +178,7 @@ def _write_page(
     worst = worst_mistakes(scores).sort_values("share", ascending=False)
     fingerprints = dict(zip(done["key"], done["fingerprint"]))
     wanted = [(fingerprints[key], image) for key, image in zip(worst["key"], worst["image"])]
-    pictures, absent = thumbnails(frame, wanted, data_root, images)
+    pictures, absent = thumbnails(dict(zip(frame["fingerprint"], frame["dataset"])), wanted, data_root, images)
     for sentence in absent:
         typer.echo(f"no pictures of {sentence}", err=True)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,13 +1,12 @@
-"""Small pictures of test images for the report's page; reads data sets, never torch."""
+"""Small pictures of test images for the report's page."""
 
 from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-import pandas as pd
 from PIL import Image
 
 from osad_bench.core.registry import UnknownNameError
@@ -27,7 +26,7 @@ def thumbnail(pixels: Image.Image) -> str:
 
 
 def thumbnails(
-    frame: pd.DataFrame,
+    names: Mapping[str, str],
     wanted: Iterable[tuple[str, str]],
     data_root: Path | None,
     sources: Sequence[str] = (),
@@ -37,22 +36,28 @@ def thumbnails(
 
     Parameters
     ----------
-    frame
-        Records; say which data set a fingerprint belongs to.
+    names
+        Full name of the data set that a fingerprint belongs to, for every fingerprint in `wanted`.
     wanted
         (fingerprint, image id), the most important first.
+    data_root
+        Folder that holds the downloads; None for the default one.
     sources
-        Further data sets to look in, such as folder:PATH, which a record does not name in full.
+        Names of further data sets to look in, such as ``folder:PATH``, which a record does not name in full.
     most
-        Pictures at most.
+        Largest number of pictures.
 
     Returns
     -------
     pictures, absent
         (fingerprint, image id) to a ``data:`` address, and a sentence for each data set that is not here or differs.
+
+    Raises
+    ------
+    UnknownNameError, DatasetError
+        One of `sources` cannot be opened.
     """
-    names = dict(zip(frame["fingerprint"], frame["dataset"]))
-    names |= {open_dataset(source, data_root).fingerprint: source for source in sources}
+    names = dict(names) | {open_dataset(source, data_root).fingerprint: source for source in sources}
     ids: dict[str, list[str]] = {}
     for fingerprint, image in list(dict.fromkeys(wanted))[:most]:
         ids.setdefault(fingerprint, []).append(image)
@@ -63,7 +68,7 @@ def thumbnails(
             if dataset.fingerprint != fingerprint:
                 absent.append(f"{names[fingerprint]}: the images here are not those of the records")
                 continue
-            for image in images:
+            for image in (name for name in images if name in dataset.by_id):
                 pictures[fingerprint, image] = thumbnail(Image.fromarray(dataset.read(dataset.by_id[image])))
         except (DatasetError, UnknownNameError) as error:
             absent.append(f"{names[fingerprint]}: {error}")

@@ -1,19 +1,19 @@
-"""Whether a download is complete and sound: counts against the published ones, masks, broken files, repeated images."""
+"""Whether a download is complete and sound: published counts, masks, broken files, repeated images, wrong labels."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from osad_bench.datasets.base import Dataset, DatasetError, Problem
-from osad_bench.datasets.duplicates import groups_of_equal
+from osad_bench.datasets.base import Dataset, DatasetError, Problem, Published, groups_of_equal, one_line
+from osad_bench.datasets.reading.condensed import examples
 from osad_bench.datasets.reading.files import FileDataset, split_id
 
 
 @dataclass(frozen=True)
 class Count:
-    """Number of samples of one part, found and published (None where nothing is published)."""
+    """Number of samples of one part, found and published; ``published`` is None where no number is."""
 
     part: str
     found: int
@@ -41,7 +41,7 @@ class Duplicates:
 
 @dataclass(frozen=True)
 class Report:
-    """What `verify` found.
+    """Result of `verify`.
 
     Attributes
     ----------
@@ -54,9 +54,11 @@ class Report:
     counts
         By part.
     problems
-        What is wrong, worst first.
+        Fatal ones first, then errors, then notes.
     duplicates
-        Groups of equal images.
+        Groups of equal images, blank ones (of a single colour) excepted.
+    blank
+        Number of samples in groups of equal blank images, such as AITEX's patches without fabric.
     """
 
     dataset: str
@@ -66,6 +68,7 @@ class Report:
     counts: tuple[Count, ...] = ()
     problems: tuple[Problem, ...] = ()
     duplicates: tuple[Duplicates, ...] = field(default=())
+    blank: int = 0
 
     @property
     def sound(self) -> bool:
@@ -74,13 +77,11 @@ class Report:
 
     @property
     def surplus(self) -> int:
-        """Number of images that ``--dedup`` leaves out."""
+        """Number of images beyond the first of each group of duplicates."""
         return sum(len(group.ids) - 1 for group in self.duplicates)
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
-        from dataclasses import asdict
-
         return {**asdict(self), "sound": self.sound, "surplus_copies": self.surplus}
 
 
@@ -88,14 +89,14 @@ _ORDER = {"fatal": 0, "error": 1, "note": 2}
 
 
 def verify(dataset: Dataset) -> Report:
-    """Check everything that can be checked: reads every file the first time, remembers it for the next.
+    """Check all that can be checked without another copy; the first visit reads every file, later ones take seconds.
 
     Raises
     ------
     DatasetError
         The download is not there at all.
     """
-    root = dataset.base.as_posix() if isinstance(dataset, FileDataset) else None
+    root = one_line(dataset.base.as_posix()) if isinstance(dataset, FileDataset) else None
     problems = list(dataset.problems()) if _listable(dataset) else _without_samples(dataset)
     if any(problem.severity == "fatal" for problem in problems):
         return Report(dataset.full_name, root, problems=_sorted(problems))
@@ -104,22 +105,56 @@ def verify(dataset: Dataset) -> Report:
     published = dataset.published
     counts = _counts(dataset.counts, published.counts if published else {})
     if published is not None:
-        problems += [
-            Problem(
-                "note" if count.part in published.approximate else "error",
-                count.part,
-                f"{count.found} samples, but {count.published} are published ({published.source})",
-            )
-            for count in counts
-            if count.published not in (None, count.found)
-        ]
+        problems += _miscounted(counts, published)
     try:
         files, fingerprint = dataset.digests, dataset.fingerprint
     except DatasetError:  # a file that cannot be read, reported above
         files, fingerprint = {}, None
-    groups = tuple(_duplicates(dataset, ids, files) for ids in groups_of_equal(digests))
+    equal = groups_of_equal(digests)
+    blank = [ids for ids in equal if _is_blank(dataset, ids)]
+    problems += [_blank_note(ids) for ids in blank]
+    problems += [_contradiction(dataset, ids) for ids in equal if len({dataset.by_id[name].label for name in ids}) > 1]
+    groups = tuple(_duplicates(dataset, ids, files) for ids in equal if ids not in blank)
     source = published.source if published else ""
-    return Report(dataset.full_name, root, fingerprint, source, counts, _sorted(problems), groups)
+    return Report(dataset.full_name, root, fingerprint, source, counts, _sorted(problems), groups, sum(map(len, blank)))
+
+
+def _miscounted(counts: tuple[Count, ...], published: Published) -> list[Problem]:
+    """One error, and one note for the approximate counts, that name every part whose number is not the published one."""
+    problems = []
+    for severity, approximate in (("error", False), ("note", True)):
+        wrong = [
+            f"{count.part} {count.found} instead of {count.published}"
+            for count in counts
+            if count.published not in (None, count.found) and (count.part in published.approximate) == approximate
+        ]
+        if wrong:
+            text = f"counts are not those published: {', '.join(wrong)} ({published.source})"
+            problems.append(Problem(severity, "", text))  # type: ignore[arg-type]
+    return problems
+
+
+def _is_blank(dataset: Dataset, ids: tuple[str, ...]) -> bool:
+    """Whether equal images are of a single colour; one of them is read."""
+    image = dataset.read(dataset.by_id[ids[0]])
+    return bool((image == image[0, 0]).all())
+
+
+def _blank_note(ids: tuple[str, ...]) -> Problem:
+    return Problem("note", "", f"{len(ids)} samples are blank, of one and the same colour ({examples(ids)})")
+
+
+def _contradiction(dataset: Dataset, ids: tuple[str, ...]) -> Problem:
+    """One picture, labelled both normal and anomalous."""
+    normal = [name for name in ids if dataset.by_id[name].label == 0]
+    anomalous = [name for name in ids if dataset.by_id[name].label == 1]
+    kinds = ", ".join(sorted({str(dataset.by_id[name].kind) for name in anomalous}))
+    return Problem(
+        "error",
+        anomalous[0],
+        f"shows the same picture as {examples(normal)}: labelled both an anomaly ({kinds}) and normal. Remove the wrong one; "
+        "--dedup leaves out both",
+    )
 
 
 def _sorted(problems: list[Problem]) -> tuple[Problem, ...]:
@@ -134,11 +169,9 @@ def _listable(dataset: Dataset) -> bool:
 
 
 def _without_samples(dataset: Dataset) -> list[Problem]:
-    """Why the samples cannot be listed: the survey's reasons, or the error itself."""
-    if isinstance(dataset, FileDataset):
-        found = [problem for problem in dataset.survey_problems if problem.severity == "fatal"]
-        if found:
-            return list(dataset.survey_problems)
+    """Why the samples cannot be listed: the problems that the survey found, or the error itself."""
+    if isinstance(dataset, FileDataset) and any(problem.severity == "fatal" for problem in dataset.survey_problems):
+        return [*dataset.survey_problems, *dataset.passed_over]
     try:
         dataset.samples  # noqa: B018  # raises
     except DatasetError as error:

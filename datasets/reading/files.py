@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
+import stat
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path, PurePosixPath
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
 import PIL
 
-from osad_bench.datasets.base import Dataset, DatasetError, Problem, Sample, digest_of_pixels
-from osad_bench.datasets.reading.images import SUFFIXES, Box, read_rgb
+from osad_bench.datasets.base import Dataset, DatasetError, Problem, Sample, as_named, digest_of_pixels, one_line
+from osad_bench.datasets.reading.condensed import condensed
+from osad_bench.datasets.reading.images import Box, open_image, read_mask, read_rgb, suffixes_read
+from osad_bench.datasets.reading.layout import HIDDEN
 from osad_bench.datasets.reading.links import FOLLOW_LINKS, links_allowed
+from osad_bench.datasets.reading.passed_over import passed_over
 from osad_bench.datasets.reading.remembered import remembered
 
 _BOX = re.compile(r"#(\d+),(\d+),(\d+),(\d+)$")
@@ -41,16 +47,25 @@ def sha256_of_file(path: Path) -> str:
 
 
 class FileDataset(Dataset):
-    """Samples that are files below `base`; a subclass says which (`survey`) and where the download lies (`find_base`).
+    """Samples that are files below `base`; a subclass lists them (`survey`) and finds their folder (`find_base`).
 
     Ids follow the publisher's layout, whatever a copy's folders are nested in and however its endings are spelled, so
     that a split is the same on every machine; `place` records where the file really lies.
     """
 
+    companions: ClassVar[tuple[str, ...]] = ()
+    """Names of files and folders that belong to the download and hold no sample, such as ``ground_truth``; ``*`` matches
+    anything, and case does not count."""
+    must_read: ClassVar[tuple[str, ...]] = ()
+    """Folders in which an image that is not read is an error of ``datasets verify``; elsewhere it is a note."""
+    upright: ClassVar[bool] = False
+    """Whether images are turned as their EXIF orientation says. Published sets stay as their publishers' loaders read them."""
+
     def __init__(self, root: Path | None = None, variant: str | None = None) -> None:
         super().__init__(root, variant)
         self._places: dict[str, str] = {}
         self._inside: dict[str, bool] = {}
+        self._listed: set[str] = set()
 
     def find_base(self) -> Path:
         """Folder to which sample ids are relative.
@@ -95,7 +110,7 @@ class FileDataset(Dataset):
         except OSError as error:
             raise self.unreadable(error) from error
         samples = tuple(item for item in found if isinstance(item, Sample))
-        return samples, tuple(item for item in found if isinstance(item, Problem))
+        return samples, condensed((item for item in found if isinstance(item, Problem)), self.base)
 
     def scan(self) -> Iterable[Sample]:
         """List every sample.
@@ -103,24 +118,35 @@ class FileDataset(Dataset):
         Raises
         ------
         DatasetError
-            Some of them cannot be told; the message names the first and how to see all.
+            Files are missing or contradict each other; the message names the first and how to see all.
         """
         samples, problems = self._surveyed
         fatal = [problem for problem in problems if problem.severity == "fatal"]
         if fatal:
             more = f" ({len(fatal) - 1} more: osad-bench datasets verify {self.spec})" if len(fatal) > 1 else ""
-            raise DatasetError(f"data set {self.full_name!r}, {fatal[0].file}: {fatal[0].message}{more}")
+            raise DatasetError(f"data set {self.full_name!r}, {fatal[0]}{more}")
         return samples
 
     @property
     def survey_problems(self) -> tuple[Problem, ...]:
-        """What the survey found wrong, fatal or not."""
+        """Problems that the survey found, fatal or not."""
         return self._surveyed[1]
 
     def problems(self) -> Iterable[Problem]:
-        """What the survey found, then what `check` finds."""
+        """Problems that the survey found, what is `passed_over`, and problems that `check` finds."""
         yield from self.survey_problems
-        yield from self.check()
+        yield from self.passed_over
+        yield from condensed(self.check(), self.base)
+
+    @cached_property
+    def passed_over(self) -> tuple[Problem, ...]:
+        """Files and folders below `base` that are not read, counted and named: one problem per folder.
+
+        Hidden files, litter of file managers (``Thumbs.db``) and `companions` are left out.
+        """
+        self._surveyed  # noqa: B018  # fills _listed
+        companions = (*self.companions, "readme", "readme.*", "licen[cs]e", "licen[cs]e.*")
+        return tuple(passed_over(self.base, self._listed, companions, self.must_read, self.layout))
 
     def check(self) -> Iterable[Problem]:
         """Checks of more than the survey needs, such as whether masks match their images; for ``datasets verify``."""
@@ -133,7 +159,7 @@ class FileDataset(Dataset):
     def place(self, published: str, path: Path) -> str:
         """Id of the file at `path`, which the publisher calls `published`: that name with its ending in lower case."""
         name = PurePosixPath(published)
-        name = name.with_suffix(name.suffix.lower())
+        name = PurePosixPath(one_line(name.with_suffix(name.suffix.lower()).as_posix()))
         lies = path.relative_to(self.base).as_posix()
         if name.as_posix() != lies:
             self._places[name.as_posix()] = lies
@@ -149,11 +175,29 @@ class FileDataset(Dataset):
         """
         self.samples  # noqa: B018  # the scan finds the places
         name = split_id(sample.id)[0]
-        return self.contained(self._places.get(name, name))
+        lies = self._places.get(name, name)
+        if "%" in lies and not (self.base / lies).exists():
+            lies = as_named(lies)
+        return self.contained(lies)
 
     def contained(self, relative: str) -> Path:
-        """Path below `base`, checked not to lead out of it by ``..``, an absolute path or a link."""
+        """Path below `base`, checked to be a file or folder that does not lie outside `base`.
+
+        Raises
+        ------
+        DatasetError
+            It leads out by ``..``, an absolute path or a link (unless ``OSAD_BENCH_FOLLOW_LINKS=1``), or it is a pipe,
+            device or socket, reading from which might never end.
+        """
         path = self.base / relative
+        try:
+            mode = path.stat().st_mode
+        except (OSError, ValueError):  # a missing file is reported where it is read
+            mode = stat.S_IFREG
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+            raise DatasetError(
+                f"data set {self.full_name!r}: {path} is a pipe, device or socket, not a file: remove it"
+            )
         if links_allowed():
             return path
         folder, _, name = relative.rpartition("/")
@@ -167,17 +211,24 @@ class FileDataset(Dataset):
             )
         return path
 
-    def images(self, folder: Path, suffixes: Iterable[str] = SUFFIXES) -> Iterator[Path]:
-        """Image files directly in a folder, sorted by name; hidden files, other files and subfolders are passed over."""
+    def images(self, folder: Path, suffixes: Iterable[str] | None = None) -> Iterator[Path]:
+        """Image files directly in a folder, sorted by name.
+
+        Left out are hidden files, files with other endings than `suffixes` (None: `images.suffixes_read`), subfolders,
+        and pipes, devices and sockets; `passed_over` counts and names what was left out.
+        """
+        wanted = suffixes_read() if suffixes is None else frozenset(suffixes)
         with os.scandir(folder) as entries:
             names = sorted(
                 entry.name
                 for entry in entries
-                if not entry.name.startswith(".")
-                and os.path.splitext(entry.name)[1].lower() in suffixes  # noqa: PTH122  # called for each of 50,000
-                and not entry.is_dir()
+                if not entry.name.startswith(HIDDEN)
+                and os.path.splitext(entry.name)[1].lower() in wanted  # noqa: PTH122  # called for each of 50,000
+                and (entry.is_file() or (entry.is_symlink() and not entry.is_dir()))  # a broken link is reported later
             )
+        above = self.relative(folder)
         for name in names:
+            self._listed.add(f"{above}/{name}" if above != "." else name)
             yield folder / name
 
     def load(self, sample: Sample) -> npt.NDArray[np.uint8]:
@@ -186,7 +237,29 @@ class FileDataset(Dataset):
 
     def decode(self, path: Path, box: Box | None) -> npt.NDArray[np.uint8]:
         """Read a file, or a box of it, as RGB."""
-        return read_rgb(path, box)
+        return read_rgb(path, box, upright=self.upright)
+
+    def mask_files(self, sample: Sample) -> Sequence[Path] | None:  # noqa: ARG002  # for those that have masks
+        """Masks of an anomaly's image, empty where the publisher offers none; None where the data set has no masks."""
+        return None
+
+    def mask(self, sample: Sample) -> npt.NDArray[np.bool_] | None:
+        """Which pixels of a sample are defective, from `mask_files`; see `Dataset.mask`."""
+        files = self.mask_files(sample)
+        if files is None or (sample.label and not files):
+            return None
+        path, box = self.path(sample), split_id(sample.id)[1]
+        with open_image(path) as image:
+            marked = np.zeros((image.height, image.width), dtype=np.bool_)
+        for file in files if sample.label else ():
+            part = read_mask(self.contained(self.relative(file)))
+            if part.shape != marked.shape:
+                raise DatasetError(
+                    f"mask {file} is {part.shape[1]} x {part.shape[0]}, but its image {path} is {marked.shape[1]} x "
+                    f"{marked.shape[0]}: restore both from the original download"
+                )
+            marked |= part
+        return marked if box is None else marked[box[1] : box[3], box[0] : box[2]]
 
     def digest(self, sample: Sample) -> str:
         """Sha256 of the file."""
@@ -197,11 +270,10 @@ class FileDataset(Dataset):
             raise self.unreadable(error) from error
 
     def unreadable(self, error: OSError) -> DatasetError:
-        """Error for a file that the system does not give us."""
-        return DatasetError(
-            f"data set {self.full_name!r}: cannot read {error.filename or self.base}: {error.strerror}. "
-            "Restore the file from the original download."
-        )
+        """Error for a file that the operating system refuses to open or list."""
+        where = error.filename or self.root or self.variant
+        remedy = "give a shorter path" if error.errno == errno.ENAMETOOLONG else "restore it, or make it readable"
+        return DatasetError(f"data set {self.full_name!r}: cannot read {where}: {error.strerror or error}; {remedy}.")
 
     def remember(
         self, what: str, purpose: str, paths: Iterable[Path], compute: Callable[[Path], str]
@@ -224,7 +296,7 @@ class FileDataset(Dataset):
 
     @cached_property
     def decoded(self) -> tuple[dict[str, str], dict[str, str]]:
-        """Sha256 of each sample's decoded pixels, remembered between visits, and what is wrong with unreadable ones."""
+        """Two mappings by id: sha256 of the decoded pixels, remembered between visits, and errors of unreadable samples."""
         boxes: defaultdict[Path, list[tuple[str, Box | None]]] = defaultdict(list)
         digests: dict[str, str] = {}
         broken: dict[str, str] = {}

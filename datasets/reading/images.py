@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
+import stat
+import warnings
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -10,14 +14,57 @@ from PIL import Image, UnidentifiedImageError
 
 from osad_bench.datasets.base import DatasetError
 
-SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
-"""File name endings taken for images, compared without regard to case."""
+SUFFIXES = frozenset({".bmp", ".jfif", ".jpe", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+"""Endings of file names that are taken for images, compared without regard to case."""
+
+HEIC = frozenset({".heic", ".heif", ".hif"})
+"""Endings of HEIC photographs, which are read where the package ``pillow-heif`` is installed."""
 
 MAX_PIXELS = 2**26
 """Largest image that is decoded (67 megapixels, 200 MB as RGB): far above any data set here, far below a bomb."""
 
 Box = tuple[int, int, int, int]
 """Left, top, right, bottom, in pixels; right and bottom lie outside."""
+
+# MAX_PIXELS is below the size from which Pillow warns, and is an error here.
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+
+_ORIENTATION = 0x0112
+_TRANSPOSED = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""How an image is made upright, by the value of its EXIF orientation (EXIF 2.3, tag 0x0112)."""
+
+
+@cache
+def heic_installed() -> bool:
+    """Whether ``pillow-heif`` is installed; it is not imported."""
+    return importlib.util.find_spec("pillow_heif") is not None
+
+
+def suffixes_read() -> frozenset[str]:
+    """Endings of the files that can be read here: `SUFFIXES`, and `HEIC` where ``pillow-heif`` is installed."""
+    return SUFFIXES | HEIC if heic_installed() else SUFFIXES
+
+
+@cache
+def _read_heic() -> None:
+    from pillow_heif import register_heif_opener
+
+    register_heif_opener()
+
+
+def _is_heic(path: Path) -> bool:
+    """Whether a file begins as ISO/IEC 23008-12 says; iPhones also write such files with the ending .jpg."""
+    with path.open("rb") as file:
+        start = file.read(12)
+    return start[4:8] == b"ftyp" and start[8:12] in (b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1")
 
 
 def open_image(path: Path) -> Image.Image:
@@ -26,32 +73,64 @@ def open_image(path: Path) -> Image.Image:
     Raises
     ------
     DatasetError
-        The file is missing, empty, no image, or larger than `MAX_PIXELS`; the message names it.
+        The file is missing, empty, no regular file, no image, damaged, or larger than `MAX_PIXELS`; the message names it.
     """
     try:
-        image = Image.open(path)
+        if not stat.S_ISREG(path.stat().st_mode):  # reading from a pipe or device might never end
+            raise DatasetError(f"image {path} is no regular file (a pipe, device, socket or folder): remove it")
+        if path.suffix.lower() in HEIC and heic_installed():
+            _read_heic()
+        try:
+            image = Image.open(path)
+        except UnidentifiedImageError:
+            if not (heic_installed() and _is_heic(path)):
+                raise
+            _read_heic()
+            image = Image.open(path)
     except FileNotFoundError:
         raise DatasetError(f"image {path} is missing: restore it from the original download") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise DatasetError(f"image {path} is refused as a decompression bomb: {error}") from None
     except UnidentifiedImageError:
+        if _is_heic(path):
+            raise DatasetError(f"image {path} is HEIC; to read it: pip install 'osad-bench[heic]'") from None
         what = "is empty (0 bytes)" if path.stat().st_size == 0 else "is not an image in a known format"
         raise DatasetError(f"image {path} {what}: restore it from the original download, or remove it") from None
+    except DatasetError:
+        raise
+    except Exception as error:
+        raise _broken(path, error) from error
     if image.width * image.height > MAX_PIXELS:
+        size = f"{image.width} x {image.height}"
         image.close()
         raise DatasetError(
-            f"image {path} is refused as a decompression bomb: its header says {image.width} x {image.height} pixels, "
-            f"the limit is {MAX_PIXELS}"
+            f"image {path} is refused as a decompression bomb: its header says {size} pixels, the limit is {MAX_PIXELS}"
         )
     return image
 
 
-def read_rgb(path: Path, box: Box | None = None) -> npt.NDArray[np.uint8]:
+def _broken(path: Path, error: Exception) -> DatasetError:
+    """Error for whatever a decoder raised: Pillow's raise OSError, SyntaxError, ValueError, struct.error and others."""
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:  # the system's, not a decoder's
+        return DatasetError(f"image {path} cannot be read: {error.strerror}")
+    said = str(error) or type(error).__name__
+    return DatasetError(f"image {path} is broken ({said}): restore it from the original download, or remove it")
+
+
+def read_rgb(path: Path, box: Box | None = None, *, upright: bool = False) -> npt.NDArray[np.uint8]:
     """Decode an image, or a box of it, to RGB.
 
     Palettes, CMYK and grey become RGB; transparency is dropped, as every published loader does; 16-bit grey keeps its
-    full range, 0 to 65535 becoming 0 to 255 (Pillow's own conversion would clip it at 255). EXIF rotation is not
-    applied: pixels are read as stored.
+    full range, 0 to 65535 becoming 0 to 255 (Pillow's own conversion would clip it at 255).
+
+    Parameters
+    ----------
+    path
+        The file.
+    box
+        Part of the image to return; None for all of it.
+    upright
+        Turn the image as its EXIF orientation says; else pixels are returned as stored (Pillow turns TIFF in any case).
 
     Returns
     -------
@@ -65,27 +144,43 @@ def read_rgb(path: Path, box: Box | None = None) -> npt.NDArray[np.uint8]:
     with open_image(path) as image:
         try:
             image.load()
-        except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error and others
-            raise DatasetError(
-                f"image {path} is broken ({error}): restore it from the original download, or remove it"
-            ) from error
-        part: Image.Image = image
+        except Exception as error:
+            raise _broken(path, error) from error
+        part: Image.Image = _turned(image) if upright else image
         if box is not None:
             left, top, right, bottom = box
-            if not (0 <= left < right <= image.width and 0 <= top < bottom <= image.height):
+            if not (0 <= left < right <= part.width and 0 <= top < bottom <= part.height):
                 raise DatasetError(
-                    f"image {path} is {image.width} x {image.height}: the box {box} does not lie within it"
+                    f"image {path} is {part.width} x {part.height}: the box {box} does not lie within it"
                 )
-            part = image.crop(box)
-        if part.mode.startswith("I"):  # I;16 and its byte orders, and I, as which Pillow opens some 16-bit files
-            wide = np.asarray(part).astype(np.int64)
-            grey = np.clip((wide * 255 + 32767) // 65535, 0, 255).astype(np.uint8)
-            return np.ascontiguousarray(np.repeat(grey[:, :, None], 3, axis=2))
+            part = part.crop(box)
         if part.mode == "F":
             raise DatasetError(
                 f"image {path} holds floating-point values, whose range is not known: save it with 8 or 16 bits"
             )
-        return np.array(part.convert("RGB"), dtype=np.uint8)
+        try:
+            return _as_rgb(part)
+        except Exception as error:
+            raise _broken(path, error) from error
+
+
+def _turned(image: Image.Image) -> Image.Image:
+    """An image made upright; as it is stored where its EXIF data cannot be read, as every viewer shows it."""
+    try:
+        orientation = image.getexif().get(_ORIENTATION)
+    except Exception:
+        return image
+    method = _TRANSPOSED.get(orientation) if isinstance(orientation, int) else None
+    return image if method is None else image.transpose(method)
+
+
+def _as_rgb(image: Image.Image) -> npt.NDArray[np.uint8]:
+    """Convert a decoded image of any mode but F."""
+    if image.mode.startswith("I"):  # I;16 and its byte orders, and I, as which Pillow opens some 16-bit files
+        wide = np.asarray(image).astype(np.int64)
+        grey = np.clip((wide * 255 + 32767) // 65535, 0, 255).astype(np.uint8)
+        return np.ascontiguousarray(np.repeat(grey[:, :, None], 3, axis=2))
+    return np.array(image.convert("RGB"), dtype=np.uint8)
 
 
 def read_mask(path: Path) -> npt.NDArray[np.bool_]:
@@ -103,8 +198,8 @@ def read_mask(path: Path) -> npt.NDArray[np.bool_]:
     with open_image(path) as image:
         try:
             raw = np.asarray(image if image.mode not in {"RGBA", "LA", "PA", "CMYK"} else image.convert("RGB"))
-        except Exception as error:  # as in read_rgb
-            raise DatasetError(f"mask {path} is broken ({error}): restore it from the original download") from error
+        except Exception as error:
+            raise _broken(path, error) from error
     return np.asarray(raw.any(axis=2) if raw.ndim == 3 else raw != 0)
 
 
@@ -121,10 +216,14 @@ def read_bands(path: Path) -> npt.NDArray[np.uint8]:
         The file is missing, broken, too large, holds Python objects, or is not of shape (H, W, 3 or more).
     """
     try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise DatasetError(f"image {path} is no regular file (a pipe, device, socket or folder): remove it")
         # Mapped, so that a header that promises terabytes costs nothing; pickled objects would run a stranger's code.
         stored = np.load(path, mmap_mode="r", allow_pickle=False)
     except FileNotFoundError:
         raise DatasetError(f"image {path} is missing: restore it from the original download") from None
+    except DatasetError:
+        raise
     except Exception as error:  # NumPy raises ValueError, EOFError, OSError, SyntaxError and others
         what = "is empty (0 bytes)" if path.stat().st_size == 0 else f"is broken ({error})"
         raise DatasetError(f"image {path} {what}: restore it from the original download, or remove it") from error

@@ -1,4 +1,4 @@
-"""What the publishers' masks say: which parts of an image are defective, and whether each mask fits its image."""
+"""Masks of the publishers: which parts of an image are defective, and whether each mask fits its image."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from pathlib import Path
 from osad_bench.datasets.base import DatasetError, Problem
 from osad_bench.datasets.reading.files import FileDataset
 from osad_bench.datasets.reading.images import Box, open_image, read_mask
+
+MASK_MISSING = "this mask is missing: restore it from the original download"
 
 Cut = Callable[[int, int], list[Box]]
 """From width and height to the boxes an image is cut into."""
@@ -48,13 +50,13 @@ def marked_boxes(dataset: FileDataset, masks: Iterable[Path], purpose: str, cut:
 
 
 def unreadable_mask(dataset: FileDataset, mask: Path) -> Problem:
-    """Why `marked_boxes` has no answer for a mask."""
+    """The problem of a mask that `marked_boxes` could not read."""
     name = dataset.relative(mask)
     try:
         read_mask(dataset.contained(name))
     except DatasetError as error:
         return Problem("fatal", name, str(error))
-    return Problem("fatal", name, "could not be read a moment ago, and now can: run this again")
+    return Problem("fatal", name, "could not be read a moment ago, but can be now: run this again")
 
 
 def check_masks(dataset: FileDataset, pairs: Iterable[tuple[Path, Path | None, str]]) -> Iterator[Problem]:
@@ -65,12 +67,12 @@ def check_masks(dataset: FileDataset, pairs: Iterable[tuple[Path, Path | None, s
     dataset
         Whose files they are.
     pairs
-        Image, its mask (None where it is missing) and where the mask should be.
+        Image, its mask (None where it is missing) and where the mask should lie, relative to the data set's folder.
     """
     for image, mask, expected in pairs:
         name = dataset.relative(image)
         if mask is None:
-            yield Problem("error", name, f"its mask {expected} is missing: restore it from the original download")
+            yield Problem("error", expected, MASK_MISSING)
             continue
         try:
             with open_image(dataset.contained(name)) as opened:

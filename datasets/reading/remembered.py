@@ -1,43 +1,68 @@
-"""What was computed from a file is remembered by the file's path, size and time, so that a second visit takes seconds."""
+"""Values computed from files, remembered between visits for as long as a file stays unchanged.
+
+A file counts as unchanged while its path, size, inode and times of modification and of change (mtime and ctime) are the
+same. The time of change cannot be set back, so that files which were exchanged for others of the same size and time, as in a
+reproducible archive, are read again.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import sqlite3
+import stat
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import platformdirs
-
-CACHE = "OSAD_BENCH_CACHE"
-"""Environment variable with the cache folder."""
+from osad_bench.core.places import default_cache
 
 SETTLED_AFTER = 2.0
 """Seconds a file must have lain unchanged to be remembered: a write within its time stamp's tick would go unseen."""
 
-_SCHEMA = """create table if not exists remembered
-(purpose text, path text, size integer, mtime integer, value text, primary key (purpose, path)) without rowid"""
+State = tuple[int, int, int, int]
+"""A file's size, inode, and times of modification and of change in nanoseconds."""
+
+_SCHEMA = """create table if not exists files (purpose text, path blob, size integer, inode text, mtime integer,
+ctime integer, value text, primary key (purpose, path)) without rowid"""
 
 
 def cache_file() -> Path:
-    """Where things are remembered: in ``$OSAD_BENCH_CACHE``, else in the user's cache folder."""
-    given = os.environ.get(CACHE)
-    folder = Path(given).expanduser() if given else platformdirs.user_cache_path("osad-bench", appauthor=False)
-    return folder / "files.sqlite3"
+    """The database, in `osad_bench.core.places.default_cache`.
+
+    Raises
+    ------
+    InputError
+        ``OSAD_BENCH_CACHE`` names the home folder of a user that does not exist.
+    """
+    return default_cache() / "files.sqlite3"
+
+
+def _state(path: Path) -> State:
+    """State of a regular file.
+
+    Raises
+    ------
+    OSError
+        It is missing, or a pipe, device, socket or folder, reading from which might never end.
+    """
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(errno.EINVAL, "it is no regular file (a pipe, device, socket or folder)", str(path))
+    return status.st_size, status.st_ino, status.st_mtime_ns, status.st_ctime_ns
 
 
 @contextlib.contextmanager
 def _connection() -> Iterator[sqlite3.Connection | None]:
-    """The store of remembered values, or None where none can be had: it saves time and is never needed."""
+    """The database, or None where there can be none: it saves time and is never needed."""
     connection = None
     try:
         cache_file().parent.mkdir(parents=True, exist_ok=True)
         connection = sqlite3.connect(cache_file(), timeout=30)
         connection.execute(_SCHEMA)
-    except (OSError, sqlite3.Error):
+    except (OSError, ValueError, sqlite3.Error):  # ValueError: a null byte in the path, or no such user
         connection = None
     try:
         yield connection
@@ -46,37 +71,38 @@ def _connection() -> Iterator[sqlite3.Connection | None]:
             connection.close()
 
 
-def _known(connection: sqlite3.Connection | None, purpose: str, stats: dict[Path, tuple[int, int]]) -> dict[Path, str]:
+def _known(connection: sqlite3.Connection | None, purpose: str, states: dict[Path, State]) -> dict[Path, str]:
     """Values of the files that have not changed since."""
     if connection is None:
         return {}
     found: dict[Path, str] = {}
-    paths = list(stats)
+    paths = list(states)
     with contextlib.suppress(sqlite3.Error):
         for start in range(0, len(paths), 500):
-            some = {str(path): path for path in paths[start : start + 500]}
+            some = {os.fsencode(path): path for path in paths[start : start + 500]}
             marks = ",".join("?" * len(some))
-            query = f"select path, size, mtime, value from remembered where purpose = ? and path in ({marks})"
-            for name, size, mtime, value in connection.execute(query, (purpose, *some)):
-                if stats[some[name]] == (size, mtime):
+            query = f"select path, size, inode, mtime, ctime, value from files where purpose = ? and path in ({marks})"
+            for name, size, inode, mtime, ctime, value in connection.execute(query, (purpose, *some)):
+                if states[some[name]] == (size, int(inode), mtime, ctime):
                     found[some[name]] = value
     return found
 
 
 def _keep(
-    connection: sqlite3.Connection | None, purpose: str, stats: dict[Path, tuple[int, int]], values: dict[Path, str]
+    connection: sqlite3.Connection | None, purpose: str, states: dict[Path, State], values: dict[Path, str]
 ) -> None:
-    """Write values down; files that changed a moment ago are left out."""
+    """Write values down, except those of files that changed a moment ago."""
     if connection is None or not values:
         return
     settled = time.time_ns() - int(SETTLED_AFTER * 1e9)
-    rows = [
-        (purpose, str(path), *stats[path], value)
-        for path, value in values.items()
-        if value and stats[path][1] < settled
-    ]
-    with contextlib.suppress(sqlite3.Error), connection:
-        connection.executemany("insert or replace into remembered values (?, ?, ?, ?, ?)", rows)
+    rows = []
+    for path, value in values.items():
+        size, inode, mtime, ctime = states[path]
+        if value and max(mtime, ctime) < settled:
+            # The inode as text: some file systems number beyond the 63 bits of SQLite's integers.
+            rows.append((purpose, os.fsencode(path), size, str(inode), mtime, ctime, value))
+    with contextlib.suppress(sqlite3.Error, OverflowError), connection:
+        connection.executemany("insert or replace into files values (?, ?, ?, ?, ?, ?, ?)", rows)
 
 
 def remembered(
@@ -101,15 +127,12 @@ def remembered(
     Raises
     ------
     OSError
-        A file is missing.
+        A file is missing, or it is a pipe, device, socket or folder.
     """
-    stats: dict[Path, tuple[int, int]] = {}
-    for path in paths:
-        status = path.stat()
-        stats[path] = (status.st_size, status.st_mtime_ns)
+    states = {path: _state(path) for path in paths}
     with _connection() as connection:
-        values = _known(connection, purpose, stats)
-        missing: Sequence[Path] = [path for path in stats if path not in values]
+        values = _known(connection, purpose, states)
+        missing: Sequence[Path] = [path for path in states if path not in values]
         if not missing:
             return values
         fresh: dict[Path, str] = {}
@@ -120,5 +143,5 @@ def remembered(
                     if progress is not None:
                         progress(done, len(missing))
         finally:  # an interrupted first visit is not lost
-            _keep(connection, purpose, stats, fresh)
+            _keep(connection, purpose, states, fresh)
         return values | fresh
