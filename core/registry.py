@@ -100,7 +100,7 @@ class Registry(Generic[T]):
             return self._added[name]
         if name not in self._points:
             raise UnknownNameError(f"unknown {self.noun} {name!r}; {nearest(name, self.names())}")
-        first, *others = self._points[name]
+        first, *others = sorted(self._points[name], key=lambda point: _distribution(point))
         if others:
             claims = " and ".join(f"{_distribution(point)[0]} ({point.value})" for point in (first, *others))
             raise UnknownNameError(f"{self.noun} {name!r} is registered by {claims}: uninstall one of them")

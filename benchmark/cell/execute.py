@@ -157,7 +157,7 @@ def method_class(planned: PlannedCell) -> type[Method]:
     if planned.method_file is not None and planned.cell.method not in methods.names():
         register_file(planned.method_file)
     if planned.method_class is not None and planned.cell.method not in methods.names():
-        from joblib.externals import cloudpickle
+        import cloudpickle
 
         register_class(cloudpickle.loads(planned.method_class))
     cls: type[Method] = methods.get(planned.cell.method)

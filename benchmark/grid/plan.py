@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import pickle
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -293,9 +294,15 @@ def _registered(asked: Sequence[Any]) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     for one in asked:
         if isinstance(one, type):
-            from joblib.externals import cloudpickle
+            import cloudpickle
 
-            found[register_class(one)] = {"method_class": cloudpickle.dumps(one)}
+            try:
+                found[register_class(one)] = {"method_class": cloudpickle.dumps(one)}
+            except (TypeError, AttributeError, RecursionError, pickle.PicklingError) as error:
+                raise InputError(
+                    f"the class {one.__name__} cannot be handed to another process ({said(error)}): write it into a file, "
+                    f"and give that file's path in its place"
+                ) from None
         elif one.endswith(".py"):
             path = user_path(one).absolute()
             for name in register_file(path):

@@ -1,0 +1,215 @@
+"""The border around method code: a cell fails alone, and the next one runs as if it had been the first."""
+
+from __future__ import annotations
+
+import os
+import random
+import sys
+import threading
+import time
+import warnings
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from osad_bench.benchmark.cell.execute import Machine, execute, left_behind
+from osad_bench.benchmark.cell.source import source_digest
+from osad_bench.benchmark.grid.plan import plan, read_grid
+from osad_bench.core.registry import load_file
+from osad_bench.methods.base import Method
+from osad_bench.results.record import Record
+
+pytestmark = pytest.mark.usefixtures("own_methods")
+
+TINY = {"image_size": [32], "schedule.epochs": [1], "schedule.steps": [1]}
+
+
+class Own(Method):
+    """A method to be made to go wrong."""
+
+    name, title, citation = "own", "Own", "none"
+
+    def fit(self, train, context):
+        self.does(context)
+
+    def score(self, pyramid):
+        return pyramid[0].mean((1, 2, 3))
+
+
+def planned(tmp_path: Path, methods: list, **request):
+    grid = read_grid(
+        None, {"methods": methods, "datasets": ["textures"], "shots": [2], "seeds": 1, "floor": None, "set": TINY, **request}
+    )  # fmt: skip
+    return plan(grid, machine(tmp_path))
+
+
+def machine(tmp_path: Path, **changes) -> Machine:
+    return Machine(Path(os.environ["OSAD_BENCH_CACHE"]), **changes)
+
+
+def carried_out(tmp_path: Path, does, **changes) -> Record:
+    """The record of a cell whose method does this in `fit`."""
+    cls = type("Made", (Own,), {"does": staticmethod(does), "__doc__": "Made by a test."})
+    (cell,) = planned(tmp_path, [cls])
+    return execute(cell, machine(tmp_path, **changes))[0]
+
+
+class Stop(BaseException):
+    """What a test framework, say, raises to end a run."""
+
+
+class Mute(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("no words")
+
+
+def raises(error: BaseException):
+    def does(context):
+        raise error
+
+    return does
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (SystemExit(0), ("SystemExit", "0")),
+        (Stop("now"), ("Stop", "now")),
+        (GeneratorExit(), ("GeneratorExit", "")),
+        (Mute(), ("Mute", "(its message cannot be had: __str__ fails)")),
+        (ValueError("cannot read Gr\udcfc\udcdfe.png"), ("ValueError", "cannot read Gr\\udcfc\\udcdfe.png")),
+        (ValueError("\x1b[2J\x07"), ("ValueError", "\\x1b[2J\\x07")),
+        (MemoryError(), ("MemoryError", "")),
+        (RecursionError("deep"), ("RecursionError", "deep")),
+    ],
+)
+def test_whatever_a_method_raises_is_a_failed_record_that_can_be_stored(tmp_path: Path, error, told):
+    record = carried_out(tmp_path, raises(error))
+    assert (record.status, record.error.type, record.error.message) == ("failed", *told)
+    assert Record.model_validate_json(record.model_dump_json()) == record
+
+
+def test_ctrl_c_is_no_failure_of_a_cell(tmp_path: Path):
+    with pytest.raises(KeyboardInterrupt):
+        carried_out(tmp_path, raises(KeyboardInterrupt()))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), torch.tensor(float("nan"))])
+def test_a_loss_that_is_not_finite_fails_the_cell_and_says_where(tmp_path: Path, value):
+    record = carried_out(tmp_path, lambda context: context.progress(3, 9, {"pull": value}))
+    assert record.status == "failed"
+    assert "pull is" in record.error.message
+    assert "in epoch 3 of 9" in record.error.message
+
+
+def disturb(context) -> None:
+    """All that a method may do to its process."""
+    torch.set_grad_enabled(False)
+    torch.set_default_dtype(torch.float64)
+    torch.use_deterministic_algorithms(False)
+    torch.manual_seed(12345)
+    torch.set_num_threads(2)
+    torch.autograd.set_detect_anomaly(True)
+    np.random.seed(1)  # noqa: NPY002
+    random.seed(1)
+    warnings.simplefilter("error")
+    os.chdir("/")
+    print("hello")
+
+
+@pytest.mark.parametrize("and_fails", [False, True])
+def test_what_a_method_does_to_its_process_reaches_nobody_else(tmp_path: Path, capsys, and_fails):
+    before = (
+        Path.cwd(),
+        torch.get_rng_state().tolist(),
+        random.getstate(),
+        warnings.filters[:],
+        torch.get_num_threads(),
+    )
+
+    def does(context):
+        disturb(context)
+        if and_fails:
+            raise ValueError("as well")
+
+    assert carried_out(tmp_path, does).status == ("failed" if and_fails else "ok")
+    now = (Path.cwd(), torch.get_rng_state().tolist(), random.getstate(), warnings.filters[:], torch.get_num_threads())
+    assert now == before
+    assert torch.is_grad_enabled()
+    assert torch.get_default_dtype() is torch.float32
+    assert not torch.is_anomaly_enabled()
+    out, err = capsys.readouterr()
+    assert (out, "hello" in err) == ("", True), "stdout is for data"
+
+
+def test_a_cell_has_the_same_scores_after_any_other(tmp_path: Path):
+    (cell,) = planned(tmp_path, ["devnet"])
+    first = execute(cell, machine(tmp_path))[1].scores
+    carried_out(tmp_path, disturb)
+    np.testing.assert_array_equal(execute(cell, machine(tmp_path))[1].scores, first)
+
+
+def test_a_cell_over_its_time_limit_fails_even_where_the_method_swallows_errors(tmp_path: Path):
+    def does(context):
+        while True:
+            with suppress(Exception):
+                time.sleep(5)
+
+    record = carried_out(tmp_path, does, time_limit=0.2)
+    assert record.error.type == "TimeLimitError"
+    assert "took longer than --time-limit 0.2 s" in record.error.message
+    assert carried_out(tmp_path, lambda context: None, time_limit=60).status == "ok"
+
+
+END = threading.Event()
+
+
+def wait_elsewhere() -> None:
+    threading.Thread(target=END.wait).start()
+
+
+def test_a_thread_that_a_method_leaves_behind_is_known(tmp_path: Path):
+    carried_out(tmp_path, lambda context: wait_elsewhere())
+    assert left_behind()
+    END.set()
+
+
+def test_a_record_names_its_method_its_data_set_and_the_source(tmp_path: Path):
+    (cell,) = planned(tmp_path, ["devnet"])
+    record = execute(cell, machine(tmp_path))[0]
+    assert (record.method_title, record.method_kind) == ("DevNet", "published")
+    assert "Pang" in record.citation
+    assert record.dataset_title
+    assert record.provenance.method_package == "osad-bench"
+    assert record.provenance.method_package_version == record.provenance.project_version
+    assert len(record.provenance.method_source) == 16
+
+
+def test_a_source_digest_changes_with_what_the_code_does_and_with_nothing_else(tmp_path: Path):
+    def alone(name: str, body: str) -> str:
+        (tmp_path / name).mkdir()
+        path = tmp_path / name / "m.py"
+        path.write_text(body)
+        module = load_file(path)
+        module.__name__ = "m"  # as if one file had been edited
+        sys.modules["m"] = module
+        module.M.__module__ = "m"
+        return source_digest(module.M)
+
+    body = "class M:\n    '''A method.'''\n    def score(self, x):\n        return x + 1  # a remark\n"
+    first = alone("a", body)
+    assert len(first) == 16
+    assert alone("b", body.replace("A method", "A word").replace("  # a remark", "").replace("    ", "  ")) == first
+    assert alone("c", body.replace("+ 1", "+ 2")) != first
+
+
+def test_a_source_digest_covers_what_a_method_of_ours_is_made_of():
+    from osad_bench.benchmark.cell.source import _modules
+    from osad_bench.methods.dra import DRA
+
+    names = [module.__name__ for module in _modules(sys.modules[DRA.__module__])]
+    assert {"osad_bench.methods.dra", "osad_bench.methods.gradient", "osad_bench.methods.parts.heads"} <= set(names)
+    assert not [name for name in names if name.startswith(("torch", "osad_bench.core"))]
