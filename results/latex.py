@@ -76,7 +76,7 @@ def _letter(character: str) -> str | None:
         return _PLAIN[character]
     if character.isascii():
         return character if character.isprintable() else " "
-    base, *marks = unicodedata.normalize("NFD", character)
+    base, *marks = list(unicodedata.normalize("NFD", character))
     if marks and base.isascii() and base.isalpha() and all(mark in _ACCENTS for mark in marks):
         for mark in marks:
             base = rf"\{_ACCENTS[mark]}{{{base}}}"

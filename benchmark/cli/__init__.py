@@ -7,12 +7,13 @@ Human text goes to stderr, data to stdout. Exit codes: 0 success, 1 a cell or a 
 from __future__ import annotations
 
 import errno
+import os
 import sys
 from typing import Any
 
 import typer
 
-from osad_bench.benchmark.cli import data, doctor, gate, merge, methods, report, run, splits, study
+from osad_bench.benchmark.cli import data, doctor, gate, merge, methods, power, published, report, run, splits, study
 
 app = typer.Typer(
     name="osad-bench",
@@ -31,6 +32,8 @@ app.command("ablate", epilog=study.ABLATE_EPILOG)(study.ablate)
 app.command("sweep", epilog=study.SWEEP_EPILOG)(study.sweep)
 app.command("baseline", epilog=gate.BASELINE_EPILOG)(gate.baseline)
 app.command("check", epilog=gate.CHECK_EPILOG)(gate.check)
+app.command("published", epilog=published.EPILOG)(published.published)
+app.command("power", epilog=power.EPILOG)(power.power)
 app.command("splits", epilog=splits.EPILOG)(splits.splits)
 app.add_typer(data.app, name="datasets")
 app.add_typer(methods.app, name="methods")
@@ -48,12 +51,21 @@ def _user_errors() -> tuple[type[BaseException], ...]:
 
 
 INTERRUPTED = 130
+BROKEN_PIPE = 141
+"""What a shell gives a program that the reader of its output has left."""
 
 
 def main() -> None:
     """Run the command line and exit with its code."""
+    from osad_bench.core.text import forgive
+
+    forgive()
     try:
         code = app(standalone_mode=False)
+        sys.stdout.flush()
+    except BrokenPipeError:  # as `osad-bench report DIR | head` does; files were written before
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = BROKEN_PIPE
     except typer.Abort:
         code = INTERRUPTED
     except Exception as error:
@@ -67,6 +79,8 @@ def main() -> None:
 
 def _explain(error: Exception) -> int | None:
     """Say in one line what a user can mend, and give the exit code; None for what is a bug."""
+    from osad_bench.core.text import printable
+
     # typer has brought a click of its own since 0.26, so that the class has to be had from it.
     usage_error: type[Any] = typer.BadParameter.__mro__[2]  # BadParameter, UsageError, ClickException
     if isinstance(error, usage_error):
@@ -76,7 +90,7 @@ def _explain(error: Exception) -> int | None:
             print(f"error: {error.format_message().rstrip('.')}; see {command} --help", file=sys.stderr)
         return 2
     if isinstance(error, _user_errors()):
-        print(f"error: {error}", file=sys.stderr)
+        print("error: " + "\n".join(map(printable, str(error).split("\n"))), file=sys.stderr)
         return 2
     if not isinstance(error, OSError):
         return None

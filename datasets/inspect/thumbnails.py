@@ -63,7 +63,10 @@ def thumbnails(
             if dataset.fingerprint != fingerprint:
                 absent.append(f"{names[fingerprint]}: the images here are not those of the records")
                 continue
-            for image in images:
+            missing = [image for image in images if image not in dataset.by_id]
+            if missing:
+                absent.append(f"{names[fingerprint]}: {len(missing)} images of the records are not in it")
+            for image in (image for image in images if image in dataset.by_id):
                 pictures[fingerprint, image] = thumbnail(Image.fromarray(dataset.read(dataset.by_id[image])))
         except (DatasetError, UnknownNameError) as error:
             absent.append(f"{names[fingerprint]}: {error}")
