@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
 Tell = Callable[[int, int], None]
@@ -19,3 +19,12 @@ class Steps(Protocol):
 
     def step(self, what: str) -> AbstractContextManager[Tell]:
         """Context manager; yields ``tell(done, total)``."""
+
+
+class Silent:
+    """Steps that show nothing."""
+
+    @contextmanager
+    def step(self, what: str) -> Iterator[Tell]:  # noqa: ARG002
+        """Context manager; yields `nobody`."""
+        yield nobody

@@ -6,60 +6,53 @@ import numpy as np
 import pandas as pd
 
 from osad_bench.results.aggregate import summary
-from osad_bench.results.published import published
+from osad_bench.results.published import PAPERS, numbers
+from osad_bench.results.published.audit import to_compare_with
+from osad_bench.results.titles import Titles
 
 CLASSES = {"mvtec": 15}
 """Data sets whose published number is a mean over classes, and over how many."""
 
+PLACE = ["setting", "shots", "dataset"]
+
 
 def compare_published(frame: pd.DataFrame) -> pd.DataFrame:
-    """Every published number of Tables 1, 2 and 3 that `frame` has a counterpart of.
+    """Every published number that `frame` has a counterpart of.
+
+    Where several papers print one, it is compared with the method's own paper, else with a rerun by others, and with a
+    copy last (`published.audit.to_compare_with`).
 
     Parameters
     ----------
     frame
-        As `osad_bench.results.load` returns it. Methods with default settings are compared with Tables 1 and 2, DPDL
-        and its ablations (as `osad-bench ablate` names them) with those rows of Table 3 that are known.
+        As `osad_bench.results.load` returns it. Methods with default settings are compared with the main tables, the
+        ablations of DPDL (as `osad-bench ablate` names them) with those rows of its Table 3 that are known.
 
     Returns
     -------
     DataFrame
-        ``board, table, setting, shots, dataset, method, ours, std, n, complete, published, published_std, origin,
-        difference`` (ours - published), ``spread`` (root of the sum of both variances over seeds) and ``exceeds``:
-        whether the difference is larger than the spread (never of one seed, whose spread nobody knows). It says that
-        two setups differ, not which is right: splits, preset and backbone differ from the paper's unless the board's
-        name says otherwise. Rows of Table 3 whose variant is unknown stand beside the ablations that are compared with
-        it, with the paper's number alone.
+        ``board, table, setting, shots, dataset, method, ours, std, n, complete, published, published_std, runs, source``
+        (paper and table), ``origin`` (who ran it), ``disputed`` (what other papers print, where that is 0.02 or more
+        from it), ``difference`` (ours - published), ``spread`` (root of the sum of both variances over seeds) and
+        ``exceeds``: whether the difference is larger than the spread (never of one seed, whose spread nobody knows). It
+        says that two setups differ, not which is right: splits, preset and backbone differ from the paper's unless the
+        board's name says otherwise. ``table`` is the one of the DPDL paper that the line belongs to. Rows of its Table 3
+        whose variant is unknown stand beside the ablations that are compared with it, with the paper's number alone.
     """
-    third = published(3)
-    known = third[~third["variant"].str.startswith("unknown")].copy()
-    known["method"] = ["dpdl" if name == "complete" else f"dpdl {name}" for name in known.pop("variant")]
-    theirs = pd.concat([published(1), published(2), known], ignore_index=True)
-    theirs = theirs.rename(columns={"mean": "published", "std": "published_std"})
     ours = summary(frame).rename(columns={"mean": "ours"})
     named = frame[frame["ablation"] != ""]
     names = {f"{row.method} {row.variant}": f"{row.method} {row.ablation}" for row in named.itertuples()}
     ours["method"] = ours["method"].replace(names)
     ours = ours[(ours["n"] > 0) & (ours["classes"] == ours["dataset"].map(CLASSES).fillna(0))]
-    both: pd.DataFrame = ours.merge(theirs, on=["setting", "shots", "dataset", "method"])
+    theirs = _theirs()
+    both: pd.DataFrame = ours.merge(theirs, on=[*PLACE, "method"])
     both["difference"] = both["ours"] - both["published"]
-    both["spread"] = np.sqrt(both["std"].fillna(0) ** 2 + both["published_std"] ** 2)
-    both["exceeds"] = (both["difference"].abs() > both["spread"]) & both["std"].notna()
-    unknown = third[third["variant"].str.startswith("unknown")].rename(
-        columns={"mean": "published", "std": "published_std"}
-    )
-    unknown["method"] = "dpdl " + unknown.pop("variant")
-    places = both.loc[
-        (both["table"] == 3) & (both["method"] != "dpdl"), ["board", "table", "setting", "shots", "dataset"]
-    ].drop_duplicates()
-    beside = places.merge(unknown, on=["table", "setting", "shots", "dataset"]).assign(
-        n=0, complete=True, exceeds=False
-    )
-    if len(beside):
-        both = pd.concat([both, beside], ignore_index=True)
+    both["spread"] = np.sqrt(both["std"].fillna(0) ** 2 + both["published_std"].fillna(0) ** 2)
+    both["exceeds"] = (both["difference"].abs() > both["spread"]) & both["std"].notna() & both["published_std"].notna()
+    both = _with_unknown_rows(both)
     columns = [
         "board", "table", "setting", "shots", "dataset", "method", "ours", "std", "n", "complete", "published",
-        "published_std", "origin", "difference", "spread", "exceeds",
+        "published_std", "runs", "source", "origin", "disputed", "difference", "spread", "exceeds",
     ]  # fmt: skip
     order = both.assign(most=-both["shots"]).sort_values(
         ["board", "table", "setting", "most", "dataset", "method"], ignore_index=True
@@ -68,13 +61,41 @@ def compare_published(frame: pd.DataFrame) -> pd.DataFrame:
     return result
 
 
+def _third() -> pd.DataFrame:
+    """Table 3 of the DPDL paper in the columns of `_theirs`, ``method`` with its variant."""
+    every = numbers()
+    third = every[(every["source"] == PAPERS["dpdl"]) & (every["table"] == 3)]
+    return third.assign(
+        method="dpdl " + third["variant"], source=f"{PAPERS['dpdl']}, Table 3", origin="own paper", disputed=""
+    ).rename(columns={"mean": "published", "std": "published_std"})
+
+
+def _theirs() -> pd.DataFrame:
+    """The number to compare with at each place, and the known ablations of DPDL's Table 3."""
+    best = to_compare_with(numbers()).rename(columns={"mean": "published", "std": "published_std"})
+    best = best[best["known_kind"].isin(["", "mean"])]
+    best["table"] = best["setting"].map({"general": 1, "hard": 2})
+    known = _third()[lambda third: ~third["variant"].str.startswith("unknown")]
+    columns = [*PLACE, "method", "table", "published", "published_std", "runs", "source", "origin", "disputed"]
+    result: pd.DataFrame = pd.concat([best[columns], known[columns]], ignore_index=True)
+    return result
+
+
+def _with_unknown_rows(both: pd.DataFrame) -> pd.DataFrame:
+    third = _third()
+    unknown = third[third["variant"].str.startswith("unknown")]
+    places = both.loc[both["table"] == 3, ["board", "table", *PLACE]].drop_duplicates()
+    beside = places.merge(unknown, on=["table", *PLACE]).assign(n=0, complete=True, exceeds=False)
+    return pd.concat([both, beside], ignore_index=True) if len(beside) else both
+
+
 PRINTED = (
-    "preset", "table", "data set", "setting", "M", "method", "ours", "n", "published", "origin", "difference",
-    "beyond spread",
+    "preset", "data set", "setting", "M", "method", "ours", "n", "published", "source", "origin", "runs", "difference",
+    "beyond spread", "disputed",
 )  # fmt: skip
 
 
-def compared_for_print(comparison: pd.DataFrame) -> pd.DataFrame:
+def compared_for_print(comparison: pd.DataFrame, titles: Titles) -> pd.DataFrame:
     """`compare_published`'s frame with numbers as the paper prints them."""
 
     def number(mean: float, std: float) -> str:
@@ -84,10 +105,11 @@ def compared_for_print(comparison: pd.DataFrame) -> pd.DataFrame:
 
     lines = [
         (
-            line["board"], line["table"], line["dataset"], line["setting"], line["shots"], line["method"],
+            line["board"], titles.dataset(line["dataset"]), line["setting"], line["shots"], titles.method(line["method"]),
             number(line["ours"], line["std"]), line["n"] if line["complete"] else f"{line['n']} (incomplete)",
-            number(line["published"], line["published_std"]), line["origin"],
-            "" if pd.isna(line["difference"]) else f"{line['difference']:+.3f}", "yes" if line["exceeds"] else "one seed" * (line["n"] == 1),
+            number(line["published"], line["published_std"]), line["source"], line["origin"], line["runs"],
+            "" if pd.isna(line["difference"]) else f"{line['difference']:+.3f}",
+            "yes" if line["exceeds"] else "one seed" * (line["n"] == 1), line["disputed"],
         )
         for line in comparison.to_dict("records")
     ]  # fmt: skip

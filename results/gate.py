@@ -30,10 +30,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import optimize, stats
 
 from osad_bench.results.baseline import Baseline, BaselineCell, Entry, newest, to_cell
-from osad_bench.results.paired import holm, placements
+from osad_bench.results.paired import Part, cochran_cox, holm, placements, welch
 from osad_bench.results.record import TestScores
 from osad_bench.results.row import Row
 from osad_bench.results.store import Store
@@ -74,27 +73,6 @@ class Finding:
     def title(self) -> str:
         """Method, data set and protocol."""
         return self.entry.title
-
-
-Part = tuple[float, float]
-"""A variance and its degrees of freedom."""
-
-
-def cochran_cox(difference: float, parts: tuple[Part, ...]) -> float:
-    """One-sided p-value of a positive difference whose variance is the sum of independently estimated parts.
-
-    W. G. Cochran and G. M. Cox, "Experimental designs", 2nd edition, 1957, Sec. 4.14. With one part it is Student's.
-    """
-    total = float(sum(variance for variance, _ in parts))
-    if difference <= 0 or total == 0:
-        return float(difference <= 0)
-
-    def too_far(log_p: float) -> float:
-        critical = sum(variance * stats.t.isf(np.exp(log_p), freedom) for variance, freedom in parts) / total
-        return float(critical - difference / total**0.5)
-
-    least = np.log(1e-12)
-    return float(np.exp(least if too_far(least) < 0 else optimize.brentq(too_far, least, np.log(0.5))))
 
 
 @dataclass(frozen=True)
@@ -154,7 +132,7 @@ def _paired(pairs: list[Pair], kind: str) -> Change | None:
         parts.append((float((values**2).sum()) * len(values) / max(1, len(values) - 1), max(1, len(values) - 1)))
     seeds = np.array([np.mean(values, axis=0) for values in by_seed.values()])
     how = f"{len(seeds)} seeds in both, image by image" if len(seeds) > 1 else "one seed, image by image"
-    images = _welch(parts)
+    images = welch(parts)
     tests: tuple[tuple[Part, ...], ...] = ((images,),)
     if len(seeds) > 1:
         own = float(np.var(seeds[:, 1] - seeds[:, 0], ddof=1)) / len(seeds), len(seeds) - 1
@@ -181,14 +159,7 @@ def _unpaired(old: list[BaselineCell], new: list[BaselineCell], kind: str) -> Ch
     parts = [(old_variance / len(before), freedom), (new_part[0] / len(now), new_part[1])]
     usual = old_variance * (1 / len(before) + 1 / len(now)), freedom
     how = f"other seeds: {len(before)} before, {len(now)} now"
-    return Change(float(np.mean(before)), float(np.mean(now)), ((_welch(parts),), (usual,)), how)
-
-
-def _welch(parts: list[tuple[float, int]]) -> Part:
-    """Added variances as one, with the degrees of freedom of Welch and Satterthwaite."""
-    total = sum(variance for variance, _ in parts)
-    spread = sum(variance**2 / freedom for variance, freedom in parts)
-    return total, total**2 / spread if spread > 0 else 1.0
+    return Change(float(np.mean(before)), float(np.mean(now)), ((welch(parts),), (usual,)), how)
 
 
 def _match(old: list[BaselineCell], new: dict[tuple[str | None, int], tuple[BaselineCell, TestScores]]) -> list[Pair]:

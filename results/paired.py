@@ -1,12 +1,19 @@
-"""Two methods on the same test images: DeLong's test, and a bootstrap over images and seeds.
+"""Two methods on the same test images: what their AUCs differ by, how sure that is, and whether it is noise.
 
 All methods see the same splits, so every comparison is paired: what makes an image hard for both cancels out.
+
+One computation gives the interval, the p-value and the verdict of a difference, and words, tables and figures all take
+them from here. The variance of the mean difference is the sum of two: over images (DeLong's, with images that several
+seeds share counted once) and over seeds. The critical value is Cochran and Cox's, Student's for each part weighted by
+its variance: a few seeds that agree by luck are not taken at their word. Correction for many pairs is Bonferroni's, as
+its intervals are simultaneous: an interval leaves out 0 exactly where the corrected p-value is below 1 - level.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
@@ -14,7 +21,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
+from scipy import optimize, stats
 
 from osad_bench.core.progress import Tell, nobody
 from osad_bench.results.aggregate import ROW, comparable
@@ -88,67 +95,40 @@ def delong(labels: ArrayLike, first: ArrayLike, second: ArrayLike) -> DeLong:
     return DeLong(a, b, a - b, se, z, float(2 * stats.norm.sf(abs(z))))
 
 
-def weighted_aucs(labels: ArrayLike, scores: ArrayLike, weights: Floats) -> Floats:
-    """AUC of each reweighted sample.
+Part = tuple[float, float]
+"""A variance and its degrees of freedom."""
 
-    Parameters
-    ----------
-    labels, scores
-        Shape (n,).
-    weights
-        Shape (draws, n): how often each image is in each sample.
+LEAST_P = 1e-12
+"""One-sided p-values are told down to this."""
 
-    Returns
-    -------
-    array of shape (draws,); NaN for a sample without normals or without anomalies
+
+def critical_value(level: float, parts: Sequence[Part]) -> float:
+    """Standard errors that a difference must exceed at this one-sided level, its variance being the sum of `parts`.
+
+    W. G. Cochran and G. M. Cox, "Experimental designs", 2nd edition, 1957, Sec. 4.14. With one part it is Student's.
     """
-    values, drawn = np.asarray(scores), weights.T  # an image a row: what is picked below is whole rows
-    order = np.argsort(values, kind="stable")
-    normal, anomalous = (order[np.asarray(labels)[order] == label] for label in (0, 1))
-    cumulative = np.zeros((len(normal) + 1, drawn.shape[1]))
-    np.cumsum(drawn[normal], axis=0, out=cumulative[1:])
-    left, right = (np.searchsorted(values[normal], values[anomalous], side) for side in ("left", "right"))
-    below = cumulative[left]
-    tied = left != right
-    below[tied] = (below[tied] + cumulative[right[tied]]) / 2
-    several = drawn[anomalous]
-    with np.errstate(invalid="ignore"):
-        result: Floats = np.einsum("ij,ij->j", below, several) / (several.sum(axis=0) * cumulative[-1])
-    return result
+    total = sum(variance for variance, _ in parts)
+    return float(sum(variance * stats.t.isf(level, freedom) for variance, freedom in parts) / total)
 
 
-def stretch(seeds: int, level: float = 0.95) -> float:
-    """Factor on the seeds' deviations: so few draws show too little of the spread.
+def cochran_cox(difference: float, parts: Sequence[Part]) -> float:
+    """One-sided p-value of a positive difference whose variance is the sum of independently estimated parts."""
+    total = float(sum(variance for variance, _ in parts))
+    if difference <= 0 or total == 0:
+        return float(difference <= 0)
 
-    sqrt(n/(n-1)) t/z, by which the bootstrap of a mean of n values has the coverage of Student's interval: T. Hesterberg,
-    "What teachers should know about the bootstrap", The American Statistician 69(4), 2015. It is 1.58 for five seeds.
-    """
-    quantile = (1 + level) / 2
-    return float(math.sqrt(seeds / (seeds - 1)) * stats.t.ppf(quantile, seeds - 1) / stats.norm.ppf(quantile))
+    def too_far(log_p: float) -> float:
+        return critical_value(math.exp(log_p), parts) - difference / math.sqrt(total)
+
+    least = math.log(LEAST_P)
+    return math.exp(least if too_far(least) < 0 else optimize.brentq(too_far, least, math.log(0.5)))
 
 
-def bootstrap_aucs(cells: dict[Any, pd.DataFrame], draws: int, seed: int = 0) -> dict[Any, tuple[float, Floats]]:
-    """AUC of each cell on its images, and on `draws` resamples of the images that all cells share.
-
-    Parameters
-    ----------
-    cells
-        Anything to a frame with ``image, label, score``. An image is drawn equally often for all cells; normals and
-        anomalies are drawn apart.
-    """
-    images = pd.concat([part[["image", "label"]] for part in cells.values()]).drop_duplicates("image")
-    generator = np.random.default_rng(seed)
-    drawn = np.empty((len(images), draws), dtype=np.float64)
-    for label in (0, 1):
-        place = np.flatnonzero(images["label"].to_numpy() == label)
-        drawn[place] = generator.multinomial(len(place), np.full(len(place), 1 / len(place)), size=draws).T
-    index = pd.Index(images["image"])
-    result = {}
-    for name, part in cells.items():
-        labels, values = part["label"].to_numpy(), part["score"].to_numpy()
-        once = weighted_aucs(labels, values, np.ones((1, len(part))))
-        result[name] = float(once[0]), weighted_aucs(labels, values, drawn[index.get_indexer(part["image"])].T)
-    return result
+def welch(parts: Sequence[Part]) -> Part:
+    """Added variances as one, with the degrees of freedom of Welch and Satterthwaite."""
+    total = sum(variance for variance, _ in parts)
+    spread = sum(variance**2 / freedom for variance, freedom in parts)
+    return total, total**2 / spread if spread > 0 else 1.0
 
 
 def holm(p: ArrayLike) -> Floats:
@@ -168,9 +148,7 @@ def differences(
     scores: pd.DataFrame | Callable[[pd.DataFrame], pd.DataFrame],
     *,
     against: str | None = None,
-    draws: int = 2000,
     level: float = 0.95,
-    seed: int = 0,
     tell: Tell = nobody,
 ) -> pd.DataFrame:
     """Pairs of methods on every row of the table, with an interval and a verdict.
@@ -187,10 +165,8 @@ def differences(
         large store one row of the table is then held in memory at a time.
     against
         Compare each method with this one alone; None for all pairs.
-    draws
-        Bootstrap samples.
     level
-        Coverage of the intervals; one pair at a time.
+        Coverage of the intervals, of all pairs of a family together.
     tell
         Called after each row of the table with its cells.
 
@@ -198,16 +174,18 @@ def differences(
     -------
     DataFrame
         ``board, dataset, setting, shots, first, second, difference`` (first - second, mean over the seeds that both
-        have; in the hard setting over their common kinds too), ``low, high, seeds, kinds, p`` (Holm-corrected),
-        ``differs`` (p < 1 - level), and for a single split ``delong_p``.
+        have; in the hard setting over their common kinds too), ``low, high`` (simultaneous interval, within [-1, 1]),
+        ``seeds`` (of an unpaired comparison the smaller number), ``kinds, paired`` (False where the two share no seed and
+        their means are compared instead), ``p`` (two-sided, Cochran and Cox's test, corrected), ``differs`` (p < 1 -
+        level), ``family`` (pairs that the correction counts), ``image_variance, seed_variance`` (of the mean
+        difference; NaN for one seed) and for a single split ``delong_p`` (not corrected).
 
     Notes
     -----
-    Images are resampled, the same ones for both methods and all seeds; seeds are resampled too, with their deviations
-    widened by `stretch`. With one seed the interval holds for that seed's training alone.
+    With one seed the interval holds for that seed's training alone.
 
-    Holm's correction counts the pairs of a row that answer one question: those of methods as they are, and apart from
-    them those of each method's variants. A sweep in the same store takes no power from the comparison of methods.
+    A family is the pairs of a row that answer one question: those of methods as they are, and apart from them those of
+    each method's variants. A sweep in the same store takes no power from the comparison of methods.
     """
     tests = comparable(frame)
     tests = tests[tests["status"] == "ok"]
@@ -219,22 +197,33 @@ def differences(
         by_key = dict(iter(scores(part).groupby("key", sort=False))) if callable(scores) else held or {}
         part = part[part["key"].isin(list(by_key))]
         shown = part.drop_duplicates("method").set_index("method")[["base", "variant"]]
-        keys = {
-            (line.method, line.seed, line.known_kind): line.key for line in part.sort_values("created").itertuples()
-        }
-        drawn = bootstrap_aucs({cell: by_key[key] for cell, key in keys.items()}, draws, seed)
+        cells = _Cells(part, by_key)
         found = [
-            _pair(first, second, keys, drawn, by_key, level, seed)
+            line
             for first, second in combinations(sorted(part["method"].unique()), 2)
             if (against in (first, second) if against else _worth_comparing(first, second, shown))
+            for line in cells.pair(first, second)
         ]
-        found = [line for line in found if line]
-        corrected = _holm_in_families(found, shown)
-        lines += [dict(zip(ROW, row)) | line | {"p": p, "differs": p < 1 - level} for line, p in zip(found, corrected)]
+        for line, family in zip(found, _families(found, shown)):
+            lines.append(dict(zip(ROW, row)) | line | _verdict(line["difference"], line.pop("parts"), family, level))
         tell(done, len(tests))
-    columns = [*ROW, "first", "second", "difference", "low", "high", "seeds", "kinds", "p", "differs", "delong_p"]
+    columns = [
+        *ROW, "first", "second", "difference", "low", "high", "seeds", "kinds", "paired", "p", "differs", "family",
+        "image_variance", "seed_variance", "delong_p",
+    ]  # fmt: skip
     result: pd.DataFrame = pd.DataFrame(lines, columns=columns)
     return result
+
+
+def _verdict(difference: float, parts: Sequence[Part], family: int, level: float) -> dict[str, Any]:
+    """Corrected p-value, simultaneous interval and verdict, which agree."""
+    se = math.sqrt(sum(variance for variance, _ in parts))
+    p = min(1.0, 2 * family * cochran_cox(abs(difference), parts))
+    half = critical_value((1 - level) / 2 / family, parts) * se if se > 0 else 0.0
+    return {
+        "p": p, "differs": p < 1 - level, "family": family,
+        "low": max(-1.0, difference - half), "high": min(1.0, difference + half),
+    }  # fmt: skip
 
 
 def _worth_comparing(first: str, second: str, rows: pd.DataFrame) -> bool:
@@ -245,55 +234,97 @@ def _worth_comparing(first: str, second: str, rows: pd.DataFrame) -> bool:
     return bool(base == other_base and (not variant or not other_variant or not has_default))
 
 
-def _holm_in_families(pairs: list[dict[str, Any]], rows: pd.DataFrame) -> list[float]:
-    """Their p-values corrected by Holm within one family of methods as they are, and one a method of variants."""
-    families: dict[str, list[int]] = {}
-    for place, line in enumerate(pairs):
-        studied = [
-            base for base, variant in rows.loc[[line["first"], line["second"]]].itertuples(index=False) if variant
-        ]
-        families.setdefault(studied[0] if studied else "", []).append(place)
-    result = [math.nan] * len(pairs)
-    for places in families.values():
-        for place, p in zip(places, holm([pairs[place]["p"] for place in places])):
-            result[place] = float(p)
-    return result
+def _families(pairs: list[dict[str, Any]], rows: pd.DataFrame) -> list[int]:
+    """How many pairs are in the family of each: one of methods as they are, and one per method of its variants."""
+    studied = [
+        next(
+            (base for base, variant in rows.loc[[line["first"], line["second"]]].itertuples(index=False) if variant), ""
+        )
+        for line in pairs
+    ]
+    count = Counter(studied)
+    return [count[name] for name in studied]
 
 
-def _pair(
-    first: str,
-    second: str,
-    keys: dict[tuple[str, int, str], str],
-    drawn: dict[Any, tuple[float, Floats]],
-    by_key: dict[Any, pd.DataFrame],
-    level: float,
-    seed: int,
-) -> dict[str, Any]:
-    common = {cell[1:] for cell in keys if cell[0] == first} & {cell[1:] for cell in keys if cell[0] == second}
-    kinds = sorted({kind for _, kind in common})
-    seeds = sorted({one for one, _ in common if all((one, kind) in common for kind in kinds)})
-    if not seeds:
-        return {}
-    # (seeds,) and (seeds, draws): difference of the means over kinds
-    point = np.array([np.mean([drawn[first, s, k][0] - drawn[second, s, k][0] for k in kinds]) for s in seeds])
-    images = np.array([np.mean([drawn[first, s, k][1] - drawn[second, s, k][1] for k in kinds], axis=0) for s in seeds])
-    sample = images.mean(axis=0)
-    if len(seeds) > 1:
-        picks = np.random.default_rng(seed + 1).integers(len(seeds), size=(images.shape[1], len(seeds)))
-        sample = sample + stretch(len(seeds), level) * (point[picks].mean(axis=1) - point.mean())
-    difference, spread = float(point.mean()), float(np.nanstd(sample, ddof=1))
-    low, high = np.nanquantile(sample, [(1 - level) / 2, (1 + level) / 2])
-    if spread > 0:
-        p = float(2 * stats.norm.sf(abs(difference) / spread))
-    else:
-        p = 1.0 if difference == 0 else 0.0
-    test = np.nan
-    if len(seeds) == len(kinds) == 1:
-        cell = (seeds[0], kinds[0])
-        one, other = (by_key[keys[name, cell[0], cell[1]]].set_index("image") for name in (first, second))
-        shared = one.index.intersection(other.index)
-        test = delong(one.loc[shared, "label"], one.loc[shared, "score"], other.loc[shared, "score"]).p
-    return {
-        "first": first, "second": second, "difference": difference, "low": float(low), "high": float(high),
-        "seeds": len(seeds), "kinds": len(kinds), "p": p, "delong_p": test,
-    }  # fmt: skip
+class _Cells:
+    """AUC of each cell of a row of the table, and what each test image adds to it.
+
+    The influence of an anomaly is the share of normals below it less the AUC, over the number of anomalies, and the other
+    way round for a normal; the variance of a mean of AUCs over images is a sum of squares of these (DeLong et al., 1988).
+    """
+
+    def __init__(self, part: pd.DataFrame, by_key: Mapping[Any, pd.DataFrame]) -> None:
+        self.keys = {
+            (line.method, line.seed, line.known_kind): line.key for line in part.sort_values("created").itertuples()
+        }
+        self.scores = {cell: by_key[key] for cell, key in self.keys.items()}
+        images = pd.concat([one[["image", "label"]] for one in self.scores.values()] or [pd.DataFrame()])
+        images = images.drop_duplicates("image") if len(images) else images
+        self.labels = images["label"].to_numpy() if len(images) else np.empty(0)
+        index = pd.Index(images["image"]) if len(images) else pd.Index([])
+        self.auc: dict[Any, float] = {}
+        self.influence: dict[Any, Floats] = {}
+        self.shown: dict[Any, NDArray[np.bool_]] = {}
+        for cell, one in self.scores.items():
+            labels, place = one["label"].to_numpy(), index.get_indexer(one["image"])
+            above, below = placements(labels, one["score"])
+            auc, influence, shown = float(above.mean()), np.zeros(len(index)), np.zeros(len(index), dtype=bool)
+            influence[place[labels == 1]] = (above - auc) / len(above)
+            influence[place[labels == 0]] = (below - auc) / len(below)
+            shown[place] = True
+            self.auc[cell], self.influence[cell], self.shown[cell] = auc, influence, shown
+
+    def pair(self, first: str, second: str) -> list[dict[str, Any]]:
+        """The difference of two methods with the parts of its variance; none where there is too little to compare."""
+        mine, other = ({cell[1:] for cell in self.keys if cell[0] == name} for name in (first, second))
+        kinds = sorted({kind for _, kind in mine} & {kind for _, kind in other})
+        ours, theirs = (
+            sorted({seed for seed, _ in found if all((seed, kind) in found for kind in kinds)})
+            for found in (mine, other)
+        )
+        common = sorted(set(ours) & set(theirs))
+        if not kinds or not (common or min(len(ours), len(theirs)) > 1):
+            return []
+        if common:
+            ours = theirs = common
+        a = {seed: float(np.mean([self.auc[first, seed, kind] for kind in kinds])) for seed in ours}
+        b = {seed: float(np.mean([self.auc[second, seed, kind] for kind in kinds])) for seed in theirs}
+        images = self._images(
+            [(first, s, k) for s in ours for k in kinds], [(second, s, k) for s in theirs for k in kinds]
+        )
+        if common:
+            values = [np.array([a[seed] - b[seed] for seed in common])]
+            difference = float(values[0].mean())
+        else:
+            values = [np.array(list(a.values())), np.array(list(b.values()))]
+            difference = float(values[0].mean() - values[1].mean())
+        seeds = [(float(np.var(one, ddof=1)) / len(one), len(one) - 1.0) for one in values if len(one) > 1]
+        return [
+            {
+                "first": first, "second": second, "difference": difference, "seeds": min(map(len, values)),
+                "kinds": len(kinds), "paired": bool(common), "parts": (images, *seeds), "image_variance": images[0],
+                "seed_variance": sum(variance for variance, _ in seeds) if seeds else math.nan,
+                "delong_p": self._delong((first, common[0], kinds[0]), (second, common[0], kinds[0]))
+                if len(common) == len(kinds) == 1 else math.nan,
+            }
+        ]  # fmt: skip
+
+    def _images(self, mine: list[Any], other: list[Any]) -> Part:
+        """Variance of the difference of two mean AUCs over the images."""
+        influence = np.mean([self.influence[cell] for cell in mine], axis=0)
+        influence = influence - np.mean([self.influence[cell] for cell in other], axis=0)
+        shown = np.any([self.shown[cell] for cell in (*mine, *other)], axis=0)
+        parts = []
+        for label in (0, 1):
+            values = influence[shown & (self.labels == label)]
+            freedom = max(1, len(values) - 1)
+            parts.append((float((values**2).sum()) * len(values) / freedom, float(freedom)))
+        return welch(parts)
+
+    def _delong(self, mine: Any, other: Any) -> float:
+        one, two = (self.scores[cell].set_index("image") for cell in (mine, other))
+        shared = one.index.intersection(two.index)
+        labels = one.loc[shared, "label"]
+        if min((labels == 1).sum(), (labels == 0).sum()) < 2:
+            return math.nan
+        return delong(labels, one.loc[shared, "score"], two.loc[shared, "score"]).p

@@ -1,9 +1,7 @@
-"""Tables as text: terminal, Markdown, LaTeX, HTML and CSV."""
+"""Tables as text: terminal, Markdown, HTML and CSV; `osad_bench.results.latex` has LaTeX."""
 
 from __future__ import annotations
 
-import re
-import unicodedata
 from collections.abc import Iterable
 from html import escape as escape_html
 from typing import TYPE_CHECKING, Any
@@ -12,6 +10,7 @@ import pandas as pd
 
 from osad_bench.results.aggregate import ROW, Metric, summary
 from osad_bench.results.tables import Table, tables, without_variants
+from osad_bench.results.titles import titles_of
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -101,82 +100,6 @@ def to_markdown(shown: Iterable[Table], *, percent: bool = False) -> str:
     return "\n".join(parts)
 
 
-LATEX_PREAMBLE = r"\usepackage[T1]{fontenc}\usepackage{booktabs,longtable,color,graphicx}"
-
-# A table wider than the page is scaled down to it.
-_SHRINK = r"\ifdim\wd0>\textwidth\resizebox{\textwidth}{!}{\usebox0}\else\usebox0\fi"
-
-_LATEX = {
-    "\\": r"\textbackslash{}",
-    "&": r"\&",
-    "%": r"\%",
-    "$": r"\$",
-    "#": r"\#",
-    "_": r"\_",
-    "{": r"\{",
-    "}": r"\}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "|": r"\textbar{}",
-    "±": r"$\pm$",
-    "–": "--",
-    "\N{ZERO WIDTH SPACE}": "{}",
-    "ε": r"$\epsilon$",
-    "κ": r"$\kappa$",
-    "λ": r"$\lambda$",
-}
-
-
-def escape_latex(text: str) -> str:
-    """Text that LaTeX prints as it is.
-
-    Latin letters with accents pass (LaTeX reads UTF-8); what its standard fonts lack becomes its Unicode number, so
-    that the file always compiles.
-    """
-    text = re.sub("-(?=-)", "-\N{ZERO WIDTH SPACE}", text)  # two hyphens would become a dash
-    return "".join(_LATEX.get(character) or _latex_letter(character) for character in text)
-
-
-def _latex_letter(character: str) -> str:
-    if character.isascii():
-        return character if character.isprintable() else " "
-    base = unicodedata.normalize("NFD", character)[0]
-    return character if base.isascii() and base.isalpha() else rf"\texttt{{U+{ord(character):04X}}}"
-
-
-def to_latex(shown: Iterable[Table], *, percent: bool = False) -> str:
-    r"""Booktabs tables, best in red and second best in blue as the paper prints them.
-
-    The preamble needs `LATEX_PREAMBLE`.
-    """
-    parts = [f"% preamble: {LATEX_PREAMBLE}"]
-    for table in shown:
-        width = len(table.columns) + 1
-        parts += [
-            r"\begin{table}",
-            r"\centering",
-            rf"\caption{{{escape_latex(table.title)}. {escape_latex(' '.join(table.notes))}}}",
-            r"\footnotesize\setlength{\tabcolsep}{3pt}",
-            r"\sbox0{%",
-            rf"\begin{{tabular}}{{l{'c' * len(table.columns)}}}",
-            r"\toprule",
-            f"{escape_latex(table.corner)} & " + " & ".join(map(escape_latex, table.columns)) + r" \\",
-        ]
-        for block in table.blocks:
-            parts += [r"\midrule", rf"\multicolumn{{{width}}}{{c}}{{{escape_latex(block.title)}}} \\", r"\midrule"]
-            for name, entries in block.rows:
-                cells = []
-                for entry in entries:
-                    text = escape_latex(entry.text(percent=percent))
-                    colour = {1: "red", 2: "blue"}.get(entry.rank or 0)
-                    cells.append(rf"\textcolor{{{colour}}}{{{text}}}" if colour else text)
-                parts.append(f"{escape_latex(name)} & " + " & ".join(cells) + r" \\")
-        parts += [r"\bottomrule", r"\end{tabular}}", _SHRINK, r"\end{table}", ""]
-    return "\n".join(parts)
-
-
 def to_html(shown: Iterable[Table], *, percent: bool = False) -> str:
     """HTML tables (a fragment, no styles): best in ``<b>``, second best in ``<u>``; all text escaped."""
     parts = []
@@ -221,20 +144,6 @@ def frame_to_markdown(frame: pd.DataFrame) -> str:
     return "\n".join(lines) + "\n"
 
 
-def frame_to_latex(frame: pd.DataFrame, caption: str) -> str:
-    """Any frame of short texts and numbers as a booktabs table that may break across pages."""
-    heads = " & ".join(escape_latex(str(name)) for name in frame.columns) + r" \\"
-    body = [" & ".join(escape_latex(str(value)) for value in row) + r" \\" for row in frame.to_numpy()]
-    return "\n".join(
-        [
-            r"{\scriptsize\setlength{\tabcolsep}{2.5pt}",
-            rf"\begin{{longtable}}{{{'l' * len(frame.columns)}}}",
-            rf"\caption{{{escape_latex(caption)}}}\\",
-            r"\toprule", heads, r"\midrule", r"\endhead", *body, r"\bottomrule", r"\end{longtable}}", "",
-        ]
-    )  # fmt: skip
-
-
 def frame_to_html(frame: pd.DataFrame, caption: str) -> str:
     """Any frame of short texts and numbers as an HTML table."""
     heads = "".join(f'<th scope="col">{escape_html(str(name))}</th>' for name in frame.columns)
@@ -247,12 +156,36 @@ def frame_to_html(frame: pd.DataFrame, caption: str) -> str:
     )  # fmt: skip
 
 
+def inert(text: str) -> str:
+    """`text` as a cell of a CSV file that no spreadsheet takes for a formula: one that begins like it gets a quote first."""
+    if text[:1] not in {"=", "+", "-", "@"}:
+        return text
+    try:
+        float(text)
+    except ValueError:
+        return f"'{text}"
+    return text
+
+
+def frame_to_csv(frame: pd.DataFrame) -> str:
+    """Any frame as CSV in full precision, texts `inert`."""
+    safe = frame.apply(lambda column: column.map(lambda value: inert(value) if isinstance(value, str) else value))
+    return str(safe.to_csv(index=False, lineterminator="\n"))
+
+
 def to_csv(frame: pd.DataFrame, metric: Metric = "auroc") -> str:
-    """The summary in long form, one line a cell, full precision; ranks as in `tables`, none for variants."""
+    """The summary in long form, one line per cell, full precision; ranks as in `tables`, none for variants."""
     ranks = summary(without_variants(frame), metric)[[*ROW, "method", "rank"]]
     lines = summary(frame, metric).drop(columns="rank").merge(ranks, how="left", on=[*ROW, "method"])
-    columns = [*ROW, "method", "mean", "std", "n", "expected", "kinds", "classes", "failed", "complete", "rank"]
-    return str(lines.to_csv(index=False, columns=columns, lineterminator="\n"))
+    titles = titles_of(frame)
+    lines["method_title"], lines["dataset_title"] = (
+        lines["method"].map(titles.method), lines["dataset"].map(titles.dataset)
+    )  # fmt: skip
+    columns = [
+        *ROW, "method", "mean", "std", "n", "expected", "kinds", "classes", "failed", "complete", "rank", "method_title",
+        "dataset_title",
+    ]  # fmt: skip
+    return frame_to_csv(lines[columns])
 
 
 def print_summary(frame: pd.DataFrame, console: Console, *, metric: Metric = "auroc", percent: bool = False) -> None:

@@ -1,27 +1,210 @@
-"""Tables, statistics, figures and a page of a folder of records, as files."""
+"""Tables, statistics, figures and a page of a folder of records, written to files: `write_report`."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pandas as pd
+
+from osad_bench.core.errors import InputError
+from osad_bench.core.progress import Silent, Steps
+from osad_bench.results.aggregate import Metric
+from osad_bench.results.store import foreign_files, load
+from osad_bench.results.tables import METRIC_TITLES, Table, tables
+from osad_bench.results.titles import citations_of, titles_of
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    import pandas as pd
-
-    from osad_bench.core.progress import Steps
-    from osad_bench.results.aggregate import Metric
-    from osad_bench.results.tables import Table
-
     Tests = Callable[[pd.DataFrame, int], pd.DataFrame]
 
+Pictures = Callable[[dict[str, str], list[tuple[str, str]]], tuple[dict[tuple[str, str], str], list[str]]]
+"""Records and (fingerprint, image id), the most important first, to ``data:`` addresses, and a sentence for what is not here."""
 
 FORMATS = ("md", "tex", "csv", "html")
 
-BESIDE, DIFFERENCES = "Beside the published numbers", "Differences between methods"
+BESIDE, DIFFERENCES, LETTERS = "Beside the published numbers", "Differences between methods", "Which methods differ"
+OPERATING = "Operating points"
 
-SLUGS = {BESIDE: "published", DIFFERENCES: "differences"}
+SLUGS = {BESIDE: "published", DIFFERENCES: "differences", LETTERS: "letters", OPERATING: "operating-points"}
+"""Heading to the ending of a file's name."""
+
+MISSING = {
+    1: "run --setting general",
+    2: "run --setting hard",
+    3: "osad-bench ablate dpdl --out DIR makes them, with M = 10",
+}
+"""Number of a table of the DPDL paper to what makes its records."""
+
+MANY = 10_000
+"""Cells from which figures and tests of single images are made on demand only: all methods and data sets have 6,000."""
+LONG = 1000
+"""Cells from which they take minutes."""
+
+
+@dataclass
+class Sheet:
+    """One table file with what goes with it.
+
+    Attributes
+    ----------
+    name
+        Stem of its files.
+    tables, sentences
+        The tables, and the statistics in words.
+    more
+        Heading to a further frame of short texts.
+    """
+
+    name: str
+    tables: list[Table]
+    sentences: list[str] = field(default_factory=list)
+    more: dict[str, pd.DataFrame] = field(default_factory=dict)
+
+
+@dataclass
+class Report:
+    """What `write_report` made.
+
+    Attributes
+    ----------
+    folder
+        Where the files are.
+    sheets
+        What was written, for a screen.
+    written
+        The files in words, such as ``report as md, tex`` or ``figures``.
+    """
+
+    folder: Path
+    sheets: list[Sheet] = field(default_factory=list)
+    written: list[str] = field(default_factory=list)
+
+
+def no_pictures(names: dict[str, str], wanted: list[tuple[str, str]]) -> tuple[dict[tuple[str, str], str], list[str]]:  # noqa: ARG001
+    """A page without pictures."""
+    return {}, []
+
+
+def write_report(
+    directory: Path | str,
+    *,
+    out: Path | str | None = None,
+    methods: str | None = None,
+    datasets: str | None = None,
+    setting: str | None = None,
+    shots: str | None = None,
+    table: str | None = None,
+    formats: Sequence[str] = ("md", "tex", "csv"),
+    compare: bool = False,
+    html: Path | str | None = None,
+    metric: Metric = "auroc",
+    percent: bool = False,
+    statistics: bool | None = None,
+    figures: bool | None = None,
+    pictures: Pictures = no_pictures,
+    steps: Steps | None = None,
+    say: Callable[[str], None] = lambda _: None,
+) -> Report:
+    """Write the tables of a folder of records with their statistics and figures to files; print nothing.
+
+    Parameters
+    ----------
+    directory
+        Folder that `osad-bench run --out` wrote.
+    out
+        Folder for the files; None for `directory` itself.
+    methods, datasets, setting, shots
+        Only these, separated by commas; a data set's name stands for its classes too. None for all.
+    table
+        ``1``, ``2``, ``3`` or ``all``: in the form of the DPDL paper's tables; None for everything in one.
+    formats
+        Of `FORMATS`.
+    compare
+        Put our numbers beside the published ones.
+    html
+        File for everything as one page; None for no page.
+    metric
+        What tables show: ``auroc``, ``average_precision`` or ``fpr95``.
+    percent
+        88.9 instead of 0.889.
+    statistics, figures
+        Whether to test differences between methods, and to draw figures; None for up to `MANY` cells.
+    pictures
+        Where the page's pictures come from; data sets are not read here.
+    steps
+        Shows how far it is.
+    say
+        Called with a sentence for what a user should know, such as records that are missing.
+
+    Raises
+    ------
+    InputError
+        An option has an impossible value, or no record is chosen.
+    StoreError
+        The folder holds no records, or one is damaged.
+    OSError
+        A file cannot be written.
+    """
+    from osad_bench.results.paper import paper_records, paper_table
+
+    _check(table, formats, metric)
+    directory, steps = Path(directory), steps or Silent()
+    with steps.step("reading records") as tell:
+        frame = load(directory, tell)
+    for sentence in foreign_files(directory):
+        say(sentence)
+    frame = chosen_records(frame, methods=methods, datasets=datasets, setting=setting, shots=shots)
+    report = Report(Path(out) if out is not None else directory)
+    done = frame[(frame["status"] == "ok") & (frame["part"] == "test")]
+    small = len(done) <= MANY
+    paired, drawn = (small if wish is None else wish for wish in (statistics, figures))
+    if not small and None in (statistics, figures):
+        say(f"{len(done)} cells: tests of single images and figures only with --statistics and --figures")
+    elif len(done) > LONG and (paired or drawn):
+        say(f"{len(done)} cells: tests and figures take some minutes (--no-statistics, --no-figures leave them out)")
+
+    numbers = [1, 2, 3] if table == "all" else [int(table)] if table else []
+    parts = [(f"table{number}", paper_records(frame, number), paper_table(frame, number), number) for number in numbers]
+    tests = tests_of(directory, frame, bool(parts) and html is not None, steps) if paired else None
+    judged = partial(judge, directory, tests=tests, metric=metric, compare=compare, words=statistics is not False)
+    for name, records, shown, number in parts or [("report", frame, tables(frame, metric), 0)]:
+        if not shown and number:
+            say(f"no records for {name}: {MISSING[number]}")
+            continue
+        sheet = Sheet(name, shown)
+        sheet.more, sheet.sentences = judged(records, number=number)
+        write(report.folder / name, sheet, formats, records, metric, percent)
+        report.sheets.append(sheet)
+    if report.sheets:
+        report.written.append(f"{', '.join(sheet.name for sheet in report.sheets)} as {', '.join(formats)}")
+    images: dict[str, str] = {}
+    if drawn or (html is not None and small):
+        scored = done if small else done.head(0)
+        images = draw(directory, frame, scored, report.folder / "figures" if drawn else None, html is not None, steps)
+    if drawn:
+        report.written.append("figures")
+    if html is not None:
+        more, sentences = judged(frame, number=0) if parts or not report.sheets else (
+            report.sheets[0].more, report.sheets[0].sentences
+        )  # fmt: skip
+        write_page(Path(html), directory, frame, images, sentences, more, pictures, say)
+        report.written.append(str(html))
+    return report
+
+
+def _check(table: str | None, formats: Sequence[str], metric: str) -> None:
+    for option, value, known in (
+        *(("format", name, FORMATS) for name in formats),
+        ("metric", metric, tuple(METRIC_TITLES)),
+        ("table", table, (None, "1", "2", "3", "all")),
+    ):
+        if value not in known:
+            raise InputError(f"--{option} {value}: expected one of {', '.join(filter(None, known))}")
+    if table and metric != "auroc":
+        raise InputError(f"--table {table} has AUROCs as the paper does; leave --metric {metric} out, or --table")
 
 
 def chosen_records(frame: pd.DataFrame, **wishes: str | None) -> pd.DataFrame:
@@ -32,13 +215,15 @@ def chosen_records(frame: pd.DataFrame, **wishes: str | None) -> pd.DataFrame:
     InputError
         Nothing has one of these names.
     """
-    from osad_bench.core.errors import InputError
-
     columns = {"methods": "method", "datasets": "dataset", "setting": "setting", "shots": "shots"}
     for option, wish in wishes.items():
         if wish is None:
             continue
         values = frame[columns[option]].astype(str)
+        whole = values == wish.strip()  # a name may hold a comma
+        if whole.any():
+            frame = frame[whole]
+            continue
         found = values == ""
         for name in (part.strip() for part in wish.split(",")):
             match = (values == name) | ((option == "datasets") & values.str.startswith(f"{name}/"))
@@ -50,13 +235,11 @@ def chosen_records(frame: pd.DataFrame, **wishes: str | None) -> pd.DataFrame:
 
 
 def tests_of(directory: Path, frame: pd.DataFrame, share: bool, steps: Steps) -> Tests:
-    """What gives the differences of some records of `frame`, and the number of the paper's table that they are for.
+    """Return ``test(records, table_number)``: the differences of some records of `frame`.
 
     Where the page needs all of them too (`share`), they are computed once, and Tables 1 and 2 take theirs from these.
     """
-    from functools import cache, partial
-
-    import pandas as pd
+    from functools import cache
 
     from osad_bench.results.aggregate import ROW, comparable
     from osad_bench.results.paired import differences
@@ -87,30 +270,32 @@ def tests_of(directory: Path, frame: pd.DataFrame, share: bool, steps: Steps) ->
 
 
 def judge(
-    records: pd.DataFrame,
-    tests: Tests | None,
-    metric: Metric,
-    number: int,
-    compare: bool,
+    directory: Path, records: pd.DataFrame, *, tests: Tests | None, metric: Metric, number: int, compare: bool,
     words: bool,
-) -> tuple[dict[str, pd.DataFrame], list[str]]:
+) -> tuple[dict[str, pd.DataFrame], list[str]]:  # fmt: skip
     """What goes with one table: frames to print by their headings, and the statistics in words."""
-    import pandas as pd
-
     from osad_bench.results.aggregate import ROW
     from osad_bench.results.compare import compare_published, compared_for_print
+    from osad_bench.results.letters import matrices
+    from osad_bench.results.operating import operating_points, points_for_print
     from osad_bench.results.ranking import dataset_means
+    from osad_bench.results.scores import load_scores
     from osad_bench.results.words import differences_for_print, in_words
 
+    titles = titles_of(records)
     more: dict[str, pd.DataFrame] = {}
     if compare:
         comparison = compare_published(records)
-        more[BESIDE] = compared_for_print(comparison[comparison["table"] == number] if number else comparison)
+        more[BESIDE] = compared_for_print(comparison[comparison["table"] == number] if number else comparison, titles)
     pairs = pd.DataFrame(columns=ROW)
     if tests is not None:
         pairs = tests(records, number)
-        more[DIFFERENCES] = differences_for_print(pairs)
-    sentences = in_words(pairs, {} if number == 3 else dataset_means(records, metric)) if words else []
+        if number != 3:
+            more |= {f"{LETTERS}: {name}": frame for name, frame in matrices(pairs, records, titles).items()}
+        more[DIFFERENCES] = differences_for_print(pairs, titles)
+        points = operating_points(records, partial(load_scores, directory))
+        more[OPERATING] = points_for_print(points, titles)
+    sentences = in_words(pairs, {} if number == 3 else dataset_means(records, metric), records) if words else []
     return more, sentences
 
 
@@ -118,7 +303,7 @@ def alike(frames: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
     """Frames for narrow pages: a preset that all rows share goes from its column to the heading; empty ones go."""
     result = {}
     for name, frame in frames.items():
-        if len(frame) and len(set(frame["preset"])) == 1:
+        if len(frame) and "preset" in frame and len(set(frame["preset"])) == 1:
             name, frame = f"{name}, preset {frame['preset'].iloc[0]}", frame.drop(columns="preset")
         if len(frame):
             result[name] = frame
@@ -126,46 +311,49 @@ def alike(frames: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
 
 
 def write(
-    stem: Path, shown: list[Table], formats: list[str], sentences: list[str], more: dict[str, pd.DataFrame], csv: str,
-    percent: bool,
-) -> None:  # fmt: skip
+    stem: Path, sheet: Sheet, formats: Sequence[str], records: pd.DataFrame, metric: Metric, percent: bool
+) -> None:
     """One table and what goes with it, in each format."""
     from html import escape
 
-    from osad_bench.results import render
+    from osad_bench.results import latex, letters, render
 
     stem.parent.mkdir(parents=True, exist_ok=True)
-    narrow = alike(more)
+    narrow = alike(sheet.more)
+    notes = [letters.NOTE] * any(name.startswith(LETTERS) for name in narrow)
+    sentences = [*sheet.sentences, *notes]
     texts = {
         "md": lambda: "\n".join(
             [
-                render.to_markdown(shown, percent=percent),
+                render.to_markdown(sheet.tables, percent=percent),
                 *(["### In words\n", *(f"{render.escape_markdown(one)}\n" for one in sentences)] if sentences else []),
                 *(f"### {name}\n\n{render.frame_to_markdown(frame)}" for name, frame in narrow.items()),
             ]
         ),
-        "tex": lambda: render.to_latex(shown, percent=percent),
+        "tex": lambda: latex.to_latex(sheet.tables, percent=percent),
         "html": lambda: render.html_document(
             stem.name,
             "\n".join(
                 [
-                    render.to_html(shown, percent=percent),
+                    render.to_html(sheet.tables, percent=percent),
                     *(f"<p>{escape(one)}</p>" for one in sentences),
                     *(render.frame_to_html(frame, name) for name, frame in narrow.items()),
                 ]
             ),
         ),
-        "csv": lambda: csv,
+        "csv": lambda: render.to_csv(records, metric),
     }
     for one in formats:
         stem.with_name(f"{stem.name}.{one}").write_text(texts[one](), encoding="utf-8")
-    if "tex" in formats:  # in files of their own: a paper takes the table in and not a thousand lines of tests
-        for name, frame in more.items():
-            text = "\n".join(render.frame_to_latex(one, title) for title, one in alike({name: frame}).items())
-            stem.with_name(f"{stem.name}-{SLUGS[name]}.tex").write_text(text, encoding="utf-8")
-    if "csv" in formats:
-        for name, frame in more.items():
-            frame.to_csv(stem.with_name(f"{stem.name}-{SLUGS[name]}.csv"), index=False, lineterminator="\n")
+    # In files of their own: a paper takes the table in and not a thousand lines of tests.
+    for heading, slug in SLUGS.items():
+        frames = {name: frame for name, frame in sheet.more.items() if name.startswith(heading)}
+        if "tex" in formats and frames:
+            text = "\n".join(latex.frame_to_latex(frame, name) for name, frame in alike(frames).items())
+            stem.with_name(f"{stem.name}-{slug}.tex").write_text(text, encoding="utf-8")
+        if "csv" in formats and heading in frames:
+            text = render.frame_to_csv(frames[heading])
+            stem.with_name(f"{stem.name}-{slug}.csv").write_text(text, encoding="utf-8")
 
 
 def draw(
@@ -186,3 +374,32 @@ def draw(
             if page:
                 drawn[caption] = as_svg(figure)
     return drawn
+
+
+def write_page(
+    path: Path, directory: Path, frame: pd.DataFrame, drawn: dict[str, str], sentences: list[str],
+    more: dict[str, pd.DataFrame], pictures: Pictures, say: Callable[[str], None],
+) -> None:  # fmt: skip
+    """Write everything as one HTML file."""
+    from osad_bench.results import letters
+    from osad_bench.results.page import render_page, worst_mistakes
+    from osad_bench.results.page.content import MOST_SCORED
+    from osad_bench.results.scores import load_scores
+
+    done = frame[(frame["status"] == "ok") & (frame["part"] == "test")]
+    order = done.sort_values(["seed", "setting", "dataset", "method"]).head(MOST_SCORED)
+    scores = load_scores(directory, order)
+    worst = worst_mistakes(scores).sort_values("share", ascending=False)
+    fingerprints = dict(zip(done["key"], done["fingerprint"]))
+    wanted = [(fingerprints[key], image) for key, image in zip(worst["key"], worst["image"])]
+    thumbnails, absent = pictures(dict(zip(frame["fingerprint"], frame["dataset"])), wanted)
+    for sentence in absent:
+        say(f"no pictures of {sentence}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    narrow = alike(more)
+    notes = [letters.NOTE] * any(name.startswith(LETTERS) for name in narrow)
+    page = render_page(
+        frame, scores, figures=drawn, sentences=[*sentences, *notes], more=narrow, thumbnails=thumbnails,
+        citations=citations_of(frame),
+    )  # fmt: skip
+    path.write_text(page, encoding="utf-8")

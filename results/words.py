@@ -6,28 +6,50 @@ from typing import Any
 
 import pandas as pd
 
+from osad_bench.results.aggregate import ROW
+from osad_bench.results.letters import lettered
 from osad_bench.results.ranking import ROPE, average_ranks, compare_methods, critical_difference, friedman
+from osad_bench.results.titles import Titles, titles_of
 
 FEW = 3
 """Pairs up to which each difference that is noise is named."""
 
 MANY = 6
-"""Pairs from which those that differ are told method by method."""
+"""Pairs up to which each is told; of more, letters and the tables say it."""
 
 FEW_DATASETS = 5
 """Data sets below which a probability over data sets would mostly repeat its prior."""
 
 
-def in_words(pairs: pd.DataFrame, matrices: dict[tuple[str, str, int], pd.DataFrame]) -> list[str]:
-    """Paragraphs on `paired.differences` and `ranking.dataset_means`."""
+def in_words(
+    pairs: pd.DataFrame,
+    matrices: dict[tuple[str, str, int], pd.DataFrame],
+    frame: pd.DataFrame | None = None,
+) -> list[str]:
+    """Paragraphs on `paired.differences` and `ranking.dataset_means`.
+
+    Parameters
+    ----------
+    frame
+        The records, for the titles of methods and data sets, and for letters where a row has many pairs.
+    """
+    titles = Titles() if frame is None else titles_of(frame)
+    letters = {} if frame is None or pairs.empty else dict(lettered(pairs, frame))
     paragraphs = []
-    for row, part in pairs.groupby(["board", "dataset", "setting", "shots"]):
-        paragraphs.append(_row_in_words(row, part))
+    for row, part in pairs.groupby(ROW):
+        paragraphs.append(_row_in_words(row, part, titles, letters.get(row)))
     if not paragraphs and all(matrix.shape[1] < 2 for matrix in matrices.values()):
-        return ["One method alone: there is nothing to compare."]
+        return [_nothing_to_compare(frame)]
+    if len(paragraphs):
+        paragraphs.append(HOW)
     enough = {key: matrix for key, matrix in matrices.items() if min(matrix.shape) > 1}
     for (board, setting, shots), matrix in enough.items():
-        paragraphs.append(_matrix_in_words(f"{setting} setting, M = {shots}, preset {board}", matrix))
+        named = matrix.rename(columns=titles.method, index=titles.dataset)
+        named.attrs = {
+            "methods left out": list(map(titles.method, matrix.attrs.get("methods left out", []))),
+            "data sets left out": list(map(titles.dataset, matrix.attrs.get("data sets left out", []))),
+        }
+        paragraphs.append(_matrix_in_words(f"{setting} setting, M = {shots}, preset {board}", named))
     if matrices and not enough:
         paragraphs.append(
             "Over data sets nothing can be tested: ranks, Friedman's and Wilcoxon's tests need two methods with complete"
@@ -36,11 +58,30 @@ def in_words(pairs: pd.DataFrame, matrices: dict[tuple[str, str, int], pd.DataFr
     return paragraphs
 
 
-def _row_in_words(row: Any, part: pd.DataFrame) -> str:
+HOW = (
+    "How this was tested: intervals and p-values are of Cochran and Cox's test of the mean difference, whose variance is"
+    " that over images plus that over seeds, two-sided, and corrected for all pairs of one table row (Bonferroni), so that"
+    " an interval leaves out 0 exactly where a difference is called one (p < 0.05)."
+)
+
+
+def _nothing_to_compare(frame: pd.DataFrame | None) -> str:
+    if frame is not None:
+        done = frame[(frame["status"] == "ok") & (frame["part"] == "test")]
+        if len(set(done["method"])) > 1:
+            return (
+                "No two methods have what a comparison needs: a common seed on the same data set, setting and M, or two"
+                " seeds each."
+            )
+    return "One method alone: there is nothing to compare."
+
+
+def _row_in_words(row: Any, part: pd.DataFrame, titles: Titles, letters: pd.DataFrame | None) -> str:
     board, dataset, setting, shots = row
+    part = part.assign(first=part["first"].map(titles.method), second=part["second"].map(titles.method))
     once, several = part[part["seeds"] == 1], part[part["seeds"] > 1]
     sure, noise = several[several["differs"]], several[~several["differs"]]
-    text = f"{dataset}, {setting} setting, M = {shots}, preset {board}:"
+    text = f"{titles.dataset(dataset)}, {setting} setting, M = {shots}, preset {board}:"
     if len(several) == 1:
         text += " the two methods differ by more than noise." if len(sure) else " the difference is noise."
     elif len(several) and sure.empty:
@@ -48,19 +89,14 @@ def _row_in_words(row: Any, part: pd.DataFrame) -> str:
     elif len(several) and noise.empty:
         text += f" all {len(several)} differences exceed noise."
     elif len(several):
-        text += (
-            f" {len(sure)} of {len(several)} differences exceed noise, {len(noise)} do not (judged by p-values"
-            f" corrected for the number of pairs)."
-        )
-    if len(sure) > MANY:
-        text += " " + _by_winner(
-            [(*_order(line), f"{abs(line['difference']):.3f}") for line in sure.to_dict("records")]
-        )
-    else:
+        text += f" {len(sure)} of {len(several)} differences exceed noise, {len(noise)} do not."
+    if letters is not None and len(several) > FEW:
+        lines = zip(letters["method"], letters["letters"])
+        shown = ", ".join(f"{titles.method(name)} {mark}" for name, mark in lines)
+        text += f" Letters, best mean first (methods that share one are not told apart): {shown}."
+    elif len(sure) <= MANY:
         for line in sure.to_dict("records"):
             text += f" {_ahead(line, 'is better than')}."
-    if len(noise) > FEW:
-        text += " The differences that are noise are in the table."
     for line in noise.to_dict("records") if len(noise) <= FEW else ():
         text += (
             f" {line['first']} and {line['second']} cannot be told apart"
@@ -68,25 +104,28 @@ def _row_in_words(row: Any, part: pd.DataFrame) -> str:
         )
     if len(several):
         half = float(((several["high"] - several["low"]) / 2).median())
-        text += f" With {int(several['seeds'].min())} seeds, a difference below about {half:.3f} cannot be seen here."
+        seeds = int(several["seeds"].min())
+        text += f" With {seeds} seeds, a difference below about {half:.3f} cannot be seen here."
+        text += " Two seeds tell next to nothing of the spread between trainings: run five." * (seeds == 2)
+    unpaired = int((~part["paired"].astype(bool)).sum())
+    if unpaired:
+        text += (
+            f" {unpaired} of the {len(part)} pairs share no seed, so that their means are compared, which sees less: run"
+            " them with the same seeds."
+        )
     if len(once):
         apart = once[once["differs"]].to_dict("records")
         text += (
             " One seed alone is no ground to call a method better: the spread between trainings is unknown (run five)."
             + (" On it, beyond the noise of the images: " if apart else " On it, all differences are noise of the images")
-            + "; ".join(_ahead(line, "scores above") for line in apart) + "."
+            + "; ".join(_ahead(line, "scores above") for line in apart[:MANY])
+            + f"; and {len(apart) - MANY} more" * (len(apart) > MANY) + "."
         )  # fmt: skip
     return text
 
 
-def _order(line: dict[Any, Any]) -> tuple[str, str]:
-    """The better and the worse of a pair."""
-    first, second = line["first"], line["second"]
-    return (first, second) if line["difference"] > 0 else (second, first)
-
-
 def _by_winner(found: list[tuple[str, str, str]]) -> str:
-    """(better, worse, number) as a sentence a better method, the one with most below it first."""
+    """(better, worse, number) as one sentence per better method, the one with most below it first."""
     below: dict[str, list[tuple[str, str]]] = {}
     for better, worse, number in found:
         below.setdefault(better, []).append((number, worse))
@@ -104,7 +143,7 @@ def _listed(names: list[str]) -> str:
 
 def _ahead(line: dict[Any, Any], verb: str) -> str:
     sign = 1 if line["difference"] > 0 else -1
-    better, worse = _order(line)
+    better, worse = (line["first"], line["second"])[::sign]
     low, high = sorted((sign * line["low"], sign * line["high"]))
     return f"{better} {verb} {worse} by {sign * line['difference']:.3f} [{low:.3f}, {high:.3f}]"
 
@@ -161,22 +200,22 @@ def _matrix_in_words(name: str, matrix: pd.DataFrame) -> str:
     return text
 
 
-def differences_for_print(pairs: pd.DataFrame) -> pd.DataFrame:
+def differences_for_print(pairs: pd.DataFrame, titles: Titles) -> pd.DataFrame:
     """`paired.differences` with numbers as a paper prints them."""
     lines = [
         {
             "preset": line["board"],
-            "data set": line["dataset"],
+            "data set": titles.dataset(line["dataset"]),
             "setting": line["setting"],
             "M": line["shots"],
-            "first": line["first"],
-            "second": line["second"],
+            "first": titles.method(line["first"]),
+            "second": titles.method(line["second"]),
             "difference": f"{line['difference']:+.3f}",
             "95 % interval": f"[{line['low']:+.3f}, {line['high']:+.3f}]",
-            "seeds": line["seeds"],
-            "p (Holm)": f"{line['p']:.3g}",
-            "DeLong p": "" if pd.isna(line["delong_p"]) else f"{line['delong_p']:.3g}",
-            "verdict": "differs" if line["differs"] else "noise",
+            "seeds": f"{line['seeds']}{'' if line['paired'] else ' (unpaired)'}",
+            "p (Cochran-Cox, Bonferroni)": f"{line['p']:.2g}",
+            "p (DeLong, one split)": "" if pd.isna(line["delong_p"]) else f"{line['delong_p']:.2g}",
+            "verdict": ("differs" if line["differs"] else "noise") + ", one seed" * (line["seeds"] == 1),
         }
         for line in pairs.to_dict("records")
     ]

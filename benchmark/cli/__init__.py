@@ -18,8 +18,8 @@ from typing import Any
 
 import typer
 
-from osad_bench.benchmark.cli import data, doctor, gate, merge, methods, report, run, splits, study
-from osad_bench.core.text import forgive, printable
+from osad_bench.benchmark.cli import data, doctor, gate, merge, methods, power, published, report, run, splits, study
+from osad_bench.core.text import forgive, lines
 
 app = typer.Typer(
     name="osad-bench",
@@ -38,6 +38,8 @@ app.command("ablate", epilog=study.ABLATE_EPILOG)(study.ablate)
 app.command("sweep", epilog=study.SWEEP_EPILOG)(study.sweep)
 app.command("baseline", epilog=gate.BASELINE_EPILOG)(gate.baseline)
 app.command("check", epilog=gate.CHECK_EPILOG)(gate.check)
+app.command("published", epilog=published.EPILOG)(published.published)
+app.command("power", epilog=power.EPILOG)(power.power)
 app.command("splits", epilog=splits.EPILOG)(splits.splits)
 app.add_typer(data.app, name="datasets")
 app.add_typer(methods.app, name="methods")
@@ -55,6 +57,8 @@ def _user_errors() -> tuple[type[BaseException], ...]:
 
 
 INTERRUPTED = 130
+BROKEN_PIPE = 141
+"""What a shell gives a program that the reader of its output has left."""
 
 
 def main() -> None:
@@ -63,6 +67,10 @@ def main() -> None:
     try:
         with _ended_by_signals():
             code = app(prog_name="osad-bench", standalone_mode=False)
+            sys.stdout.flush()
+    except BrokenPipeError:  # as `osad-bench report DIR | head` does; files were written before
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = BROKEN_PIPE
     except (typer.Abort, KeyboardInterrupt):
         code = INTERRUPTED
     except Exception as error:
@@ -118,7 +126,7 @@ def _explain(error: Exception) -> int | None:
             print(f"error: {error.format_message().rstrip('.')}; see {command} --help", file=sys.stderr)
         return 2
     if isinstance(error, _user_errors()):
-        print(f"error: {printable(error)}", file=sys.stderr)
+        print(f"error: {lines(str(error))}", file=sys.stderr)
         return 2
     if not isinstance(error, OSError):
         return None

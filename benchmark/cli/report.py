@@ -8,13 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     import pandas as pd
-
-    from osad_bench.results.aggregate import Metric
-
-    Tests = Callable[[pd.DataFrame, int], pd.DataFrame]
 
 EPILOG = """[bold]Examples[/bold]
 
@@ -29,16 +23,6 @@ EPILOG = """[bold]Examples[/bold]
   osad-bench report DIR --methods dra,mine --datasets elpv --out paper
 
 A .tex file is a table to take into a paper; its first line says what the preamble needs."""
-
-MISSING = {
-    1: "run --setting general",
-    2: "run --setting hard",
-    3: "osad-bench ablate dpdl --out DIR makes them, with M = 10",
-}
-MANY = 10_000
-"""Cells from which figures and tests of single images are made on demand only: all methods and data sets have 6,000."""
-LONG = 1000
-"""Cells from which they take minutes."""
 
 
 def report(
@@ -61,10 +45,10 @@ def report(
     metric: Annotated[str, typer.Option(help="auroc, average_precision or fpr95.")] = "auroc",
     percent: Annotated[bool, typer.Option("--percent", help="88.9 instead of 0.889.")] = False,
     statistics: Annotated[
-        bool | None, typer.Option(help=f"Test differences between methods; default: up to {MANY} cells.")
+        bool | None, typer.Option(help="Test differences between methods; default: up to 10,000 cells.")
     ] = None,
     figures: Annotated[
-        bool | None, typer.Option(help=f"Draw figures as PDF and PNG; default: up to {MANY} cells.")
+        bool | None, typer.Option(help="Draw figures as PDF and PNG; default: up to 10,000 cells.")
     ] = None,
     images: Annotated[
         list[str] | None,
@@ -78,112 +62,39 @@ def report(
 
     Exit code: 0 written, 2 wrong usage or input.
     """
+    from functools import partial
     from typing import cast
 
     from rich.console import Console
 
     from osad_bench.benchmark.cli.screen import Steps
     from osad_bench.core.errors import InputError
-    from osad_bench.results.paper import paper_records, paper_table
-    from osad_bench.results.render import print_tables, to_csv
-    from osad_bench.results.report import BESIDE, FORMATS, alike, chosen_records, draw, judge, tests_of, write
-    from osad_bench.results.store import load
-    from osad_bench.results.tables import METRIC_TITLES, tables
+    from osad_bench.datasets.inspect.thumbnails import thumbnails
+    from osad_bench.results.aggregate import Metric
+    from osad_bench.results.render import print_tables
+    from osad_bench.results.report import BESIDE, alike, write_report
 
-    wanted = [name.strip() for name in formats.split(",")]
-    for option, value, known in (
-        *(("format", name, FORMATS) for name in wanted),
-        ("metric", metric, tuple(METRIC_TITLES)),
-        ("table", table, (None, "1", "2", "3", "all")),
-        ("compare", compare, (None, "published")),
-    ):
-        if value not in known:
-            raise InputError(f"--{option} {value}: expected one of {', '.join(filter(None, known))}")
-    if table and metric != "auroc":
-        raise InputError(f"--table {table} has AUROCs as the paper does; leave --metric {metric} out, or --table")
-    chosen: Metric = cast("Metric", metric)
-    steps = Steps(Console(stderr=True))
-    with steps.step("reading records") as tell:
-        frame = load(directory, tell)
-    frame = chosen_records(frame, methods=methods, datasets=datasets, setting=setting, shots=shots)
-    target = out or directory
-    done = frame[(frame["status"] == "ok") & (frame["part"] == "test")]
-    small = len(done) <= MANY
-    wishes = (statistics, figures)
-    paired, figures = (small if wish is None else wish for wish in wishes)
-    if not small and None in wishes:
-        typer.echo(
-            f"{len(done)} cells: tests of single images and figures only with --statistics and --figures", err=True
-        )
-    elif len(done) > LONG and (paired or figures):
-        typer.echo(
-            f"{len(done)} cells: tests and figures take some minutes (--no-statistics, --no-figures leave them out)",
-            err=True,
-        )
-
-    numbers = [1, 2, 3] if table == "all" else [int(table)] if table else []
-    sheets = [
-        (f"table{number}", paper_records(frame, number), paper_table(frame, number), number) for number in numbers
-    ]
-    tests = tests_of(directory, frame, bool(sheets) and html is not None, steps) if paired else None
-    written = []
-    for name, records, shown, number in sheets or [("report", frame, tables(frame, chosen), 0)]:
-        if not shown and number:
-            typer.echo(f"no records for {name}: {MISSING[number]}", err=True)
-            continue
-        print_tables(shown, Console(), percent=percent)
-        more, sentences = judge(records, tests, chosen, number, bool(compare), statistics is not False)
+    if compare not in (None, "published"):
+        raise InputError(f"--compare {compare}: expected one of published")
+    made = write_report(
+        directory, out=out, methods=methods, datasets=datasets, setting=setting, shots=shots, table=table,
+        formats=[name.strip() for name in formats.split(",")], compare=bool(compare), html=html,
+        metric=cast("Metric", metric), percent=percent, statistics=statistics, figures=figures,
+        pictures=partial(thumbnails, data_root=data_root, sources=images or []), steps=Steps(Console(stderr=True)),
+        say=partial(typer.echo, err=True),
+    )  # fmt: skip
+    typer.echo(f"wrote {', '.join(made.written) or 'nothing'} to {made.folder}", err=True)
+    for sheet in made.sheets:
+        print_tables(sheet.tables, Console(), percent=percent)
         if compare:
-            _print_frames(alike({BESIDE: more[BESIDE]}), "nothing here has a published counterpart")
-        print("\n".join(sentences))
-        csv = to_csv(records, chosen) if "csv" in wanted else ""
-        write(target / name, shown, wanted, sentences, more, csv, percent)
-        written.append(name)
-    drawn = {}
-    if figures or (html is not None and small):
-        scored = done if small else done.head(0)
-        drawn = draw(directory, frame, scored, target / "figures" if figures else None, html is not None, steps)
-    if html is not None:
-        if sheets:
-            more, sentences = judge(frame, tests, chosen, 0, bool(compare), statistics is not False)
-        _write_page(html, directory, frame, drawn, sentences, more, images or [], data_root)
-    files = [f"{', '.join(written)} as {', '.join(wanted)}"] if written else []
-    files += [*(["figures"] if figures else []), *([str(html)] if html else [])]
-    typer.echo(f"wrote {', '.join(files) or 'nothing'} to {target}", err=True)
+            _print_frame(alike({BESIDE: sheet.more[BESIDE]}), "nothing here has a published counterpart")
+        print("\n".join(sheet.sentences))
 
 
-def _print_frames(frames: dict[str, pd.DataFrame], otherwise: str) -> None:
+def _print_frame(frames: dict[str, pd.DataFrame], otherwise: str) -> None:
     from tabulate import tabulate
 
     for name, frame in frames.items():
         print(f"\n{name}\n\n{tabulate(frame, headers='keys', showindex=False, disable_numparse=True)}\n")
     if not frames:
         print(otherwise)
-
-
-def _write_page(
-    path: Path, directory: Path, frame: pd.DataFrame, drawn: dict[str, str], sentences: list[str],
-    more: dict[str, pd.DataFrame], images: list[str], data_root: Path | None,
-) -> None:  # fmt: skip
-    from osad_bench.benchmark.citations import citations
-    from osad_bench.datasets.inspect.thumbnails import thumbnails
-    from osad_bench.results.page import render_page, worst_mistakes
-    from osad_bench.results.page.content import MOST_SCORED
-    from osad_bench.results.report import alike
-    from osad_bench.results.scores import load_scores
-
-    done = frame[(frame["status"] == "ok") & (frame["part"] == "test")]
-    order = done.sort_values(["seed", "setting", "dataset", "method"]).head(MOST_SCORED)
-    scores = load_scores(directory, order)
-    worst = worst_mistakes(scores).sort_values("share", ascending=False)
-    fingerprints = dict(zip(done["key"], done["fingerprint"]))
-    wanted = [(fingerprints[key], image) for key, image in zip(worst["key"], worst["image"])]
-    pictures, absent = thumbnails(dict(zip(frame["fingerprint"], frame["dataset"])), wanted, data_root, images)
-    for sentence in absent:
-        typer.echo(f"no pictures of {sentence}", err=True)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    page = render_page(
-        frame, scores, figures=drawn, sentences=sentences, more=alike(more),
-        thumbnails=pictures, citations=citations(sorted(set(frame["method"]))),
-    )  # fmt: skip
-    path.write_text(page, encoding="utf-8")

@@ -68,7 +68,10 @@ def thumbnails(
             if dataset.fingerprint != fingerprint:
                 absent.append(f"{names[fingerprint]}: the images here are not those of the records")
                 continue
-            for image in (name for name in images if name in dataset.by_id):
+            known = [image for image in images if image in dataset.by_id]
+            if len(known) < len(images):
+                absent.append(f"{names[fingerprint]}: {len(images) - len(known)} images of the records are not in it")
+            for image in known:
                 pictures[fingerprint, image] = thumbnail(Image.fromarray(dataset.read(dataset.by_id[image])))
         except (DatasetError, UnknownNameError) as error:
             absent.append(f"{names[fingerprint]}: {error}")

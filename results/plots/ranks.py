@@ -82,7 +82,8 @@ def _draw(one: Axes, matrix: pd.DataFrame, names: dict[str, str], alpha: float, 
 
 def _cliques(ranks: pd.Series, p: pd.DataFrame, alpha: float) -> list[tuple[float, float]]:
     """First and last mean rank of each longest run of methods of which no two are told apart."""
-    order, runs = list(ranks.index), []
+    order = list(ranks.index)
+    runs: list[tuple[int, int]] = []
     for start in range(len(order)):
         stop = start
         while stop + 1 < len(order) and float(p.loc[order[start], order[stop + 1]]) >= alpha:

@@ -150,7 +150,7 @@ def finish(figure: Figure) -> Figure:
     for text in figure.findobj(Text):
         families = dict.fromkeys(filter(None, map(family_for, set(text.get_text()) - _ASCII)))
         if families:
-            text.set_family([*text.get_family(), *families])
+            text.set_fontfamily([*text.get_fontfamily(), *families])
     return figure
 
 

@@ -8,6 +8,7 @@ import pytest
 from osad_bench.results.compare import compare_published, compared_for_print
 from osad_bench.results.published import published
 from osad_bench.results.record import TestScores
+from osad_bench.results.titles import Titles
 
 
 @pytest.mark.parametrize(("table", "rows"), [(1, 9 * 7 * 2), (2, 6 * 7 * 2), (3, 4 * 3 * 2)])
@@ -63,9 +64,10 @@ def test_a_difference_inside_the_spread_is_not_flagged(records):
     (line,) = compare_published(records.frame()).to_dict("records")
     assert line["ours"] == pytest.approx(0.845)
     assert not line["exceeds"]
-    printed = compared_for_print(compare_published(records.frame()))
+    printed = compared_for_print(compare_published(records.frame()), Titles())
     assert printed.loc[0, "published"] == "0.845±0.013"
-    assert printed.loc[0, "origin"] == "copied"
+    assert printed.loc[0, "origin"] == "own paper"
+    assert printed.loc[0, "source"] == "DRA paper (CVPR 2022), Table 1"
 
 
 def test_one_seed_is_never_flagged_as_its_spread_is_unknown(records):
@@ -73,7 +75,7 @@ def test_one_seed_is_never_flagged_as_its_spread_is_unknown(records):
     (line,) = compare_published(records.frame()).to_dict("records")
     assert line["difference"] < -0.1
     assert not line["exceeds"]
-    assert compared_for_print(compare_published(records.frame())).loc[0, "beyond spread"] == "one seed"
+    assert compared_for_print(compare_published(records.frame()), Titles()).loc[0, "beyond spread"] == "one seed"
 
 
 def test_the_mean_of_mvtecs_classes_is_compared_only_when_all_fifteen_are_there(records):
@@ -92,13 +94,13 @@ def test_a_named_ablation_is_compared_with_table_3_and_the_unknown_rows_with_not
     lines = compare_published(records.frame())
     third = lines[lines["table"] == 3]
     assert sorted(third["method"]) == [
-        "dpdl", "dpdl unknown (second row: tick marks lost)", "dpdl unknown (third row: tick marks lost)", "dpdl without M_r"
+        "dpdl unknown (second row: tick marks lost)", "dpdl unknown (third row: tick marks lost)", "dpdl without M_r"
     ]  # fmt: skip
     unknown = third[third["method"].str.contains("unknown")]
     assert unknown["ours"].isna().all()
     assert list(unknown["published"]) == [0.919, 0.930]
     assert not unknown["exceeds"].any()
-    printed = compared_for_print(unknown).iloc[0]
+    printed = compared_for_print(unknown, Titles()).iloc[0]
     assert (printed["ours"], printed["published"], printed["difference"]) == ("–", "0.919±0.011", "")
     assert third.set_index("method").loc["dpdl without M_r", "published"] == 0.914
 
@@ -106,4 +108,4 @@ def test_a_named_ablation_is_compared_with_table_3_and_the_unknown_rows_with_not
 def test_nothing_comparable_gives_an_empty_frame(records):
     records.add("mahalanobis")
     assert compare_published(records.frame()).empty
-    assert compared_for_print(compare_published(records.frame())).empty
+    assert compared_for_print(compare_published(records.frame()), Titles()).empty

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.metrics import roc_auc_score
+from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
-from osad_bench.results.paired import delong, differences, holm, placements, stretch, weighted_aucs
+from osad_bench.results.paired import cochran_cox, delong, differences, holm, placements
 from osad_bench.results.scores import load_scores
 from osad_bench.results.store import load
 
@@ -88,34 +86,14 @@ def test_delong_rejects_a_true_null_as_often_as_it_says():
     assert 0.03 < rejected / 600 < 0.075
 
 
-@settings(max_examples=40, deadline=None)
-@given(st.integers(0, 10_000))
-def test_a_weighted_auc_is_the_auc_of_the_repeated_images(seed):
-    generator = np.random.default_rng(seed)
-    labels = np.r_[np.zeros(7, int), np.ones(5, int)]
-    scores = generator.integers(0, 6, 12).astype(float)
-    weights = generator.integers(0, 3, (4, 12)).astype(float)
-    for got, weight in zip(weighted_aucs(labels, scores, weights), weights.astype(int)):
-        repeated = np.repeat(labels, weight)
-        if len(set(repeated)) == 2:
-            assert got == pytest.approx(roc_auc_score(repeated, np.repeat(scores, weight)))
-        else:
-            assert math.isnan(got)
-
-
 def test_holm_equals_statsmodels():
     p = [0.01, 0.04, 0.03, 0.005, 0.9]
     assert holm(p) == pytest.approx(multipletests(p, method="holm")[1])
 
 
-def test_stretch_of_five_seeds_is_hesterbergs():
-    assert stretch(5) == pytest.approx(1.584, abs=0.002)
-    assert stretch(1000) == pytest.approx(1, abs=0.003)
-
-
 def _pairs(records, **changes):
     frame = records.frame()
-    return differences(frame, load_scores(records.store.root, frame), **({"draws": 400} | changes))
+    return differences(frame, load_scores(records.store.root, frame), **changes)
 
 
 def test_one_split_is_tested_by_delong_too(records):
@@ -143,7 +121,7 @@ def test_scores_may_be_loaded_one_row_at_a_time(records):
         asked.append(sorted(part["dataset"]))
         return load_scores(records.store.root, part)
 
-    pd.testing.assert_frame_equal(differences(frame, some, draws=50), _pairs(records, draws=50))
+    pd.testing.assert_frame_equal(differences(frame, some), _pairs(records))
     assert asked == [["aitex", "aitex"], ["elpv", "elpv"]]
 
 
@@ -157,7 +135,7 @@ def test_what_takes_long_tells_how_far_it_is(records):
         return lambda done, total: told[name].append((done, total))
 
     frame = load(records.store.root, to("load"))
-    differences(frame, load_scores(records.store.root, frame, to("scores")), draws=20, tell=to("differences"))
+    differences(frame, load_scores(records.store.root, frame, to("scores")), tell=to("differences"))
     assert told["load"] == told["scores"] == [(1, 4), (2, 4), (3, 4), (4, 4)]
     assert told["differences"] == [(2, 4), (4, 4)]
 
@@ -169,6 +147,66 @@ def test_seeds_that_only_one_method_has_are_not_compared(records):
         records.add("dpdl", seed=seed)
     (line,) = _pairs(records).to_dict("records")
     assert line["seeds"] == 2
+
+
+def test_methods_without_a_common_seed_are_compared_by_their_means(records):
+    aucs = {
+        method: [records.add(method, separation=separation, seed=seed).metrics.auroc for seed in seeds]
+        for method, separation, seeds in (("dra", 1.0, (0, 1, 2)), ("dpdl", 3.0, (3, 4)))
+    }
+    (line,) = _pairs(records).to_dict("records")
+    assert not line["paired"]
+    assert line["difference"] == pytest.approx(np.mean(aucs["dpdl"]) - np.mean(aucs["dra"]))
+    assert line["seeds"] == 2
+
+
+def test_one_seed_each_without_a_common_one_is_too_little_to_compare(records):
+    records.add("dra", seed=0)
+    records.add("dpdl", seed=1)
+    assert _pairs(records).empty
+
+
+def test_intervals_and_corrected_verdicts_always_agree_and_stay_where_a_difference_can_be(records):
+    for place, method in enumerate(("dra", "dpdl", "ahl", "flos", "devnet", "saoe")):
+        for seed in range(2):
+            records.add(method, separation=0.6 * place, noise=place, seed=seed)
+    lines = _pairs(records)
+    assert len(lines) == 15
+    assert set(lines["family"]) == {15}
+    outside = (lines["low"] > 0) | (lines["high"] < 0)
+    assert (outside == lines["differs"]).all()
+    assert lines["differs"].any()
+    assert not lines["differs"].all()
+    assert lines["low"].min() >= -1
+    assert lines["high"].max() <= 1
+
+
+def test_cochran_and_coxs_test_with_one_part_is_students():
+    assert cochran_cox(2.0, [(1.0, 4.0)]) == pytest.approx(stats.t.sf(2.0, 4))
+    assert 2 * cochran_cox(1.96, [(0.5, 1e9), (0.5, 1e9)]) == pytest.approx(0.05, abs=1e-4)
+
+
+def test_of_many_pairs_of_equal_methods_no_more_than_stated_are_called_different():
+    """Four methods of equal true AUC, three seeds, six pairs: at most 5 % of the tables may show any difference."""
+    generator, wrong, trials = np.random.default_rng(5), 0, 100
+    labels = np.r_[np.zeros(60, int), np.ones(40, int)]
+    for _ in range(trials):
+        difficulty = generator.standard_normal(100)
+        rows, parts = [], []
+        for method in "abcd":
+            for seed in range(3):
+                strength = 1.5 + 0.3 * generator.standard_normal()
+                scores = strength * labels + difficulty + 0.5 * generator.standard_normal(100)
+                rows.append({"key": f"{method}{seed}", "method": method, "seed": seed})
+                parts.append(
+                    pd.DataFrame({"key": f"{method}{seed}", "image": range(100), "label": labels, "score": scores})
+                )
+        frame = pd.DataFrame(rows).assign(
+            status="ok", part="test", preset="quick", settings="s", options="", dataset="d", fingerprint="f", variant="",
+            version=1, config="", known_kind="", setting="general", shots=10, created=0,
+        )  # fmt: skip
+        wrong += bool(differences(frame, pd.concat(parts))["differs"].any())
+    assert wrong <= stats.binom.ppf(0.99, trials, 0.05)
 
 
 def test_a_variant_is_compared_with_its_own_default_alone(records):
@@ -208,7 +246,7 @@ def test_variants_in_the_store_take_no_power_from_the_comparison_of_methods(reco
     for method, count in (("dra", 1), ("dpdl", 4)):  # each study as if it stood alone
         study = both[(both["first"] == method) & both["second"].str.contains("=")]
         assert len(study) == count
-        expected = differences(frame[frame["method"].str.startswith(method)], scores, draws=400)
+        expected = differences(frame[frame["method"].str.startswith(method)], scores)
         pd.testing.assert_frame_equal(study.reset_index(drop=True), expected)
 
 
@@ -229,7 +267,7 @@ def test_the_interval_covers_the_true_difference_when_images_and_seeds_both_vary
     """Two methods of equal true AUC; each seed of each shifts its own separation: the truth is a difference of 0."""
     generator, covered, trials = np.random.default_rng(3), 0, 120
     labels = np.r_[np.zeros(60, int), np.ones(40, int)]
-    for trial in range(trials):
+    for _ in range(trials):
         difficulty = generator.standard_normal(100)
         rows, parts = [], []
         for method in ("a", "b"):
@@ -240,10 +278,9 @@ def test_the_interval_covers_the_true_difference_when_images_and_seeds_both_vary
                 rows.append({"key": key, "method": method, "seed": seed})
                 parts.append(pd.DataFrame({"key": key, "image": range(100), "label": labels, "score": scores}))
         frame = pd.DataFrame(rows).assign(
-            status="ok", part="test", preset="quick", preset_config={}, reserve=0, dedup=False, dataset="d",
-            fingerprint="f", variant="", version=1, config="", known_kind="", setting="general", shots=10, created=0,
+            status="ok", part="test", preset="quick", settings="s", options="", dataset="d", fingerprint="f", variant="",
+            version=1, config="", known_kind="", setting="general", shots=10, created=0,
         )  # fmt: skip
-        frame["preset_config"] = [{}] * len(frame)
-        (line,) = differences(frame, pd.concat(parts), draws=300, seed=trial).to_dict("records")
+        (line,) = differences(frame, pd.concat(parts)).to_dict("records")
         covered += line["low"] <= 0 <= line["high"]
     assert covered / trials >= 0.92

@@ -159,7 +159,7 @@ def test_five_seeds_of_equal_methods_are_called_noise_in_words(records):
         for method in ("dra", "dpdl", "devnet"):
             records.add(method, separation=1.5, seed=seed)
     frame = records.frame()
-    (text,) = in_words(differences(frame, load_scores(records.store.root, frame), draws=300), {})
+    (text,) = in_words(differences(frame, load_scores(records.store.root, frame)), {})
     assert "all 3 differences are noise: no method is shown to be better than another." in text
     assert "With 5 seeds, a difference below about 0.0" in text
 
@@ -168,7 +168,7 @@ def test_one_seed_is_said_to_be_too_few(records):
     records.add("dra", separation=0.5)
     records.add("dpdl", separation=4.0)
     frame = records.frame()
-    (text,) = in_words(differences(frame, load_scores(records.store.root, frame), draws=300), {})
+    (text,) = in_words(differences(frame, load_scores(records.store.root, frame)), {})
     assert "is better" not in text
     assert "One seed alone is no ground to call a method better" in text
     assert "dpdl scores above dra by 0." in text

@@ -7,10 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from osad_bench.benchmark.citations import citations
 from osad_bench.benchmark.cli import app
 from osad_bench.core.errors import InputError
 from osad_bench.results.store import StoreError, load
@@ -43,8 +43,8 @@ def report(records, *arguments):
 
 def test_report_prints_the_table_and_its_meaning_and_writes_the_files(records):
     done = report(records)
-    assert "dpdl" in done.stdout
-    assert "dpdl is better than dra by 0." in done.stdout
+    assert "DPDL" in done.stdout
+    assert "DPDL is better than DRA by 0." in done.stdout
     root = records.store.root
     for name in (
         "report.md",
@@ -61,10 +61,10 @@ def test_report_prints_the_table_and_its_meaning_and_writes_the_files(records):
 
 def test_a_small_store_is_reported_without_progress_and_a_slow_one_names_its_steps(records, tmp_path, monkeypatch):
     options = ["--html", tmp_path / "page.html", "--out", tmp_path / "report", "--table", "all"]
-    monkeypatch.setattr("osad_bench.benchmark.bars.QUIET", 1e9)
+    monkeypatch.setattr("osad_bench.benchmark.cli.screen.QUIET", 1e9)
     assert "reading" not in report(records, *options).stderr
-    monkeypatch.setattr("osad_bench.benchmark.bars.QUIET", 0.0)
-    monkeypatch.setattr("osad_bench.benchmark.bars.EVERY", 0.0)
+    monkeypatch.setattr("osad_bench.benchmark.cli.screen.QUIET", 0.0)
+    monkeypatch.setattr("osad_bench.benchmark.cli.screen.EVERY", 0.0)
     said = report(records, *options).stderr.splitlines()
     for line in (
         "reading records: 12/12",
@@ -84,7 +84,7 @@ def test_tables_1_and_2_have_the_same_tests_with_and_without_a_page(records, tmp
     for table in ("table1", "table2"):
         texts = [(tmp_path / name / f"{table}-differences.csv").read_text("utf-8") for name in ("with", "without")]
         assert texts[0] == texts[1]
-    assert "dpdl,dra" in (tmp_path / "with" / "table1-differences.csv").read_text("utf-8")
+    assert "DPDL,DRA" in (tmp_path / "with" / "table1-differences.csv").read_text("utf-8")
 
 
 def test_out_leaves_the_store_alone(records, tmp_path):
@@ -110,28 +110,27 @@ def test_each_of_the_papers_tables_brings_its_own_records_words_and_comparison(r
     assert ",hard," not in general
     assert ",general," not in hard
     assert "hard setting" not in (tmp_path / "table1.md").read_text("utf-8")
-    assert "dpdl is better than dra" in (tmp_path / "table1.md").read_text("utf-8")
-    assert {line.split(",")[1] for line in (tmp_path / "table2-published.csv").read_text("utf-8").splitlines()[1:]} == {
-        "2"
-    }
+    assert "DPDL is better than DRA" in (tmp_path / "table1.md").read_text("utf-8")
+    beside = pd.read_csv(tmp_path / "table2-published.csv")
+    assert set(beside["setting"]) == {"hard"}
 
 
 def test_published_numbers_stand_beside_ours(records, tmp_path):
     done = report(records, "--compare", "published", "--out", tmp_path, "--no-figures", "--no-statistics")
-    lines = [line for line in done.stdout.splitlines() if "0.937±0.003" in line]
-    assert [line.split()[0] for line in lines] == ["1", "3"]
-    assert all("own run" in line for line in lines)
+    (line,) = [line for line in done.stdout.splitlines() if "0.937±0.003" in line]
+    assert "DPDL paper, Table 1" in line
+    assert "own paper" in line
     assert "0.845±0.013" in (tmp_path / "report.md").read_text("utf-8")
-    assert "copied" in (tmp_path / "report-published.csv").read_text("utf-8")
+    assert "DRA paper (CVPR 2022), Table 1" in (tmp_path / "report-published.csv").read_text("utf-8")
 
 
 def test_tests_and_comparisons_are_tex_files_of_their_own(records, tmp_path):
     report(records, "--compare", "published", "--format", "tex", "--out", tmp_path, "--no-figures")
     assert {path.name for path in tmp_path.glob("*.tex")} == {
-        "report.tex", "report-differences.tex", "report-published.tex"
+        "report.tex", "report-differences.tex", "report-published.tex", "report-operating-points.tex"
     }  # fmt: skip
     assert "longtable}{" not in (tmp_path / "report.tex").read_text("utf-8")
-    assert "own run" in (tmp_path / "report-published.tex").read_text("utf-8")
+    assert "own" in (tmp_path / "report-published.tex").read_text("utf-8")
 
 
 def test_options_choose_methods_data_sets_setting_and_shots(records, tmp_path):
@@ -148,7 +147,7 @@ def test_options_choose_methods_data_sets_setting_and_shots(records, tmp_path):
 
 
 def test_a_store_with_many_cells_still_gets_its_ranks_in_words(records, tmp_path, monkeypatch):
-    monkeypatch.setattr("osad_bench.benchmark.cli.report.MANY", 3)
+    monkeypatch.setattr("osad_bench.results.report.MANY", 3)
     for dataset in ("aitex", "sdd"):
         for method in ("dra", "dpdl"):
             records.add(method, dataset=dataset)
@@ -211,10 +210,17 @@ def test_the_page_has_pictures_of_the_mistakes_where_the_images_are_here(cli, ph
     assert "no pictures of" in without.stderr
 
 
-def test_citations_are_read_without_importing_the_methods():
-    found = dict(line.split(": ", 1) for line in citations(["dra", "devnet", "no such method"]))
-    assert set(found) == {"dra", "devnet"}
-    assert "Ding et al." in found["dra"]
+def test_citations_and_titles_come_from_the_records(records, tmp_path):
+    records.add(
+        "repel", method_title="Repel & Co", citation="A. Uthor, Repel, 2026", dataset="parts", dataset_title="My parts"
+    )
+    page = tmp_path / "page.html"
+    report(records, "--html", page, "--out", tmp_path, "--format", "md,tex,csv", "--no-figures")
+    assert "Repel &amp; Co: A. Uthor, Repel, 2026" in page.read_text("utf-8")
+    for name in ("report.md", "report.tex", "report.csv"):
+        text = (tmp_path / name).read_text("utf-8")
+        assert "Repel" in text
+        assert "My parts" in text
 
 
 def test_merge_reports_conflicts_and_exits_with_1(tmp_path):

@@ -1,0 +1,225 @@
+"""Where printed numbers contradict each other, and which of several one should compare with. Derived, not typed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from osad_bench.results.published import PAPERS, PLACE
+
+APART = 0.02
+"""A rerun that differs by this much from what it reran is told."""
+
+SLIP, OTHER, RERUN, TWICE, MEAN = (
+    "a copy differs from what it copies", "a copy prints another method's number", "a rerun differs by 0.02 or more",
+    "a paper prints two numbers for one thing", "a mean is not that of its parts",
+)  # fmt: skip
+"""Kinds of contradiction."""
+
+
+def _plain(numbers: pd.DataFrame) -> pd.DataFrame:
+    """Numbers of methods as they are, with ``text`` (0.810±0.024) and ``where`` (source and table)."""
+    result = numbers[numbers["variant"] == ""].copy()
+    result["text"] = [f"{m:.3f}" if pd.isna(s) else f"{m:.3f}±{s:.3f}" for m, s in zip(result["mean"], result["std"])]
+    result["where"] = [f"{source}, Table {table}" for source, table in zip(result["source"], result["table"])]
+    return result
+
+
+def contradictions(numbers: pd.DataFrame) -> pd.DataFrame:
+    """Every place where two printed numbers cannot both be what they say.
+
+    Parameters
+    ----------
+    numbers
+        As `osad_bench.results.published.numbers` returns it.
+
+    Returns
+    -------
+    DataFrame
+        ``setting, shots, dataset, known_kind, method, what`` (kind of contradiction), ``first, first_source, second,
+        second_source`` (numbers as printed with paper and table), ``difference`` (first - second) and ``equals`` (where
+        the first is printed for another method).
+    """
+    plain = _plain(numbers)
+    lines: list[dict[str, Any]] = []
+    for place, part in plain.groupby(PLACE, dropna=False):
+        named = dict(zip(PLACE, place))
+        lines += [named | line for line in _copies(part, plain, named)]
+        lines += [named | line for line in _reruns(part)]
+        lines += [named | line for line in _twice(part)]
+    lines += _means(plain)
+    columns = [*PLACE, "what", "first", "first_source", "second", "second_source", "difference", "equals"]
+    result = pd.DataFrame(lines, columns=columns).drop_duplicates()
+    order = {name: number for number, name in enumerate((SLIP, OTHER, RERUN, TWICE, MEAN))}
+    found: pd.DataFrame = result.sort_values(
+        ["what", "setting", "shots", "dataset", "method"],
+        key=lambda column: column.map(order) if column.name == "what" else column,
+        ignore_index=True,
+    )
+    return found
+
+
+def _line(what: str, first: Any, second: Any, equals: str = "") -> dict[str, Any]:
+    return {
+        "what": what, "first": first.text, "first_source": first.where, "second": second.text, "second_source": second.where,
+        "difference": round(first.mean - second.mean, 3), "equals": equals,
+    }  # fmt: skip
+
+
+def _rows(frame: pd.DataFrame) -> list[Any]:
+    """Lines with attributes; ``mean`` is a column here, not the method of a Series."""
+    return list(frame.itertuples(index=False))
+
+
+def _copies(part: pd.DataFrame, plain: pd.DataFrame, place: dict[str, Any]) -> list[dict[str, Any]]:
+    """Copies that differ from each number that the method's runners themselves print."""
+    runs = part[part["origin"] == "own run"]
+    lines = []
+    for copy in _rows(part[part["origin"] == "copied"]):
+        sources = runs[runs["source"] != copy.source]
+        if sources.empty or copy.text in set(sources["text"]):
+            continue
+        same = plain[plain["source"].isin(set(sources["source"])) & (plain["origin"] == "own run")]
+        for name in ("setting", "shots", "dataset", "known_kind"):
+            same = same[same[name] == place[name]]
+        others = same[(same["text"] == copy.text) & (same["method"] != copy.method)]
+        equals = "; ".join(f"{one.method} in {one.where}" for one in _rows(others))
+        lines.append(_line(OTHER if equals else SLIP, copy, _rows(sources)[0], equals))
+    return lines
+
+
+def _reruns(part: pd.DataFrame) -> list[dict[str, Any]]:
+    """Reruns of public code that come out otherwise than what was printed before."""
+    return [
+        _line(RERUN, rerun, run)
+        for rerun in _rows(part[part["origin"] == "rerun"])
+        for run in _rows(part[(part["origin"] == "own run") & (part["source"] != rerun.source)])
+        if round(abs(rerun.mean - run.mean), 3) >= APART
+    ]
+
+
+def _twice(part: pd.DataFrame) -> list[dict[str, Any]]:
+    """Different numbers of one paper for one thing, in two of its tables."""
+    lines = []
+    for _, mine in part.groupby("source"):
+        first, *rest = _rows(mine.sort_values("table"))
+        lines += [_line(TWICE, first, other) for other in rest if other.mean != first.mean]
+    return lines
+
+
+def _means(plain: pd.DataFrame) -> list[dict[str, Any]]:
+    """Means over kinds or classes that differ from the mean of the printed parts by more than rounding."""
+    lines = []
+    hard = plain[plain["setting"] == "hard"]
+    classes = plain[(plain["setting"] == "general") & plain["dataset"].str.startswith("mvtec")].copy()
+    classes["known_kind"] = classes["dataset"].where(classes["dataset"] != "mvtec", "mean")
+    classes["dataset"] = "mvtec"
+    for _, part in pd.concat([hard, classes]).groupby(["source", "setting", "shots", "dataset", "method"]):
+        means, parts = part[part["known_kind"] == "mean"], part[part["known_kind"] != "mean"]
+        parts = parts.drop_duplicates("known_kind")
+        if means.empty or len(parts) < 2 or (part["setting"].iloc[0] == "general" and len(parts) != 15):
+            continue
+        printed, found = _rows(means)[0], float(parts["mean"].mean())
+        if abs(printed.mean - found) > 0.0025:
+            kind = "mean" if part["setting"].iloc[0] == "hard" else ""
+            lines.append(
+                {
+                    "setting": printed.setting, "shots": printed.shots, "dataset": printed.dataset, "known_kind": kind,
+                    "method": printed.method, "what": MEAN, "first": printed.text, "first_source": printed.where,
+                    "second": f"{found:.3f}", "second_source": f"mean of its {len(parts)} printed parts",
+                    "difference": round(printed.mean - found, 3), "equals": "",
+                }
+            )  # fmt: skip
+    return lines
+
+
+def larger_of_two(numbers: pd.DataFrame, copied: str = "ahl", other: str = "ahl-devnet") -> tuple[int, int, int]:
+    """How the DPDL paper's column AHL comes about: places, those that print the larger of both methods, those the other's.
+
+    Returns
+    -------
+    places, larger, from_other
+        Places where the DPDL paper prints `copied` and the AHL paper prints both methods; of these, where the copy is the
+        larger of the two, and where only the number of `other` fits.
+    """
+    plain = _plain(numbers).set_index([*PLACE[:-1]])
+    copies = plain[(plain["origin"] == "copied") & (plain["method"] == copied)]
+    places = larger = from_other = 0
+    for place, copy in copies.iterrows():
+        own = plain.loc[[place]]
+        own = own[own["origin"] == "own run"]
+        both = {name: own.loc[own["method"] == name, "mean"].tolist() for name in (copied, other)}
+        if not all(both.values()):
+            continue
+        places += 1
+        larger += max(both[copied] + both[other]) == copy["mean"]
+        from_other += copy["mean"] in both[other] and copy["mean"] not in both[copied]
+    return places, larger, from_other
+
+
+RANKS = (
+    "own paper",
+    "rerun by others",
+    "run by others",
+    "copied",
+)
+"""Kinds of source, the one to compare with first."""
+
+
+def rank_of(source: str, method: str, origin: str) -> int:
+    """Place in `RANKS` of a number of `method` that `source` prints."""
+    if origin == "own run":
+        return 0 if PAPERS.get(method) == source else 2
+    return 1 if origin == "rerun" else 3
+
+
+def to_compare_with(numbers: pd.DataFrame) -> pd.DataFrame:
+    """One number per place: the method's own paper's, else a rerun's, else another paper's run, a copy last.
+
+    Returns
+    -------
+    DataFrame
+        `PLACE`, ``mean, std, runs, source`` (paper and table), ``origin`` (of `RANKS`) and ``disputed``: what other papers
+        print for the same place where that is `APART` or more from it, else empty.
+    """
+    plain = _plain(numbers)
+    plain["rank"] = [rank_of(*line) for line in plain[["source", "method", "origin"]].itertuples(index=False)]
+    lines = []
+    for place, part in plain.groupby(PLACE, dropna=False):
+        best, *rest = _rows(part.sort_values(["rank", "table"], kind="stable"))
+        others = [one for one in rest if round(abs(one.mean - best.mean), 3) >= APART]
+        disputed = "; ".join(dict.fromkeys(f"{one.source} {one.text} ({RANKS[one.rank]})" for one in others))
+        lines.append(
+            dict(zip(PLACE, place)) | {
+                "mean": best.mean, "std": best.std, "runs": best.runs, "source": best.where, "origin": RANKS[best.rank],
+                "disputed": disputed,
+            }
+        )  # fmt: skip
+    result: pd.DataFrame = pd.DataFrame(lines)
+    return result
+
+
+def for_print(frame: pd.DataFrame) -> pd.DataFrame:
+    """`contradictions`, or `numbers`, in few columns of short texts."""
+    protocol = [
+        f"{setting}, M = {shots}" + (f", {kind}" if kind not in ("", "mean") else "")
+        for setting, shots, kind in zip(frame["setting"], frame["shots"], frame["known_kind"])
+    ]
+    if "what" in frame:
+        columns = {
+            "what": frame["what"], "data set": frame["dataset"], "protocol": protocol, "method": frame["method"],
+            "printed": frame["first"], "by": frame["first_source"], "against": frame["second"],
+            "of": frame["second_source"], "difference": [f"{value:+.3f}" for value in frame["difference"]],
+            "is the number of": frame["equals"],
+        }  # fmt: skip
+    else:
+        names = [f"{method} {variant}".strip() for method, variant in zip(frame["method"], frame["variant"])]
+        printed = [f"{m:.3f}" if pd.isna(s) else f"{m:.3f}±{s:.3f}" for m, s in zip(frame["mean"], frame["std"])]
+        columns = {
+            "data set": frame["dataset"], "protocol": protocol, "method": names, "printed": printed, "runs": frame["runs"],
+            "source": [f"{source}, Table {table}" for source, table in zip(frame["source"], frame["table"])],
+            "origin": frame["origin"], "note": frame["note"],
+        }  # fmt: skip
+    result: pd.DataFrame = pd.DataFrame({name: list(map(str, values)) for name, values in columns.items()})
+    return result
