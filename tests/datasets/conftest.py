@@ -1,16 +1,13 @@
-"""What the data set tests share: small trees in the publishers' exact layout, and the real files where they are present."""
+"""Fixtures of the data set tests: small trees in the publishers' exact layout, and the real files where they are present."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
-
-from osad_bench.benchmark.cli import main
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 
@@ -155,20 +152,6 @@ def hyper_kvasir(tmp_path, draw) -> Path:
             draw.image(base / folder / f"0{index}e7-{folder[-3:]}.jpg")
     (base / "image-labels.csv").write_text("Video file,Organ,Finding,Classification\n")
     return root
-
-
-@pytest.fixture
-def run_cli(monkeypatch, capsys) -> Callable[..., tuple[int, str, str]]:
-    """Run ``osad-bench`` in this process; gives exit code, standard output and standard error."""
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["osad-bench", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        out, err = capsys.readouterr()
-        return int(ended.value.code or 0), out, err
-
-    return run
 
 
 @pytest.fixture

@@ -64,7 +64,7 @@ def test_a_clone_is_read_like_the_package_and_the_uncertain_are_dropped(clone):
 def test_a_cell_that_is_gone_and_a_broken_line_are_named(clone):
     base = clone / "src" / "elpv_dataset" / "data"
     (base / "images" / "cell0004.png").unlink()
-    with pytest.raises(DatasetError, match=r"images/cell0004\.png: labels\.csv names it, and it is missing"):
+    with pytest.raises(DatasetError, match=r"images/cell0004\.png: is missing, and labels\.csv names it"):
         ELPV(clone).samples  # noqa: B018
     with (base / "labels.csv").open("a") as file:
         file.write("images/cell0007.png 1.0\n")

@@ -90,9 +90,9 @@ def test_verify_finds_missing_wrong_sized_empty_and_broken_masks(mvtec, draw):
     (masks / "cut" / "001_mask.png").write_bytes(b"")
     report = verify(open_dataset("mvtec/carpet", mvtec))
     found = {problem.file: (problem.severity, problem.message) for problem in report.problems}
-    assert found["test/color/000.png"] == (
+    assert found["ground_truth/color/000_mask.png"] == (
         "error",
-        "its mask ground_truth/color/000_mask.png is missing: restore it from the original download",
+        "this mask is missing: restore it from the original download",
     )
     assert "is 25 x 16, but its image" in found["ground_truth/color/001_mask.png"][1]
     assert found["ground_truth/cut/000_mask.png"][0] == "note"

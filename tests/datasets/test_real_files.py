@@ -66,7 +66,7 @@ def test_brainmri_copies_cross_the_default_split_and_dedup_leaves_none(real):
     groups = duplicate_groups(dataset)
     plain = Protocol(setting="general", shots=10, known_kind=None, seed=0, reserve=0, dedup=False, part="test")
     assert crossing(split(dataset, plain), groups) == 11
-    deduped = split(dataset, plain.model_copy(update={"dedup": True}), groups)
+    deduped = split(dataset, plain.model_copy(update={"dedup": True}))
     assert crossing(deduped, groups) == 0
     assert sum(len(ids) for ids in deduped.parts().values()) == 228
 
@@ -90,7 +90,9 @@ def test_optical_reads_the_labels_and_its_masks_fit(real):
     dataset = open_dataset("optical", real("dagm").parent)
     assert kinds(dataset) == {None: 12, "Class1": 12}
     assert {image.shape for image in all_images(dataset)} == {(512, 512, 3)}
-    assert list(dataset.problems()) == []
+    (incomplete,) = dataset.problems()
+    assert incomplete.message.startswith("folders are missing: Class2, Class3, ")
+    assert "Class10, Class1/Train; restore them" in incomplete.message
     labels = (real("dagm") / "Class1" / "Test" / "Label" / "Labels.txt").read_text().split("\n")[1:]
     expected = {fields[2].lower(): int(fields[1]) for fields in map(str.split, labels) if fields}
     assert {sample.id.rpartition("/")[2].lower(): sample.label for sample in dataset.samples} == expected
@@ -100,4 +102,7 @@ def test_optical_reads_the_labels_and_its_masks_fit(real):
 def test_a_part_of_a_data_set_is_read_but_called_incomplete(real, name):
     report = verify(open_dataset({"dagm": "optical"}.get(name, name), real(name).parent))
     assert not report.sound
-    assert any("are published" in problem.message for problem in report.problems if problem.severity == "error")
+    errors = [problem.message for problem in report.problems if problem.severity == "error"]
+    assert any("are missing: " in message for message in errors)
+    assert sum("counts are not those published" in message for message in errors) == 1
+    assert len(errors) <= 8

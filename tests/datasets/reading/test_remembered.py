@@ -6,12 +6,19 @@ import sqlite3
 import pytest
 
 from osad_bench.datasets.catalogue import open_dataset
+from osad_bench.datasets.reading import remembered as module
 from osad_bench.datasets.reading.remembered import cache_file, remembered
+
+
+@pytest.fixture(autouse=True)
+def _short(monkeypatch):
+    """Files of a test count as unchanged at once: their time of change cannot be set back."""
+    monkeypatch.setattr(module, "SETTLED_AFTER", 0.0)
 
 
 @pytest.fixture
 def old_files(tmp_path):
-    """Twenty files that have lain unchanged for a minute."""
+    """Twenty files, all older than a minute by their time of modification."""
     paths = [tmp_path / f"{index}.txt" for index in range(20)]
     for index, path in enumerate(paths):
         path.write_text(str(index))
@@ -59,6 +66,46 @@ def test_a_changed_touched_or_renamed_file_is_computed_again(old_files, change):
     assert values[path] == path.read_text() + "!"
 
 
+def test_files_exchanged_for_others_of_the_same_size_and_time_are_computed_again(old_files):
+    one, two = old_files[0], old_files[1]
+    for path in (one, two):
+        os.utime(path, (1e9, 1e9))
+    before = remembered("test", old_files, Counting())
+    assert (before[one], before[two]) == ("0!", "1!")
+    one.write_text("1")
+    two.write_text("0")
+    for path in (one, two):
+        os.utime(path, (1e9, 1e9))
+    after = remembered("test", old_files, Counting())
+    assert (after[one], after[two]) == ("1!", "0!")
+
+
+def test_files_that_change_names_with_each_other_are_computed_again(old_files):
+    one, two = old_files[0], old_files[1]
+    for path in (one, two):
+        os.utime(path, (1e9, 1e9))
+    remembered("test", old_files, Counting())
+    one.rename(one.with_name("aside"))
+    two.rename(one)
+    one.with_name("aside").rename(two)
+    assert remembered("test", old_files, Counting())[one] == "1!"
+
+
+def test_a_name_that_is_not_utf_8_is_remembered(tmp_path):
+    path = tmp_path / os.fsdecode(b"Gr\xfc\xdfe.txt")
+    path.write_text("a")
+    remembered("test", [path], Counting())
+    again = Counting()
+    assert remembered("test", [path], again) == {path: "a!"}
+    assert again.asked == []
+
+
+def test_a_pipe_is_refused_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")
+    with pytest.raises(OSError, match="it is no regular file"):
+        remembered("test", [tmp_path / "pipe.png"], Counting())
+
+
 def test_purposes_do_not_answer_for_each_other(old_files):
     remembered("one", old_files, Counting())
     other = Counting()
@@ -66,7 +113,8 @@ def test_purposes_do_not_answer_for_each_other(old_files):
     assert len(other.asked) == 20
 
 
-def test_a_file_written_this_moment_is_not_remembered(tmp_path):
+def test_a_file_written_this_moment_is_not_remembered(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "SETTLED_AFTER", 2.0)
     path = tmp_path / "new.txt"
     path.write_text("a")
     remembered("test", [path], Counting())
@@ -123,7 +171,7 @@ def test_pixels_read_by_another_version_of_the_reader_are_not_remembered(mvtec):
         age(path)
     open_dataset("mvtec/carpet", mvtec).pixel_digests  # noqa: B018
     with sqlite3.connect(cache_file()) as connection:
-        purposes = {row[0] for row in connection.execute("select distinct purpose from remembered")}
+        purposes = {row[0] for row in connection.execute("select distinct purpose from files")}
     (pixels,) = (purpose for purpose in purposes if purpose.startswith("pixels"))
     import PIL
 
