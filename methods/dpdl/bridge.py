@@ -33,14 +33,17 @@ class Bridge(nn.Module):
 
     @property
     def mean(self) -> Tensor:
+        """mu, (C, d)."""
         raise NotImplementedError
 
     @property
     def variance(self) -> Tensor:
+        """S, (C, d)."""
         raise NotImplementedError
 
     @property
     def log_weight(self) -> Tensor:
+        """log alpha, (C,)."""
         raise NotImplementedError
 
     def log_components(self, x: Tensor) -> Tensor:

@@ -24,13 +24,13 @@ were derived again; docs/deviations.md lists the printed forms, ours, and what t
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, Literal
+from typing import ClassVar
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
-from osad_bench.methods.base import NORMAL, Batch, Context, Mix, MixedConfig, Pyramid, Schedule, TrainingSet
+from osad_bench.methods.base import NORMAL, Batch, Context, Mix, Pyramid, Schedule, TrainingSet
+from osad_bench.methods.dpdl.config import DPDLConfig
 from osad_bench.methods.dpdl.dispersion import dispersion_loss
 from osad_bench.methods.dpdl.prototypes import Codebook
 from osad_bench.methods.dpdl.readings import Nearest, Printed, maps_of, points_of
@@ -59,54 +59,12 @@ class DPDL(GradientMethod):
         "without M_r": {"residual_head": False},
     }
 
-    class Config(MixedConfig):
-        """Hyper-parameters of DPDL; the shares of a batch are ours."""
+    Config = DPDLConfig
 
-        reading: Literal["printed", "shrunk", "cluster", "position", "likelihood"] = Field(
-            "cluster", description="what the prototypes are (ours, by validation; each reading's source: see above)"
-        )
-        prototypes: int = Field(32, ge=1, description="C, prototypes (Sec. 5.3; Fig. 3 has 8 to 64)")
-        per_prototype: int = Field(
-            10, ge=1, description="training normals for each prototype, at least: fewer normals lower C (ours)"
-        )
-        eps: float = Field(1e-3, gt=0, description="entropic regularisation of the bridge (Sec. 4.2)")
-        variance: float = Field(1.0, gt=0, description="of reading=printed: S at the start (Sec. 4.2: the identity)")
-        variance_range: float = Field(
-            10.0, gt=1, description="of reading=printed: S stays within this factor of its start, either way (ours)"
-        )
-        shrinkage: float = Field(
-            0.1, gt=0, lt=1, description="S of the other readings (start of S in LightSB's public code)"
-        )
-        kappa: float = Field(10.0, gt=0, description="concentration of DFL (Sec. 4.3)")
-        dispersion: float = Field(0.01, ge=0, description="lambda, weight of DFL (Eq. 23; Sec. 5.7)")
-        transport: Literal["mean", "sample", "sde"] = Field(
-            "mean",
-            description="the carried point: the plan's mean, a draw from it, or the SDE's end (the paper names none)",
-        )
-        steps: int = Field(20, ge=1, description="Euler-Maruyama steps of transport=sde (not given in the paper)")
-        bound: Literal["hinge", "weight", "none"] = Field(
-            "weight",
-            description="how the anomalies' potential is kept from growing without limit (ours, docs/deviations.md)",
-        )
-        margin: float = Field(
-            1.0, gt=0, description="of bound=hinge: how far an anomaly's term of DPL is pushed above the normals' mean (ours)"
-        )
-        anomaly_weight: float = Field(0.1, gt=0, lt=1, description="of bound=weight: the anomalies' share (ours)")
-        loss: Literal["deviation", "bce", "focal"] = Field(
-            "deviation", description="L_binary of Eqs. 20 to 22 (not named in the paper; DevNet's and DRA's)"
-        )
-        deviation_margin: float = Field(5.0, gt=0, description="of loss=deviation (DevNet 2019, Eq. 7)")
-        draws: int = Field(5000, ge=2, description="of the prior of loss=deviation (DevNet 2019, Eq. 5)")
-        gamma: float = Field(2.0, ge=0, description="of loss=focal (Lin et al. 2017, Sec. 4.1: 2)")
-        topk: float = Field(0.1, gt=0, le=1, description="share of positions that make a map's score (Eq. 20)")
-        width: int = Field(
-            256, ge=1, description="hidden units of M_n (not given in the paper; DRA's public code: 256)"
-        )
-        dpl: bool = Field(True, description="distribution prototype learning, Eqs. 16 and 17 (Fig. 2)")
-        dfl: bool = Field(True, description="dispersion feature learning, Eq. 19 (Fig. 2)")
-        anomaly_head: bool = Field(True, description="M_a, Eq. 20 (Table 3)")
-        normal_head: bool = Field(True, description="M_n, Eq. 21 (Table 3)")
-        residual_head: bool = Field(True, description="M_r, Eq. 22 (Table 3)")
+    bridges: list[Printed | Nearest]
+    """The bridge of each scale, parts of `network`."""
+    heads: nn.ModuleDict
+    """M_a, M_n and M_r, as far as they are switched on, parts of `network`."""
 
     def build(self, train: TrainingSet, context: Context) -> nn.Module:
         """Codebook of the normals of each scale (Eq. 15), as the network sees them in training; bridges and heads."""
@@ -139,13 +97,11 @@ class DPDL(GradientMethod):
             heads["normal"] = lambda channels: HolisticHead(channels, config.width, signed)
         if config.residual_head:
             heads["residual"] = lambda channels: PatchHead(channels, config.topk, signed)
-        made = nn.ModuleDict()
+        self.heads, self.bridges = nn.ModuleDict(), [self._bridge(codebook) for codebook in codebooks]
         for name, head in heads.items():
             with context.initialised(name):
-                made[name] = OverScales(shapes, head)
-        network = nn.ModuleDict({"bridges": nn.ModuleList(map(self._bridge, codebooks)), "heads": made})
-        network.register_buffer("usual", torch.ones(len(shapes), 2))
-        return network
+                self.heads[name] = OverScales(shapes, head)
+        return nn.ModuleDict({"bridges": nn.ModuleList(self.bridges), "heads": self.heads})
 
     def _bridge(self, codebook: Codebook) -> Printed | Nearest:
         config = self.config
@@ -153,19 +109,13 @@ class DPDL(GradientMethod):
             return Printed(codebook, config.eps, config.variance, config.variance_range)
         return Nearest(codebook, config.eps, config.shrinkage, learned=config.reading == "shrunk")
 
-    @property
-    def bridges(self) -> Sequence[Any]:
-        """The bridge of each scale."""
-        return list(self.network["bridges"])  # type: ignore[call-overload]
-
     def _points(self, pyramid: Pyramid) -> list[Tensor]:
         """Points of each scale."""
         return [points_of(x, self.config.reading) for x in pyramid]
 
     def _inputs(self, pyramid: Pyramid, points: list[Tensor]) -> dict[str, Pyramid]:
         """What each head sees: the maps, and for M_r the residual of the carried points as maps (Eq. 22)."""
-        heads = self.network["heads"]  # type: ignore[index]
-        inputs = dict.fromkeys(heads, pyramid)
+        inputs = dict.fromkeys(self.heads, pyramid)
         if "residual" in inputs:
             if not self.network.training:  # a score is the same whenever it is asked for
                 self.generator.manual_seed(0)
@@ -180,7 +130,7 @@ class DPDL(GradientMethod):
     def _scores(self, pyramid: Pyramid, points: list[Tensor]) -> dict[str, Tensor]:
         """Scores of each head, (B,)."""
         inputs = self._inputs(pyramid, points)
-        return {name: head(inputs[name]) for name, head in self.network["heads"].items()}  # type: ignore[index, operator, union-attr]
+        return {name: head(inputs[name]) for name, head in self.heads.items()}
 
     def _binary(self, scores: Tensor, positive: Tensor) -> Tensor:
         """L_binary, by `loss`."""
@@ -220,39 +170,38 @@ class DPDL(GradientMethod):
 
     def settle(self, train: TrainingSet) -> None:
         """Prototypes of the normals in this epoch's batches; for `likelihood` what is usual for their distance."""
-        if self.renewed:
-            for bridge, kept in zip(self.bridges, self.recent):
+        for bridge, kept in zip(self.bridges, self.recent):
+            if isinstance(bridge, Nearest) and self.renewed:
                 bridge.refresh(torch.cat(kept))
                 kept.clear()
         if self.config.reading == "likelihood":
-            distances = self._distances(train.normals())
-            std, mean = torch.std_mean(distances, dim=1)
-            self.network.usual.copy_(torch.stack([mean, std.nan_to_num(1).clamp_min(1e-9)], dim=1))  # type: ignore[operator, union-attr]
+            for points, bridge in zip(self._points(train.normals()), self.bridges):
+                assert isinstance(bridge, Nearest)
+                bridge.compare_with(points)
 
-    def _distances(self, pyramid: Pyramid) -> Tensor:
-        """Whitened distance of each image to its prototype, (scales, B)."""
-        return torch.stack([bridge.distance(x) for x, bridge in zip(self._points(pyramid), self.bridges)])
-
-    def _likelihood(self, pyramid: Pyramid) -> Tensor:
-        """That distance in units of the training normals', mean over scales, (B,); 0 for the other readings."""
+    def _likelihood(self, points: list[Tensor]) -> Tensor | int:
+        """What `likelihood` adds to the score: each image's distance in the normals' units, mean over scales, (B,)."""
         if self.config.reading != "likelihood":
-            return torch.zeros(len(pyramid[0]), device=pyramid[0].device)
-        mean, std = self.network.usual.unsqueeze(2).unbind(1)  # type: ignore[operator, union-attr]
-        return ((self._distances(pyramid) - mean) / std).mean(0)
+            return 0
+        return torch.stack(
+            [bridge.unusual(x) for x, bridge in zip(points, self.bridges) if isinstance(bridge, Nearest)]
+        ).mean(0)
 
     def forward_score(self, pyramid: Pyramid) -> Tensor:
         """S_a + S_r - S_n (Sec. 4.4, Inference), shape (B,)."""
-        scores = self._scores(pyramid, self._points(pyramid))
+        points = self._points(pyramid)
+        scores = self._scores(pyramid, points)
         parts = [-score if name == "normal" else score for name, score in scores.items()]
-        return torch.stack([*parts, self._likelihood(pyramid)]).sum(0)
+        return torch.stack(parts).sum(0) + self._likelihood(points)
 
     def forward_map(self, pyramid: Pyramid) -> Tensor:
         """The same sum at each position, M_n's score and the likelihood being those of the whole image: (B, H, W)."""
-        inputs = self._inputs(pyramid, self._points(pyramid))
-        whole = self._likelihood(pyramid)[:, None, None]
-        total = whole.expand(-1, *pyramid[0].shape[2:])
-        for name, head in self.network["heads"].items():  # type: ignore[index, operator, union-attr]
-            total = total - head(inputs[name])[:, None, None] if name == "normal" else total + head.map(inputs[name])
+        points = self._points(pyramid)
+        inputs = self._inputs(pyramid, points)
+        whole = torch.zeros(len(pyramid[0]), device=pyramid[0].device) + self._likelihood(points)
+        total = whole[:, None, None].expand(-1, *pyramid[0].shape[2:])
+        for name, head in self.heads.items():
+            total = total - head(inputs[name])[:, None, None] if name == "normal" else total + head.map(inputs[name])  # type: ignore[operator]
         return total
 
     def restore(self, state: Mapping[str, Tensor], shapes: Sequence[tuple[int, int, int]]) -> None:

@@ -51,7 +51,9 @@ class Codebook:
         rows = points.cpu().numpy()
         distinct = len({row.tobytes() for row in rows})
         if distinct < count:
-            warnings.warn(f"{distinct} distinct normal features for {count} prototypes: {distinct} are used", stacklevel=2)
+            warnings.warn(
+                f"{distinct} distinct normal features for {count} prototypes: {distinct} are used", stacklevel=2
+            )
             count = distinct
         seed = int(torch.randint(2**31, (1,), generator=generator))
         labels = KMeans(count, n_init=1, max_iter=100, random_state=seed).fit_predict(_rotated(rows))
@@ -66,8 +68,10 @@ class Codebook:
         centres = centres.clone()
         for _ in range(LLOYD):
             labels = nearest(points, centres)
-            present = labels.unique()
-            centres[present] = _sums(points, labels, len(centres))[present] / _sizes(labels, len(centres))[present, None]
+            present = torch.unique(labels)
+            centres[present] = (
+                _sums(points, labels, len(centres))[present] / _sizes(labels, len(centres))[present, None]
+            )
         return cls._of(points, nearest(points, centres), centres)
 
     @classmethod

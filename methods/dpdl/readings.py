@@ -125,6 +125,7 @@ class Nearest(Bridge):
     centres: Tensor
     shares: Tensor
     spread: Tensor
+    usual: Tensor
 
     def __init__(self, codebook: Codebook, eps: float, shrinkage: float, learned: bool = False) -> None:
         super().__init__()
@@ -135,6 +136,7 @@ class Nearest(Bridge):
             self.register_buffer("centres", codebook.centres.clone())
         self.register_buffer("shares", codebook.shares.clone())
         self.register_buffer("spread", codebook.spread.clone())
+        self.register_buffer("usual", torch.ones(2))
 
     @property
     def mean(self) -> Tensor:
@@ -178,3 +180,12 @@ class Nearest(Bridge):
         self.centres.copy_(renewed.centres)
         self.shares.copy_(renewed.shares)
         self.spread.copy_(renewed.spread)
+
+    def compare_with(self, normals: Tensor) -> None:
+        """Take the mean and the spread of these normals' distances (`reading=likelihood`)."""
+        distance = self.distance(normals)
+        self.usual.copy_(torch.stack([distance.mean(), distance.std(correction=0).clamp_min(1e-9)]))
+
+    def unusual(self, points: Tensor) -> Tensor:
+        """Distance in units of the normals', (B,) (`reading=likelihood`)."""
+        return (self.distance(points) - self.usual[0]) / self.usual[1]

@@ -104,7 +104,7 @@ class Forgets(Keeps):
 def test_attributes_that_are_tensors_and_lists_of_them_need_no_code(context, train):
     method, other = Keeps(), Keeps()
     method.fit(train(), context())
-    other.restore({name: value for name, value in sorted(method.state().items())}, [])
+    other.restore(dict(sorted(method.state().items())), [])
     assert torch.equal(other.score(train().normal), method.score(train().normal))
     assert [int(one) for one in other.many] == list(range(12))
     check_method(Keeps)
