@@ -220,8 +220,8 @@ class EvidenceSum(Method):
 
             rows, known = pooled(normals), pooled(seen)
             sorts = Sorts.fit(rows, config.sorts, random("sorts"))
-            of_images: Fit = partial(Images.fit, neighbours=config.nearest)
-            of_patches: Fit = partial(Patches.fit, config=config, generator=random("patches"))
+            of_images = partial(Images.fit, neighbours=config.nearest)
+            of_patches = partial(Patches.fit, config=config, generator=random("patches"))
             image_usual = Usual.fit(of_images, rows, known, sorts(rows), config, random("folds of images"))
             at, alike = places(normals), places(seen)
             patches = of_patches(at, alike)

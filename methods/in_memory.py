@@ -35,10 +35,8 @@ class InMemory:
 
     def __post_init__(self) -> None:
         self.n_normal, self.n_seen = len(self.normal[0]), len(self.known[0])
-        self.shapes: list[tuple[int, int, int]] = [
-            tuple(scale.shape[1:])
-            for scale in self._clean([scale[:1] for scale in self.normal])  # type: ignore[misc]
-        ]
+        first = self._clean([scale[:1] for scale in self.normal])
+        self.shapes: list[tuple[int, int, int]] = [(x.shape[1], x.shape[2], x.shape[3]) for x in first]
         self.streams = {
             sort: torch.Generator().manual_seed(seed_of(self.seed, sort))
             for sort in ("normal", "seen", "pseudo", "reference")

@@ -107,7 +107,7 @@ class MLEP(GradientMethod):
         normal, heads = batch.target == NORMAL, self.network.heads
         reconstruction, margin = [], []
         for x in batch.pyramid:
-            head: AutoEncoder = heads[str(x.shape[1])]  # type: ignore[index,assignment]
+            head: AutoEncoder = heads[str(x.shape[1])]  # type: ignore[assignment]
             reconstruction.append(head.error(x[normal]).mean())
             embedding = head.embedding(x)
             margin.append(margin_loss(embedding[normal], embedding[~normal], self.config.margin))

@@ -1,4 +1,4 @@
-"""The Schroedinger bridge from images to the mixture of prototypes, in closed form and as an SDE (DPDL, Sec. 4.2).
+"""The Schroedinger bridge from images to a mixture of Gaussians, in closed form and as an SDE (DPDL, Sec. 4.2).
 
 The potential is a mixture of C Gaussians, phi(y) = sum_c alpha_c N(y; mu_c, eps S_c), with S_c > 0 diagonal: LightSB's
 parametrisation (Korotin, Gushchin and Burnaev, "Light Schroedinger bridge", ICLR 2024), which is the paper's with
@@ -15,42 +15,36 @@ from torch import Tensor, nn
 
 
 class Bridge(nn.Module):
-    """Plan and drift of the bridge whose potential is a Gaussian mixture.
+    """Plan and drift of the bridge whose potential is a Gaussian mixture; a subclass says which mixture.
 
     Exponents reach 1 / eps times a squared norm, where float32 has too few digits: they are computed in float64.
 
-    Parameters
+    Attributes
     ----------
-    means, weights
-        (C, d) and (C,): start of mu and alpha. `means` are kept as the samples of the target that Eq. 16 averages over.
+    mean, variance
+        mu and S, (C, d) each, S positive.
+    log_weight
+        log alpha, (C,), float64, up to a constant.
     eps
         Entropic regularisation, the variance of the bridge's noise at t = 1; positive.
-    variance, variance_range
-        S at the start, and the factor of it that S stays within, either way: without a bound, one narrow component at
-        each sample of the codebook makes log phi infinite, as in any Gaussian mixture.
     """
 
-    samples: Tensor
+    eps: float
 
-    def __init__(
-        self, means: Tensor, weights: Tensor, eps: float, variance: float = 1.0, variance_range: float = 10.0
-    ) -> None:
-        super().__init__()
-        self.eps = eps
-        start, reach = math.log(variance), math.log(variance_range)
-        self.bounds = start - reach, start + reach
-        self.mean = nn.Parameter(means.clone())
-        self.log_weight = nn.Parameter(weights.log())
-        self.log_variance = nn.Parameter(torch.full_like(means, start))
-        self.register_buffer("samples", means.clone())
+    @property
+    def mean(self) -> Tensor:
+        """mu, (C, d)."""
+        raise NotImplementedError
 
     @property
     def variance(self) -> Tensor:
-        """S, (C, d), within its bounds."""
-        return self.log_variance.clamp(*self.bounds).exp()
+        """S, (C, d)."""
+        raise NotImplementedError
 
-    def _log_weight(self) -> Tensor:
-        return self.log_weight.double().log_softmax(0)
+    @property
+    def log_weight(self) -> Tensor:
+        """log alpha, (C,)."""
+        raise NotImplementedError
 
     def log_components(self, x: Tensor) -> Tensor:
         """log of the unnormalised component weights of the plan (Eq. 13, derived): (B, d) -> (B, C), float64.
@@ -59,7 +53,7 @@ class Bridge(nn.Module):
         """
         x = x.double()
         quadratic = x.square() @ self.variance.double().T + 2 * x @ self.mean.double().T
-        return self._log_weight() + quadratic / (2 * self.eps)
+        return self.log_weight + quadratic / (2 * self.eps)
 
     def log_normaliser(self, x: Tensor) -> Tensor:
         """log Z(x), of the integral of exp(<x, y> / eps) phi(y) over y (Eq. 12, derived): (B, d) -> (B,), float64."""
@@ -72,20 +66,20 @@ class Bridge(nn.Module):
         scaled = precision * mean
         distance = y.square() @ precision.T - 2 * y @ scaled.T + (scaled * mean).sum(1)
         log_det = y.shape[1] * math.log(2 * math.pi * self.eps) + log_variance.sum(1)
-        return self._log_weight() - (distance / self.eps + log_det) / 2
+        return self.log_weight - (distance / self.eps + log_det) / 2
 
     def log_potential(self, y: Tensor) -> Tensor:
         """log phi(y) (Eq. 8): (B, d) -> (B,), float64."""
         return self.log_densities(y).logsumexp(1)
 
-    def nearest(self, y: Tensor) -> Tensor:
-        """The component that most likely drew y, c* of Eq. 22: (B, d) -> (B,)."""
-        with torch.no_grad():
-            return self.log_densities(y).argmax(1)
+    def log_plan(self, x: Tensor, y: Tensor) -> Tensor:
+        """log pi(y | x) (Eqs. 12 and 13): rows x and y, (B, d) each -> (B,), float64."""
+        coupling = (x.double() * y.double()).sum(1) / self.eps
+        return coupling + self.log_potential(y) - self.log_normaliser(x)
 
-    def mean_plan(self, x: Tensor, components: Tensor | None = None) -> Tensor:
-        """E[y | x] under the plan (Eq. 13): (B, d) -> (B, d). `components`: `log_components` of x, if known."""
-        share = (self.log_components(x) if components is None else components).softmax(1).to(x.dtype)
+    def mean_plan(self, x: Tensor) -> Tensor:
+        """E[y | x] under the plan (Eq. 13): (B, d) -> (B, d)."""
+        share = self.log_components(x).softmax(1).to(x.dtype)
         return share @ self.mean + (share @ self.variance) * x
 
     def sample_plan(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
@@ -109,7 +103,7 @@ class Bridge(nn.Module):
         width = t * variance + left  # (C, d)
         exponent = z.square() @ (variance / width).T + 2 * left * z @ (mean / width).T
         exponent = exponent - t * left * (mean.square() / width).sum(1)
-        log_share = self._log_weight() - width.log().sum(1) / 2 + exponent / (2 * self.eps * left)
+        log_share = self.log_weight - width.log().sum(1) / 2 + exponent / (2 * self.eps * left)
         share = log_share.softmax(1)
         target = (share @ (variance / width)) * z + left * (share @ (mean / width))
         return ((target - z) / left).to(dtype)
@@ -121,3 +115,11 @@ class Bridge(nn.Module):
             noise = torch.randn(x.shape, generator=generator, dtype=x.dtype).to(x.device)
             z = z + self.drift(z, step * dt) * dt + math.sqrt(self.eps * dt) * noise
         return z
+
+    def carry(self, x: Tensor, transport: str, steps: int, generator: torch.Generator | None = None) -> Tensor:
+        """The carried point psi(x), by `transport`: the plan's `mean`, a `sample` of it, or the end of the `sde`."""
+        if transport == "mean":
+            return self.mean_plan(x)
+        if transport == "sample":
+            return self.sample_plan(x, generator)
+        return self.run_sde(x, steps, generator)

@@ -1,10 +1,21 @@
 """DPDL: distribution prototype diffusion learning (CVPR 2025). No public code exists: this is the first.
 
-Normal images are carried onto a mixture of C prototypes by a Schroedinger bridge (Eqs. 4 and 8 to 14, `bridge.py`); the
-potential of known and pseudo-anomalies is pushed away from it (Eqs. 16 and 17, DPL); all features are spread over the
-hypersphere (Eq. 19, DFL, `dispersion.py`). Three heads score an image (Eqs. 20 to 22): M_a on the map, M_n on its
-average, M_r on the residual between the carried point and its prototype; the score is S_a + S_r - S_n. The sum of all
-losses is Eq. 23.
+Normal images are carried onto C Gaussian prototypes by a Schroedinger bridge (Eqs. 4 and 8 to 14, `bridge.py`), normals
+drawn to their prototype and known and pseudo-anomalies pushed away from it (Eqs. 16 and 17, DPL, `readings.py`); all
+features are spread over the hypersphere (Eq. 19, DFL, `dispersion.py`). Three heads score an image (Eqs. 20 to 22): M_a on
+the map, M_n on its average, M_r on the residual between the carried point and its prototype; the score is
+S_a + S_r - S_n. The sum of all losses is Eq. 23.
+
+The paper can be read in more than one way; `reading` has them:
+
+- `printed`: Eqs. 12, 16, 17 and 22 as they stand;
+- `shrunk`: normals arrive at the closest prototype (Sec. 4.2), which is trained; variances are constant ("set to the
+  identity", Sec. 4.2);
+- `cluster`: as `shrunk`, with sigma_c and prototypes those of the normals' clusters, renewed each epoch ("diagonal
+  matrices for sigma_c", Sec. 4.2; Eq. 22 divides by sigma_c*);
+- `position`: as `cluster`, each position carried for itself ("pixel-wise feature vectors", Sec. 4.4);
+- `likelihood`: as `cluster`, with the carried point's distance to its prototype added to the score. Not in the paper; later
+  code of its first author (another method) does so.
 
 Source: "Distribution prototype diffusion learning for open-set supervised anomaly detection", CVPR 2025. The equations
 were derived again; docs/deviations.md lists the printed forms, ours, and what the paper leaves open.
@@ -12,32 +23,30 @@ were derived again; docs/deviations.md lists the printed forms, ours, and what t
 
 from __future__ import annotations
 
-import math
-from typing import ClassVar, Literal
+from collections.abc import Callable, Mapping, Sequence
+from typing import ClassVar
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
-from torch.nn import functional
 
-from osad_bench.methods.base import NORMAL, Batch, Context, MixedConfig, Pyramid, Schedule, TrainingSet
-from osad_bench.methods.dpdl.bridge import Bridge
+from osad_bench.methods.base import NORMAL, Batch, Context, Mix, Pyramid, Schedule, TrainingSet
+from osad_bench.methods.dpdl.config import DPDLConfig
 from osad_bench.methods.dpdl.dispersion import dispersion_loss
-from osad_bench.methods.dpdl.prototypes import codebook
+from osad_bench.methods.dpdl.prototypes import Codebook
+from osad_bench.methods.dpdl.readings import Nearest, Printed, maps_of, points_of
 from osad_bench.methods.gradient import GradientMethod
 from osad_bench.methods.parts.heads import HolisticHead, OverScales, PatchHead
 from osad_bench.methods.parts.losses import Deviation, binary_focal
+from osad_bench.methods.saving import part_of
 
-
-def unit(x: Tensor) -> Tensor:
-    """Maps (B, C, H, W) as points on the unit sphere, (B, C H W)."""
-    return functional.normalize(x.flatten(1), dim=1)
+POINTS = 20_000
+"""Points that a codebook is learned from where positions are points, at most: bounds time."""
 
 
 class DPDL(GradientMethod):
     """Distribution prototype diffusion learning."""
 
-    name, title = "dpdl", "DPDL"
+    name, title, version = "dpdl", "DPDL", 2
     citation = "Distribution prototype diffusion learning for open-set supervised anomaly detection, CVPR 2025"
     departures = "docs/deviations.md#dpdl"
     pseudo_anomalies = ("cutmix",)
@@ -50,90 +59,77 @@ class DPDL(GradientMethod):
         "without M_r": {"residual_head": False},
     }
 
-    class Config(MixedConfig):
-        """Hyper-parameters of DPDL; the shares of a batch are ours."""
+    Config = DPDLConfig
 
-        prototypes: int = Field(32, ge=1, description="C, prototypes (Sec. 5.3; Fig. 3 has 8 to 64)")
-        eps: float = Field(1e-3, gt=0, description="entropic regularisation of the bridge (Sec. 4.2)")
-        variance: float = Field(1.0, gt=0, description="S at the start (Sec. 4.2: the identity; LightSB's code: 0.1)")
-        variance_range: float = Field(
-            10.0, gt=1, description="S stays within this factor of its start, either way (ours, docs/deviations.md)"
-        )
-        kappa: float = Field(10.0, gt=0, description="concentration of DFL (Sec. 4.3)")
-        dispersion: float = Field(0.01, ge=0, description="lambda, weight of DFL (Eq. 23; Sec. 5.7)")
-        transport: Literal["mean", "sample", "sde"] = Field(
-            "mean",
-            description="the carried point: the plan's mean, a draw from it, or the SDE's end (the paper names none)",
-        )
-        steps: int = Field(20, ge=1, description="Euler-Maruyama steps of transport=sde (not given in the paper)")
-        bound: Literal["hinge", "weight", "none"] = Field(
-            "weight",
-            description="how the anomalies' potential is kept from growing without limit (ours, docs/deviations.md)",
-        )
-        margin: float = Field(
-            1.0, gt=0, description="of bound=hinge: eps log Z of an anomaly above the normals' mean (ours)"
-        )
-        anomaly_weight: float = Field(0.1, gt=0, lt=1, description="of bound=weight: the anomalies' share (ours)")
-        loss: Literal["deviation", "bce", "focal"] = Field(
-            "deviation", description="L_binary of Eqs. 20 to 22 (not named in the paper; DevNet's and DRA's)"
-        )
-        deviation_margin: float = Field(5.0, gt=0, description="of loss=deviation (DevNet 2019, Eq. 7)")
-        draws: int = Field(5000, ge=2, description="of the prior of loss=deviation (DevNet 2019, Eq. 5)")
-        gamma: float = Field(2.0, ge=0, description="of loss=focal (Lin et al. 2017, Sec. 4.1: 2)")
-        topk: float = Field(0.1, gt=0, le=1, description="share of positions that make a map's score (Eq. 20)")
-        width: int = Field(
-            256, ge=1, description="hidden units of M_n (not given in the paper; DRA's public code: 256)"
-        )
-        dpl: bool = Field(True, description="distribution prototype learning, Eqs. 16 and 17 (Fig. 2)")
-        dfl: bool = Field(True, description="dispersion feature learning, Eq. 19 (Fig. 2)")
-        anomaly_head: bool = Field(True, description="M_a, Eq. 20 (Table 3)")
-        normal_head: bool = Field(True, description="M_n, Eq. 21 (Table 3)")
-        residual_head: bool = Field(True, description="M_r, Eq. 22 (Table 3)")
+    bridges: list[Printed | Nearest]
+    """The bridge of each scale, parts of `network`."""
+    heads: nn.ModuleDict
+    """M_a, M_n and M_r, as far as they are switched on, parts of `network`."""
 
     def build(self, train: TrainingSet, context: Context) -> nn.Module:
-        """Prototypes by k-means over the normal features of each scale, a bridge a scale, and the heads."""
-        config, self.generator = self.config, context.generator
-        self.deviation = Deviation.draw(context.generator, config.deviation_margin, config.draws)
-        normals = [unit(x) for x in train.normals()]
-        bridges = [
-            Bridge(
-                *codebook(x, config.prototypes, context.generator), config.eps, config.variance, config.variance_range
-            )
-            for x in normals
-        ]
+        """Codebook of the normals of each scale (Eq. 15), as the network sees them in training; bridges and heads."""
+        config, generator = self.config, context.random("codebook")
+        count = max(min(config.prototypes, train.n_normal // config.per_prototype), 1)
+        size = context.schedule.batch
+        train.train(True)
+        with torch.no_grad():
+            batches = [train.batch(size, Mix(1, 0, 0), ()).pyramid for _ in range(-(-train.n_normal // size))]
+        codebooks = []
+        for maps in zip(*batches):
+            points = points_of(torch.cat(maps), config.reading)
+            some = torch.randperm(len(points), generator=generator)[: max(POINTS, train.n_normal)]
+            codebooks.append(Codebook.learn(points[some.to(points.device)], count, generator))
+        return self._network(codebooks, train.shapes, context)
+
+    def _network(
+        self, codebooks: Sequence[Codebook], shapes: Sequence[tuple[int, int, int]], context: Context
+    ) -> nn.ModuleDict:
+        """One bridge per scale and the heads that are switched on."""
+        config = self.config
+        self.deviation = Deviation.draw(context.random("prior"), config.deviation_margin, config.draws)
+        self.generator = context.random("transport")
+        self.recent: list[list[Tensor]] = [[] for _ in shapes]
         signed = config.loss != "deviation"  # logits for the others
-        heads: dict[str, nn.Module] = {}
+        heads: dict[str, Callable[[int], nn.Module]] = {}
         if config.anomaly_head:
-            heads["anomaly"] = OverScales(train.shapes, lambda channels: PatchHead(channels, config.topk, signed))
+            heads["anomaly"] = lambda channels: PatchHead(channels, config.topk, signed)
         if config.normal_head:
-            heads["normal"] = OverScales(train.shapes, lambda channels: HolisticHead(channels, config.width, signed))
+            heads["normal"] = lambda channels: HolisticHead(channels, config.width, signed)
         if config.residual_head:
-            heads["residual"] = OverScales(train.shapes, lambda channels: PatchHead(channels, config.topk, signed))
-        self.bridges, self.heads = bridges, nn.ModuleDict(heads)
-        return nn.ModuleList([*bridges, self.heads])
+            heads["residual"] = lambda channels: PatchHead(channels, config.topk, signed)
+        self.heads, self.bridges = nn.ModuleDict(), [self._bridge(codebook) for codebook in codebooks]
+        for name, head in heads.items():
+            with context.initialised(name):
+                self.heads[name] = OverScales(shapes, head)
+        return nn.ModuleDict({"bridges": nn.ModuleList(self.bridges), "heads": self.heads})
 
-    def _residual(self, x: Tensor, components: Tensor, bridge: Bridge) -> Tensor:
-        """(psi(x) - mu_c*) / sigma_c* as a map (Eq. 22), in units in which its entries are of order 1: (B, C, H, W)."""
-        start = unit(x)
-        if self.config.transport == "mean":
-            carried = bridge.mean_plan(start, components)
-        elif self.config.transport == "sample":
-            carried = bridge.sample_plan(start, self.generator)
-        else:
-            carried = bridge.run_sde(start, self.config.steps, self.generator)
-        nearest = bridge.nearest(carried)
-        residual = (carried - bridge.mean[nearest]) / bridge.variance[nearest]
-        return math.sqrt(residual.shape[1]) * residual.view_as(x)
+    def _bridge(self, codebook: Codebook) -> Printed | Nearest:
+        config = self.config
+        if config.reading == "printed":
+            return Printed(codebook, config.eps, config.variance, config.variance_range)
+        return Nearest(codebook, config.eps, config.shrinkage, learned=config.reading == "shrunk")
 
-    def _components(self, pyramid: Pyramid) -> list[Tensor]:
-        """Log weights of the plan's components, (B, C) a scale."""
-        return [bridge.log_components(unit(x)) for x, bridge in zip(pyramid, self.bridges)]
+    def _points(self, pyramid: Pyramid) -> list[Tensor]:
+        """Points of each scale."""
+        return [points_of(x, self.config.reading) for x in pyramid]
 
-    def _scores(self, pyramid: Pyramid, components: list[Tensor]) -> dict[str, Tensor]:
-        """Scores of each head, (B,)."""
+    def _inputs(self, pyramid: Pyramid, points: list[Tensor]) -> dict[str, Pyramid]:
+        """What each head sees: the maps, and for M_r the residual of the carried points as maps (Eq. 22)."""
         inputs = dict.fromkeys(self.heads, pyramid)
         if "residual" in inputs:
-            inputs["residual"] = [self._residual(*each) for each in zip(pyramid, components, self.bridges)]
+            if not self.network.training:  # a score is the same whenever it is asked for
+                self.generator.manual_seed(0)
+            carried = [
+                bridge.carry(x, self.config.transport, self.config.steps, self.generator)
+                for x, bridge in zip(points, self.bridges)
+            ]
+            residual = [bridge.residual(x) for x, bridge in zip(carried, self.bridges)]
+            inputs["residual"] = [maps_of(x, like, self.config.reading) for x, like in zip(residual, pyramid)]
+        return inputs
+
+    def _scores(self, pyramid: Pyramid, points: list[Tensor]) -> dict[str, Tensor]:
+        """Scores of each head, (B,)."""
+        inputs = self._inputs(pyramid, points)
         return {name: head(inputs[name]) for name, head in self.heads.items()}
 
     def _binary(self, scores: Tensor, positive: Tensor) -> Tensor:
@@ -142,33 +138,77 @@ class DPDL(GradientMethod):
             return self.deviation(scores, positive)
         return binary_focal(scores, positive, gamma=self.config.gamma if self.config.loss == "focal" else 0.0)
 
-    def _prototype_loss(self, components: Tensor, anomalous: Tensor, bridge: Bridge) -> tuple[Tensor, Tensor]:
+    def _prototype_loss(self, points: Tensor, anomalous: Tensor, bridge: Printed | Nearest) -> tuple[Tensor, Tensor]:
         """L_DPL of the normals (Eq. 16) and of the anomalies (Eq. 17), times eps, so that they are of order 1."""
-        potential = bridge.eps * components.logsumexp(1)
-        target = bridge.eps * bridge.log_potential(bridge.samples).mean()
-        normal = potential[~anomalous].mean()
+        misfit = bridge.misfit(points).view(len(anomalous), -1).mean(1)  # over positions, where they are points
+        normal = misfit[~anomalous].mean()
         if self.config.bound == "hinge":
-            pushed = (self.config.margin - (potential[anomalous] - normal.detach())).clamp_min(0).mean()
-        else:
-            weight = self.config.anomaly_weight if self.config.bound == "weight" else 1.0
-            pushed = weight * (target - potential[anomalous].mean())
-        return normal - target, pushed
+            return normal, (self.config.margin - (misfit[anomalous] - normal.detach())).clamp_min(0).mean()
+        weight = self.config.anomaly_weight if self.config.bound == "weight" else 1.0
+        return normal, -weight * misfit[anomalous].mean()
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """All terms of Eq. 23."""
-        config, anomalous = self.config, batch.target != NORMAL
-        components = self._components(batch.pyramid)
-        scores = self._scores(batch.pyramid, components)
+        config, anomalous, points = self.config, batch.target != NORMAL, self._points(batch.pyramid)
+        if self.renewed:
+            for kept, rows in zip(self.recent, points):
+                kept.append(rows.detach().view(len(anomalous), -1, rows.shape[1])[~anomalous].flatten(0, 1))
+        scores = self._scores(batch.pyramid, points)
         terms = {name: self._binary(score, anomalous ^ (name == "normal")) for name, score in scores.items()}
         if config.dpl:
-            pairs = [self._prototype_loss(plan, anomalous, bridge) for plan, bridge in zip(components, self.bridges)]
+            pairs = [self._prototype_loss(x, anomalous, bridge) for x, bridge in zip(points, self.bridges)]
             terms["dpl_normal"], terms["dpl_anomaly"] = (torch.stack(part).mean().float() for part in zip(*pairs))
         if config.dfl and config.dispersion:
             dispersed = [dispersion_loss(x.flatten(1), config.kappa) for x in batch.pyramid]
             terms["dfl"] = config.dispersion * torch.stack(dispersed).mean()
         return terms
 
+    @property
+    def renewed(self) -> bool:
+        """Whether the prototypes follow the normals from epoch to epoch."""
+        return self.config.reading in ("cluster", "position", "likelihood")
+
+    def settle(self, train: TrainingSet) -> None:
+        """Prototypes of the normals in this epoch's batches; for `likelihood` what is usual for their distance."""
+        for bridge, kept in zip(self.bridges, self.recent):
+            if isinstance(bridge, Nearest) and self.renewed:
+                bridge.refresh(torch.cat(kept))
+                kept.clear()
+        if self.config.reading == "likelihood":
+            for points, bridge in zip(self._points(train.normals()), self.bridges):
+                assert isinstance(bridge, Nearest)
+                bridge.compare_with(points)
+
+    def _likelihood(self, points: list[Tensor]) -> Tensor | int:
+        """What `likelihood` adds to the score: each image's distance in the normals' units, mean over scales, (B,)."""
+        if self.config.reading != "likelihood":
+            return 0
+        return torch.stack(
+            [bridge.unusual(x) for x, bridge in zip(points, self.bridges) if isinstance(bridge, Nearest)]
+        ).mean(0)
+
     def forward_score(self, pyramid: Pyramid) -> Tensor:
         """S_a + S_r - S_n (Sec. 4.4, Inference), shape (B,)."""
-        scores = self._scores(pyramid, self._components(pyramid))
-        return torch.stack([-score if name == "normal" else score for name, score in scores.items()]).sum(0)
+        points = self._points(pyramid)
+        scores = self._scores(pyramid, points)
+        parts = [-score if name == "normal" else score for name, score in scores.items()]
+        return torch.stack(parts).sum(0) + self._likelihood(points)
+
+    def forward_map(self, pyramid: Pyramid) -> Tensor:
+        """The same sum at each position, M_n's score and the likelihood being those of the whole image: (B, H, W)."""
+        points = self._points(pyramid)
+        inputs = self._inputs(pyramid, points)
+        whole = torch.zeros(len(pyramid[0]), device=pyramid[0].device) + self._likelihood(points)
+        total = whole[:, None, None].expand(-1, *pyramid[0].shape[2:])
+        for name, head in self.heads.items():
+            total = total - head(inputs[name])[:, None, None] if name == "normal" else total + head.map(inputs[name])  # type: ignore[operator]
+        return total
+
+    def restore(self, state: Mapping[str, Tensor], shapes: Sequence[tuple[int, int, int]]) -> None:
+        """Build bridges with as many prototypes as were learned, then take the weights."""
+        weights = part_of(state, "network")
+        device, start = next(iter(weights.values())).device, "mu" if self.config.reading == "printed" else "centres"
+        centres = [weights[f"bridges.{i}.{start}"] for i in range(len(shapes))]
+        codebooks = [Codebook(one, torch.ones_like(one[:, 0]), torch.ones_like(one)) for one in centres]
+        self.network = self._network(codebooks, shapes, Context(0, device, Schedule())).to(device)
+        self.network.load_state_dict(weights)

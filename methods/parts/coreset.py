@@ -77,6 +77,6 @@ def remember(points: Tensor, size: int, candidates: int, projected: int, generat
 
 def nearest(points: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
     """Distance of each patch to the nearest remembered one, and that one's index: (B, P, C) -> (B, P) each."""
-    found = [torch.cdist(part, memory).min(dim=1) for part in points.flatten(0, 1).split(CHUNK)]
+    found = [torch.cdist(part, memory).min(dim=1) for part in points.flatten(0, 1).split(CHUNK)]  # type: ignore[no-untyped-call]
     values, indices = (torch.cat(parts).view(points.shape[:2]) for parts in zip(*found))
     return values, indices

@@ -11,27 +11,33 @@ import torch
 from scipy.integrate import dblquad
 from scipy.stats import multivariate_normal
 
-from osad_bench.methods.dpdl.bridge import Bridge
+from osad_bench.methods.dpdl.prototypes import Codebook
+from osad_bench.methods.dpdl.readings import Printed
 
 EPS = 0.5
 REACH = 12.0
 
 
-def draw(seed: int, components: int = 3, size: int = 2, eps: float = EPS, scale: float = 1.0) -> Bridge:
+def made(means: torch.Tensor, weights: torch.Tensor, eps: float, *variance: float) -> Printed:
+    """The bridge with free parameters."""
+    return Printed(Codebook(means, weights, torch.ones_like(means)), eps, *variance)
+
+
+def draw(seed: int, components: int = 3, size: int = 2, eps: float = EPS, scale: float = 1.0) -> Printed:
     """A random bridge in float64."""
     generator = np.random.default_rng(seed)
     weights = torch.from_numpy(generator.dirichlet(np.full(components, 3.0)))
-    bridge = Bridge(torch.from_numpy(scale * generator.normal(size=(components, size))), weights, eps).double()
+    bridge = made(torch.from_numpy(scale * generator.normal(size=(components, size))), weights, eps).double()
     bridge.log_variance.data = torch.from_numpy(generator.normal(0, 0.5, (components, size)))
     return bridge
 
 
-def potential(bridge: Bridge):
+def potential(bridge: Printed):
     """phi as SciPy has it."""
     parts = [
         (math.exp(weight), multivariate_normal(mean, np.diag(bridge.eps * variance)))
         for weight, mean, variance in zip(
-            bridge.log_weight.log_softmax(0).tolist(), bridge.mean.detach().numpy(), bridge.variance.detach().numpy()
+            bridge.log_weight.tolist(), bridge.mean.detach().numpy(), bridge.variance.detach().numpy()
         )
     ]
     return lambda y: sum(weight * part.pdf(y) for weight, part in parts)
@@ -104,7 +110,7 @@ def test_precise_at_the_size_and_regularisation_of_the_paper():
     size, components, eps = 100_000, 3, 1e-3
     generator = torch.Generator().manual_seed(0)
     means = 0.3 * torch.randn(components, size, generator=generator)
-    bridge = Bridge(means, torch.tensor([0.2, 0.5, 0.3]), eps)
+    bridge = made(means, torch.tensor([0.2, 0.5, 0.3]), eps)
     bridge.log_variance.data = 0.1 * torch.randn(components, size, generator=generator)
     # Between the first two components to the last digit that float32 features have, so that the weights are not 0 and 1.
     x = torch.randn(1, size, generator=generator)
@@ -119,7 +125,7 @@ def test_precise_at_the_size_and_regularisation_of_the_paper():
             )
             return bridge_log_weight[c] + total / (2 * mpmath.mpf(eps))
 
-        bridge_log_weight = [mpmath.mpf(v) for v in bridge.log_weight.double().log_softmax(0).tolist()]
+        bridge_log_weight = [mpmath.mpf(v) for v in bridge.log_weight.tolist()]
         logs = [log_component(c) for c in range(components)]
         top = max(logs)
         log_z = top + mpmath.log(mpmath.fsum(mpmath.exp(one - top) for one in logs))
@@ -135,7 +141,7 @@ def test_gradients_are_those_of_finite_differences_and_finite_at_the_papers_size
     for function in (bridge.log_normaliser, bridge.mean_plan, bridge.log_potential, lambda z: bridge.drift(z, 0.3)):
         assert torch.autograd.gradcheck(function, x)
     generator = torch.Generator().manual_seed(0)
-    big = Bridge(torch.randn(4, 100_000, generator=generator), torch.full((4,), 0.25), 1e-3)
+    big = made(torch.randn(4, 100_000, generator=generator), torch.full((4,), 0.25), 1e-3)
     far = torch.randn(2, 100_000, generator=generator, requires_grad=True)
     (big.log_normaliser(far).mean() + big.mean_plan(far).square().mean() - big.log_potential(far).mean()).backward()
     assert far.grad is not None
@@ -143,17 +149,21 @@ def test_gradients_are_those_of_finite_differences_and_finite_at_the_papers_size
     assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in big.parameters())
 
 
-def test_nearest_is_the_most_responsible_component():
+def test_the_residual_is_taken_from_the_most_responsible_component():
     bridge, y = draw(6, components=4, size=3), np.random.default_rng(0).normal(size=(20, 3))
-    weights = bridge.log_weight.softmax(0).tolist()
-    parts = zip(weights, bridge.mean.detach().numpy(), bridge.variance.detach().numpy())
-    density = [w * multivariate_normal(m, np.diag(EPS * s)).pdf(y) for w, m, s in parts]
-    assert bridge.nearest(torch.from_numpy(y)).tolist() == np.argmax(density, 0).tolist()
+    weights = bridge.log_weight.exp().tolist()
+    means, variances = bridge.mean.detach().numpy(), bridge.variance.detach().numpy()
+    density = [
+        w * multivariate_normal(m, np.diag(EPS * s)).pdf(y) for w, m, s in zip(weights, means, variances, strict=True)
+    ]
+    likely = np.argmax(density, 0)
+    expected = np.sqrt(3) * (y - means[likely]) / variances[likely]
+    np.testing.assert_allclose(bridge.residual(torch.from_numpy(y)).detach(), expected, rtol=1e-10)
 
 
 @pytest.mark.parametrize(("start", "factor"), [(1.0, 10.0), (0.1, 4.0)])
 def test_variances_start_where_told_and_stay_within_their_range(start, factor):
-    bridge = Bridge(torch.zeros(3, 2), torch.full((3,), 1 / 3), EPS, start, factor)
+    bridge = made(torch.zeros(3, 2), torch.full((3,), 1 / 3), EPS, start, factor)
     assert bridge.variance.tolist() == pytest.approx(np.full((3, 2), start))
     bridge.log_variance.data = torch.tensor([[-50.0, 50.0]] * 3)
     assert bridge.variance.min().item() == pytest.approx(start / factor)

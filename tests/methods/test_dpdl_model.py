@@ -12,10 +12,12 @@ from scipy.special import logsumexp
 
 from osad_bench.methods.base import Batch
 from osad_bench.methods.dpdl.dispersion import dispersion_loss
-from osad_bench.methods.dpdl.model import DPDL, unit
-from osad_bench.methods.dpdl.prototypes import codebook
+from osad_bench.methods.dpdl.model import DPDL
+from osad_bench.methods.dpdl.prototypes import Codebook
+from osad_bench.methods.dpdl.readings import points_of
 
-SMALL = {"prototypes": 4, "eps": 0.05}
+SMALL = {"prototypes": 4, "eps": 0.05, "per_prototype": 1}
+READINGS = ("printed", "shrunk", "cluster", "position", "likelihood")
 
 
 def gen(seed: int = 0) -> torch.Generator:
@@ -46,19 +48,38 @@ def test_the_codebook_holds_the_means_and_shares_of_separated_clusters(size):
         [centre + 0.1 * torch.randn(n, size, generator=gen(n)) for centre, n in zip(centres, (10, 20, 30, 40))]
     )
     # One start can put two centres into one cluster; the best of a few cannot with so clear a case.
-    found = [codebook(rows, 4, gen(seed)) for seed in range(5)]
-    means, shares = min(found, key=lambda pair: torch.cdist(rows, pair[0]).min(1).values.sum().item())
-    order = shares.argsort()
-    torch.testing.assert_close(shares[order], torch.tensor([0.1, 0.2, 0.3, 0.4]))
-    torch.testing.assert_close(means[order], centres, atol=0.2, rtol=0)
+    found = [Codebook.learn(rows, 4, gen(seed)) for seed in range(5)]
+    best = min(found, key=lambda book: torch.cdist(rows, book.centres).min(1).values.sum().item())
+    order = best.shares.argsort()
+    torch.testing.assert_close(best.shares[order], torch.tensor([0.1, 0.2, 0.3, 0.4]))
+    torch.testing.assert_close(best.centres[order], centres, atol=0.2, rtol=0)
+    within = torch.cat([rows[a:b] - rows[a:b].mean(0) for a, b in ((0, 10), (10, 30), (30, 60), (60, 100))])
+    first = (within[:10].square().sum(0) + 10 * within.square().mean(0)) / 20
+    torch.testing.assert_close(best.spread[order][0], first, rtol=1e-3, atol=1e-5)
 
 
 def test_fewer_distinct_features_than_prototypes_shrink_the_codebook_with_a_warning():
     rows = torch.randn(3, 5, generator=gen()).repeat(4, 1)
     with pytest.warns(UserWarning, match="3 distinct normal features for 8 prototypes"):
-        means, shares = codebook(rows, 8, gen())
-    assert means.shape == (3, 5)
-    torch.testing.assert_close(shares, torch.full((3,), 1 / 3))
+        book = Codebook.learn(rows, 8, gen())
+    assert book.centres.shape == (3, 5)
+    torch.testing.assert_close(book.shares, torch.full((3,), 1 / 3))
+
+
+def test_prototypes_follow_the_normals_and_an_empty_one_stays():
+    rows = torch.cat([torch.randn(30, 4, generator=gen(1)) + 5, torch.randn(10, 4, generator=gen(2)) - 5])
+    book = Codebook.around(rows, torch.tensor([[4.0] * 4, [-4.0] * 4, [100.0] * 4]))
+    torch.testing.assert_close(book.centres[:2], torch.stack([rows[:30].mean(0), rows[30:].mean(0)]))
+    assert book.centres[2].tolist() == [100.0] * 4
+    torch.testing.assert_close(book.shares, torch.tensor([31, 11, 1]) / 43)
+    assert (book.spread > 0).all()
+
+
+@pytest.mark.parametrize(("normals", "expected"), [(40, 4), (25, 2), (9, 1)])
+def test_few_normals_lower_the_number_of_prototypes(normals, expected, train, context):
+    method = DPDL(DPDL.Config(prototypes=32))
+    method.fit(train(normals=normals), context())
+    assert {len(bridge.centres) for bridge in method.bridges} == {expected}
 
 
 def fitted(train, context, config=None, shift: float = 2.0, **schedule) -> DPDL:
@@ -68,14 +89,14 @@ def fitted(train, context, config=None, shift: float = 2.0, **schedule) -> DPDL:
 
 
 def test_prototype_losses_are_equations_16_and_17_in_numpy(train, context, pyramid):
-    method = fitted(train, context, {"bound": "none"})
+    method = fitted(train, context, {"bound": "none", "reading": "printed"})
     maps, target = pyramid(6, 9), torch.tensor([0, 0, 0, 1, 1, 2])
     terms = method.loss(Batch(maps, target))
     normal, anomalous = [], []
     for x, bridge in zip(maps, method.bridges):
         flat = x.flatten(1).double().numpy()
         flat /= np.linalg.norm(flat, axis=1, keepdims=True)
-        weight = bridge.log_weight.detach().double().log_softmax(0).numpy()
+        weight = bridge.log_weight.detach().numpy()
         mean, var = bridge.mean.detach().double().numpy(), bridge.variance.detach().double().numpy()
         eps = bridge.eps
         log_z = logsumexp(weight + (flat**2 @ var.T + 2 * flat @ mean.T) / (2 * eps), axis=1)
@@ -95,12 +116,13 @@ def test_without_a_bound_the_sum_falls_without_limit_and_either_bound_stops_it(t
     maps, target = pyramid(6, 9), torch.tensor([0, 0, 0, 1, 1, 2])
     totals: dict[str, list[float]] = {}
     for bound in ("none", "hinge", "weight"):
-        method = fitted(train, context, {"bound": bound})
+        method = fitted(train, context, {"bound": bound, "reading": "printed"})
         for size in (1.0, 1e3, 1e6):
             with torch.no_grad():
                 for x, bridge in zip(maps, method.bridges):
-                    direction = unit(x)[3:].mean(0) - unit(x)[:3].mean(0)
-                    bridge.mean.copy_(size * direction.expand_as(bridge.mean))
+                    points = points_of(x, "printed")
+                    direction = points[3:].mean(0) - points[:3].mean(0)
+                    bridge.mu.copy_(size * direction.expand_as(bridge.mu))
             terms = method.loss(Batch(maps, target))
             totals.setdefault(bound, []).append((terms["dpl_normal"] + terms["dpl_anomaly"]).item())
     assert totals["none"][2] < totals["none"][1] < totals["none"][0] - 10
@@ -111,6 +133,13 @@ def test_without_a_bound_the_sum_falls_without_limit_and_either_bound_stops_it(t
 @pytest.mark.parametrize("transport", ["mean", "sample", "sde"])
 def test_every_transport_trains_and_separates(train, context, pyramid, transport):
     method = fitted(train, context, {"transport": transport, "steps": 5}, epochs=10, steps=20, lr=0.02)
+    normal, anomalous = method.score(pyramid(40, 20)), method.score(pyramid(40, 21, 2.0))
+    assert stats.mannwhitneyu(anomalous, normal).statistic / 1600 > 0.95
+
+
+@pytest.mark.parametrize("reading", READINGS)
+def test_every_reading_trains_and_separates(train, context, pyramid, reading):
+    method = fitted(train, context, {"reading": reading}, epochs=10, steps=20, lr=0.02)
     normal, anomalous = method.score(pyramid(40, 20)), method.score(pyramid(40, 21, 2.0))
     assert stats.mannwhitneyu(anomalous, normal).statistic / 1600 > 0.95
 
@@ -143,7 +172,7 @@ def test_each_ablation_takes_away_its_term_alone(train, context, pyramid):
 def test_the_score_is_anomaly_plus_residual_minus_normality(train, context, pyramid):
     method, maps = fitted(train, context), pyramid(4, 3)
     with torch.no_grad():
-        parts = method._scores(maps, method._components(maps))
+        parts = method._scores(maps, method._points(maps))
     torch.testing.assert_close(method.score(maps), parts["anomaly"] + parts["residual"] - parts["normal"])
 
 

@@ -30,10 +30,13 @@ CHANGES: dict[str, dict[str, dict[str, object]]] = {
     },
     "dpdl": SHARES
     | {
+        "reading": {"reading": "shrunk"},
         "prototypes": {"prototypes": 2},
+        "per_prototype": {"per_prototype": 20},
         "eps": {"eps": 0.1},
-        "variance": {"variance": 0.5},
-        "variance_range": {"variance_range": 1.001},
+        "variance": {"reading": "printed", "variance": 0.5},
+        "variance_range": {"reading": "printed", "variance_range": 1.001},
+        "shrinkage": {"shrinkage": 0.5},
         "kappa": {"kappa": 2.0},
         "dispersion": {"dispersion": 1.0},
         "transport": {"transport": "sample"},
