@@ -46,7 +46,14 @@ def auc_of(train: list[str], normal: list[str], anomalous: list[str]) -> tuple[f
     split = Split(tuple(train), tuple(anomalous[:1]), tuple(normal), tuple(anomalous[1:]))
     device = torch.device("cpu")
     features = CachedFeatures(
-        dataset, split, preset.model_copy(update={"adapter": "none"}), backbone, FeatureCache(default_cache()), (), 0, device
+        dataset,
+        split,
+        preset.model_copy(update={"adapter": "none"}),
+        backbone,
+        FeatureCache(default_cache()),
+        (),
+        0,
+        device,
     )
     method = Mahalanobis()
     method.fit(features, Context(0, device, preset.schedule))

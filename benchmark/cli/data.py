@@ -88,7 +88,9 @@ def verify(
     names: Annotated[list[str], typer.Argument(help="Data sets: a name, mvtec/carpet, mvtec, folder:PATH, csv:FILE.")],
     data_root: DataRoot = None,
     as_json: AsJson = False,
-    strict: Annotated[bool, typer.Option("--strict", help="Duplicate images give exit code 1 too; blank ones do not.")] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Duplicate images give exit code 1 too; blank ones do not.")
+    ] = False,
 ) -> int:
     """Check a download: published counts, files passed over, broken images, masks, contradicting labels, duplicates.
 
@@ -199,7 +201,9 @@ def _print_duplicates(console: Console, report: Report, crossing: int | None) ->
 @app.command("preview")
 def preview(
     name: Annotated[str, typer.Argument(help="A data set: a name, mvtec/carpet, folder:PATH, csv:FILE.")],
-    out: Annotated[Path | None, typer.Option(help="PNG file to write; default NAME.png in the working directory.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="PNG file to write; default NAME.png in the working directory.")
+    ] = None,
     columns: Annotated[int, typer.Option(min=1, max=32, help="Images per row.")] = 8,
     size: Annotated[int, typer.Option(min=16, max=512, help="Height and width of an image's place, in pixels.")] = 128,
     seed: Annotated[int, typer.Option(help="Decides which images are shown and what the generators draw.")] = 0,
