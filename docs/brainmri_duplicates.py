@@ -1,4 +1,4 @@
-"""What the copies in BrainMRI are worth, measured over many splits of the normals: see docs/datasets.md.
+"""How much the copies in BrainMRI raise the AUROC, measured over many splits of the normals: see docs/datasets.md.
 
 The protocol fixes one split of the normals, and --dedup changes which images that split holds: two runs that differ by
 --dedup alone differ by the luck of that split too. Here the normals are split many times, with and without copies.
@@ -44,13 +44,19 @@ backbone = load_backbone(preset.backbone, None)
 def auc_of(train: list[str], normal: list[str], anomalous: list[str]) -> tuple[float, float]:
     """AUROC over the test images, and over those of them that have no copy in training."""
     split = Split(tuple(train), tuple(anomalous[:1]), tuple(normal), tuple(anomalous[1:]))
-    generator = torch.Generator().manual_seed(0)
+    device = torch.device("cpu")
     features = CachedFeatures(
-        dataset, split, preset.model_copy(update={"adapter": "none"}), backbone, FeatureCache(default_cache()), (),
-        generator, torch.device("cpu"),
-    )  # fmt: skip
+        dataset,
+        split,
+        preset.model_copy(update={"adapter": "none"}),
+        backbone,
+        FeatureCache(default_cache()),
+        (),
+        0,
+        device,
+    )
     method = Mahalanobis()
-    method.fit(features, Context(generator=generator, device=torch.device("cpu"), schedule=None))
+    method.fit(features, Context(0, device, preset.schedule))
     scores = torch.cat([method.score(pyramid) for pyramid in features.test()]).numpy()
     ids = [*split.test_normal, *split.test_anomaly]
     labels = np.array([0] * len(normal) + [1] * (len(anomalous) - 1))

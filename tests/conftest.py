@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+import runpy
+import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import cache as cache_results
 from importlib.metadata import distribution
 from pathlib import Path
 from typing import NamedTuple
@@ -88,18 +92,17 @@ def cli(tmp_path: Path) -> Callable[..., Done]:
     what only a process has (signals, its end, what it imports, a full disk) start one.
     """
 
+    from osad_bench.benchmark.cli import main
+
     def run(*arguments: object, **env: str) -> Done:
-        return run_here(
-            ["osad-bench", *map(str, arguments)], tmp_path, {"OMP_NUM_THREADS": "1", "COLUMNS": "160"} | env
-        )
+        defaults = {"OMP_NUM_THREADS": "1", "COLUMNS": "160"}
+        return run_here(["osad-bench", *map(str, arguments)], tmp_path, defaults | env, main)
 
     return run
 
 
-def run_here(command: list[str], folder: Path, env: dict[str, str]) -> Done:
-    """Run the command line in this process as if in one of its own."""
-    from osad_bench.benchmark.cli import main
-
+def run_here(command: list[str], folder: Path, env: dict[str, str], main: Callable[[], object]) -> Done:
+    """Call `main` in this process as if in one of its own."""
     with ExitStack() as undo:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             undo.callback(signal.signal, number, signal.getsignal(number))
@@ -107,6 +110,7 @@ def run_here(command: list[str], folder: Path, env: dict[str, str]) -> Done:
         os.chdir(folder)
         undo.enter_context(patch.dict(os.environ, env))
         undo.enter_context(patch.object(sys, "argv", command))
+        undo.enter_context(patch.object(os, "_exit", sys.exit))  # the command's end is not that of the tests
         undo.enter_context(warnings_on_stderr())
         out, err = (undo.enter_context(redirected(name, number)) for name, number in (("stdout", 1), ("stderr", 2)))
         try:
@@ -148,6 +152,59 @@ def warnings_on_stderr() -> Iterator[None]:
             warnings.simplefilter("ignore", kind)
         warnings.showwarning = lambda *given: print(warnings.formatwarning(*given[:4]), end="", file=sys.stderr)
         yield
+
+
+@pytest.fixture(scope="session")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Install a package of examples/ from a copy, as a stranger's would be, without the network; gives its folder."""
+
+    @cache_results
+    def install(name: str) -> Path:
+        work = tmp_path_factory.mktemp(name)
+        shutil.copytree(
+            ROOT / "examples" / name, work / "source", ignore=shutil.ignore_patterns("__pycache__", "tests")
+        )
+        subprocess.run(
+            [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--no-index",
+             "--target", work / "target", work / "source"],
+            check=True,
+        )  # fmt: skip
+        return work / "target"
+
+    return install
+
+
+@pytest.fixture
+def plug_in(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Path], None]]:
+    """Make the packages of a folder visible, with their entry points, to this process and to those it starts."""
+    from osad_bench.core import registry
+
+    def forget() -> None:
+        for known in vars(registry).values():
+            if isinstance(known, registry.Registry):
+                vars(known).pop("_points", None)
+
+    def show(folder: Path) -> None:
+        monkeypatch.syspath_prepend(folder)
+        monkeypatch.setenv("PYTHONPATH", str(folder))
+        forget()
+
+    yield show
+    monkeypatch.undo()
+    forget()
+
+
+@pytest.fixture
+def run_script(tmp_path: Path) -> Callable[..., str]:
+    """Run a Python file as ``python FILE ARGUMENTS`` in this process; gives what it printed."""
+
+    def run(script: Path, *arguments: object) -> str:
+        command = [str(script), *map(str, arguments)]
+        done = run_here(command, tmp_path, {}, lambda: runpy.run_path(str(script), run_name="__main__"))
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    return run
 
 
 def draw(seed: int, size: int = 48, spot: tuple[int, int, int] | None = None) -> np.ndarray:

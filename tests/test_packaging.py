@@ -9,6 +9,8 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import yaml
+from packaging.requirements import Requirement
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -65,6 +67,22 @@ def test_static_tools_find_the_packages_from_any_folder(tmp_path: Path):
     )  # fmt: skip
     assert done.returncode == 0, done.stdout
     assert "osad_bench.core.errors.InputError" in done.stdout
+
+
+def test_the_version_stands_in_pyproject_and_is_told_and_cited(root: Path, project: dict, cli):
+    version = project["project"]["version"]
+    assert cli("--version") == (0, f"osad-bench {version}\n", "")
+    assert yaml.safe_load((root / "CITATION.cff").read_text("utf-8"))["version"] == version
+
+
+def test_the_lowest_versions_tested_are_those_claimed(root: Path, project: dict):
+    extras = project["project"]["optional-dependencies"]
+    claimed = map(Requirement, [*project["project"]["dependencies"], *extras["dask"], *extras["elpv"]])
+    lines = (root / ".ci" / "lowest.txt").read_text("utf-8").splitlines()
+    tested = [Requirement(line) for line in lines if not line.startswith("#")]
+    assert sorted((one.name, str(one.specifier).replace("==", ">="), str(one.marker)) for one in tested) == sorted(
+        (one.name, str(one.specifier), str(one.marker)) for one in claimed
+    )
 
 
 def test_the_bare_names_are_nobodys():

@@ -2,8 +2,6 @@ from __future__ import annotations
 
 import importlib.util
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -79,8 +77,8 @@ def test_a_folder_without_labels_says_what_is_expected(clone):
 
 
 @installed
-def test_the_uncertain_cells_are_a_validation_set_that_no_test_part_shares_an_image_with(root, tmp_path):
-    subprocess.run([sys.executable, root / "docs" / "elpv_uncertain.py", tmp_path], check=True, capture_output=True)
+def test_the_uncertain_cells_are_a_validation_set_that_no_test_part_shares_an_image_with(run_script, root, tmp_path):
+    run_script(root / "docs" / "elpv_uncertain.py", tmp_path)
     used = {sample.id: sample.label for sample in open_dataset(f"csv:{tmp_path / 'uncertain.csv'}").samples}
     assert (len(used), sum(used.values())) == (1131 + 106, 106)
     dataset = open_dataset("elpv")

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,31 +10,9 @@ import pytest
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "dataset-plugin"
 
 
-def python(*arguments: object, **environment: str) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, *map(str, arguments)],
-        env=os.environ | environment,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-
-
-@pytest.fixture(scope="module")
-def installed(tmp_path_factory) -> str:
-    """Folder into which the example is installed from a copy, without the network."""
-    work = tmp_path_factory.mktemp("plugin")
-    source = work / "source"
-    source.mkdir()
-    for name in ("pyproject.toml", "osad_bench_leaves.py", "README.md"):
-        (source / name).write_bytes((EXAMPLE / name).read_bytes())
-    done = python(
-        "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--no-index",
-        "--target", work / "target", source,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    return str(work / "target")
+@pytest.fixture(autouse=True)
+def plugged_in(installed, plug_in) -> None:
+    plug_in(installed("dataset-plugin"))
 
 
 @pytest.fixture
@@ -49,17 +24,13 @@ def leaves(tmp_path, draw) -> Path:
     return tmp_path / "data"
 
 
-def test_its_own_test_passes(installed):
-    done = python("-m", "pytest", "-q", "-p", "no:cacheprovider", EXAMPLE / "tests", PYTHONPATH=installed)
-    assert done.returncode == 0, done.stdout
-    assert "1 passed" in done.stdout
+def test_its_own_test_passes(capfd):
+    assert pytest.main(["-q", "-p", "no:cacheprovider", str(EXAMPLE / "tests")]) == 0
+    assert "1 passed" in capfd.readouterr().out
 
 
-def test_it_is_listed_verified_and_run_like_a_built_in_one(installed, leaves, tmp_path):
-    def cli(*arguments: object) -> subprocess.CompletedProcess:
-        code = "from osad_bench.benchmark.cli import main; main()"
-        return python("-c", code, *arguments, PYTHONPATH=installed, OSAD_BENCH_DATA=str(leaves))
-
+def test_it_is_listed_verified_and_run_like_a_built_in_one(cli, leaves, monkeypatch):
+    monkeypatch.setenv("OSAD_BENCH_DATA", str(leaves))
     listed = json.loads(cli("datasets", "list", "leaves", "--json").stdout)
     assert [(row["name"], row["images"], row["kinds"], row["state"]) for row in listed] == [("leaves", 14, 2, "found")]
     verified = cli("datasets", "verify", "leaves", "--json")
@@ -67,7 +38,7 @@ def test_it_is_listed_verified_and_run_like_a_built_in_one(installed, leaves, tm
     assert json.loads(verified.stdout)[0]["sound"]
     done = cli(
         "run", "--methods", "mahalanobis", "--datasets", "leaves", "--shots", 2, "--seeds", 1, "--set", "image_size=64",
-        "--out", tmp_path / "out", "--json",
+        "--out", "out", "--json",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     (record,) = (json.loads(line) for line in done.stdout.splitlines())

@@ -54,7 +54,7 @@ class Dies(_Bad):
 
 
 @pytest.fixture
-def bad_methods(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def bad_methods(tmp_path: Path, plug_in) -> None:
     """An installed plug-in whose methods go wrong, each in its own way."""
     (tmp_path / "plugin_bad.py").write_text(PLUGIN)
     info = tmp_path / "bad-1.0.dist-info"
@@ -63,13 +63,7 @@ def bad_methods(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     names = {"raises": "Raises", "nan": "NotANumber", "short": "Short", "dies": "Dies"}
     lines = [f"{name} = plugin_bad:{cls}" for name, cls in names.items()]
     (info / "entry_points.txt").write_text("\n".join(["[osad_bench.methods]", *lines, ""]))
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    from osad_bench.core.registry import methods
-
-    monkeypatch.delitem(vars(methods), "_points", raising=False)
-    yield
-    vars(methods).pop("_points", None)
+    plug_in(tmp_path)
 
 
 def scores_of(out: Path) -> dict[str, np.ndarray]:
