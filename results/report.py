@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     Tests = Callable[[pd.DataFrame, int], pd.DataFrame]
 
 Pictures = Callable[[dict[str, str], list[tuple[str, str]]], tuple[dict[tuple[str, str], str], list[str]]]
-"""Records and (fingerprint, image id), the most important first, to ``data:`` addresses, and a sentence for what is not here."""
+"""Fingerprint to data set, and (fingerprint, image id), the most important first, to ``data:`` addresses, and a sentence for what is not here."""
 
 FORMATS = ("md", "tex", "csv", "html")
 

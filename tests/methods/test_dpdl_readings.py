@@ -67,7 +67,9 @@ def descent(function, x: torch.Tensor, step: float = 1e-5) -> torch.Tensor:
 def test_dpl_draws_a_normal_to_its_closest_prototype():
     bridge, x = Nearest(book(), 1e-3, S), points(100)
     closest = bridge.centres[nearest(x, bridge.centres)]
-    clear = np.diff(np.sort(np.linalg.norm(x.numpy()[:, None] - bridge.centres.numpy(), axis=2) ** 2)[:, :2]).ravel() > 0.1
+    clear = (
+        np.diff(np.sort(np.linalg.norm(x.numpy()[:, None] - bridge.centres.numpy(), axis=2) ** 2)[:, :2]).ravel() > 0.1
+    )
     moves = descent(bridge.misfit, x)
     expected = S * (closest - x) / x.shape[1]
     torch.testing.assert_close(moves[clear], expected[clear], atol=1e-5, rtol=1e-3)
