@@ -240,16 +240,14 @@ def execute(
     }
     facts: dict[str, Any] = {}
     parts: dict[str, Any] = {}
-    with foreign() as outcome, _torch_as_it_was(), _time_limit(machine.time_limit):
-        deterministic = _make_deterministic(machine)
+    with foreign() as outcome, _time_limit(machine.time_limit), as_cells_run(planned.preset, machine) as deterministic:
         facts = {"device": machine.device, "deterministic": deterministic}
         backbone = load_backbone(planned.cell.preset["backbone"], machine.weights)
         facts["weights"] = {backbone.name: backbone.weights}
         cls = method_class(planned)
         facts["method"] = cls
         labels |= {"method_title": cls.title, "method_kind": cls.kind, "citation": cls.citation}
-        with _threads(planned, machine):
-            parts, scores = _run(planned, cls, machine, progress)
+        parts, scores = _run(planned, cls, machine, progress)
         parts["metrics"] = compute(scores)
         parts["timings"].total = time.perf_counter() - started
     source = provenance(**({"device": machine.device} | facts))
@@ -318,10 +316,19 @@ def _time_limit(seconds: float | None) -> Iterator[None]:
 
 
 @contextmanager
-def _threads(planned: PlannedCell, machine: Machine) -> Iterator[None]:
+def as_cells_run(preset: Preset, machine: Machine) -> Iterator[bool]:
+    """Torch set up as for every cell, and put back as it was; yields whether torch refuses what is not reproducible."""
+    with _torch_as_it_was():
+        deterministic = _make_deterministic(machine)
+        with _threads(preset, machine):
+            yield deterministic
+
+
+@contextmanager
+def _threads(preset: Preset, machine: Machine) -> Iterator[None]:
     """One thread over cached features, so that scores do not depend on the number of cores; fine-tuning takes more."""
     before = torch.get_num_threads()
-    wanted = 1 if planned.preset.frozen else machine.threads or before
+    wanted = 1 if preset.frozen else machine.threads or before
     try:
         with threadpool_limits(wanted):
             torch.set_num_threads(wanted)
@@ -338,9 +345,44 @@ def _make_deterministic(machine: Machine) -> bool:
     return strict
 
 
-def _run(
-    planned: PlannedCell, cls: type[Method], machine: Machine, progress: EpochProgress | None
-) -> tuple[dict[str, Any], TestScores]:
+@dataclass
+class Fitting:
+    """A method that has been fitted, with what lies below it and what its record tells of the fit.
+
+    Attributes
+    ----------
+    curve
+        Training curves, one value per epoch.
+    oracle
+        Test AUROC after every epoch; empty unless it was asked for.
+    """
+
+    planned: PlannedCell
+    dataset: Dataset
+    method: Method
+    train: CachedFeatures | FineTuned
+    timings: Timings
+    curve: dict[str, list[float]] = field(default_factory=dict)
+    oracle: dict[str, Any] = field(default_factory=dict)
+
+    def score(self) -> TestScores:
+        """Scores of the split's test part."""
+        ids = [*self.planned.division.test_normal, *self.planned.division.test_anomaly]
+        samples = [self.dataset.by_id[name] for name in ids]
+        values = self.train.scores(self.method)
+        return TestScores(ids, [s.label for s in samples], [s.kind or "" for s in samples], values.numpy())
+
+
+def fit_method(
+    planned: PlannedCell, cls: type[Method], machine: Machine, progress: EpochProgress | None = None
+) -> Fitting:
+    """Fit a cell's method to its training part; call it inside `as_cells_run`.
+
+    Raises
+    ------
+    Exception
+        Whatever the method raises, and RuntimeError where the data set changed since the cell was planned.
+    """
     cell, dataset = planned.cell, dataset_of(planned.source, machine.data_root)
     if dataset.fingerprint != cell.fingerprint:
         raise RuntimeError(f"data set {cell.dataset} changed since the run was planned")
@@ -349,17 +391,8 @@ def _run(
     clock = time.perf_counter()
     train = _open_training(planned, method, dataset, machine)
     timings = Timings(features=time.perf_counter() - clock)
-
-    ids = [*planned.division.test_normal, *planned.division.test_anomaly]
-    samples = [dataset.by_id[name] for name in ids]
-
-    def score() -> TestScores:
-        values = torch.cat([method.score(pyramid).detach().double().cpu() for pyramid in train.test()])
-        if values.shape != (len(ids),):
-            raise ValueError(f"{cell.method}.score returned shape {tuple(values.shape)} for {len(ids)} images")
-        return TestScores(ids, [s.label for s in samples], [s.kind or "" for s in samples], values.numpy())
-
-    curve: dict[str, list[float]] = {}
+    fitting = Fitting(planned, dataset, method, train, timings)
+    curve = fitting.curve
 
     def report(epoch: int, epochs: int, values: dict[str, float]) -> None:
         for name, value in values.items():
@@ -369,7 +402,7 @@ def _run(
         if progress:
             progress(epoch, epochs, values)
 
-    oracle = _Oracle(score)
+    oracle = _Oracle(fitting.score)
     torch.manual_seed(seed_of(cell, "layers", of_method=True))
     context = Context(
         seed=seed_of(cell, "method", of_method=True),
@@ -381,22 +414,30 @@ def _run(
     clock = time.perf_counter()
     method.fit(train, context)
     timings.fit = time.perf_counter() - clock
+    fitting.oracle = oracle.summary()
+    return fitting
+
+
+def _run(
+    planned: PlannedCell, cls: type[Method], machine: Machine, progress: EpochProgress | None
+) -> tuple[dict[str, Any], TestScores]:
+    fitting = fit_method(planned, cls, machine, progress)
     clock = time.perf_counter()
-    scores = score()
-    timings.score = time.perf_counter() - clock
+    scores = fitting.score()
+    fitting.timings.score = time.perf_counter() - clock
     summary = SplitSummary(
         digest=planned.division.digest,
-        crossing_duplicates=crossing(planned.division, duplicate_groups(dataset)),
+        crossing_duplicates=crossing(planned.division, duplicate_groups(fitting.dataset)),
         known=planned.division.train_anomaly,
         **{part: len(names) for part, names in planned.division.parts().items()},
     )
     return {
         "split": summary,
-        "timings": timings,
-        "curve": curve,
-        "diagnostics": oracle.summary(),
+        "timings": fitting.timings,
+        "curve": fitting.curve,
+        "diagnostics": fitting.oracle,
         "peak_memory_mb": _peak_memory_mb(),
-        "dataset_title": dataset.full_title,
+        "dataset_title": fitting.dataset.full_title,
     }, scores
 
 

@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,7 +26,12 @@ from osad_bench.core.registry import pseudo_anomalies
 from osad_bench.datasets.base import Dataset
 from osad_bench.methods.base import NORMAL, PSEUDO, SEEN, Batch, Method, Mix, Pyramid, seed_of
 
-EVAL_BATCH = 64
+EVAL_BATCH = 32
+"""Images scored at a time, always: the last batch is padded, so that no score depends on how many are asked for.
+
+With 32 the scores of all methods are also the same wherever an image stands in its batch; with 8 they are not, because
+matrix products of few rows go other ways.
+"""
 
 
 def preset_for(method: type[Method], preset: Preset) -> Preset:
@@ -60,23 +65,27 @@ class Normaliser(nn.Module):
     mean: Tensor
     matrix: Tensor
 
-    def __init__(self, features: Tensor, mode: str) -> None:
+    def __init__(self, mode: str, mean: Tensor, matrix: Tensor) -> None:
         super().__init__()
-        rows = features.float().permute(0, 2, 3, 1).reshape(-1, features.shape[1])
         self.mode = mode
-        if mode == "standardise":
-            std, mean = torch.std_mean(rows, dim=0, correction=0)
-            matrix = 1 / std.clamp_min(1e-6)
-        else:  # whiten: shrunk covariance of positions, PCA-free (symmetric) square root
-            from sklearn.covariance import ledoit_wolf
-
-            few = rows[torch.linspace(0, len(rows) - 1, min(len(rows), 20_000)).long()].double().numpy()
-            covariance, _ = ledoit_wolf(few)
-            values, vectors = np.linalg.eigh(covariance)
-            root = (vectors / np.sqrt(values)) @ vectors.T
-            mean, matrix = torch.from_numpy(few.mean(0)).float(), torch.from_numpy(root).float()
         self.register_buffer("mean", mean)
         self.register_buffer("matrix", matrix)
+
+    @classmethod
+    def fit(cls, features: Tensor, mode: str) -> Normaliser:
+        """From the training normals' features (n, C, H, W)."""
+        rows = features.float().permute(0, 2, 3, 1).reshape(-1, features.shape[1])
+        if mode == "standardise":
+            std, mean = torch.std_mean(rows, dim=0, correction=0)
+            return cls(mode, mean, 1 / std.clamp_min(1e-6))
+        # whiten: shrunk covariance of positions, PCA-free (symmetric) square root
+        from sklearn.covariance import ledoit_wolf
+
+        few = rows[torch.linspace(0, len(rows) - 1, min(len(rows), 20_000)).long()].double().numpy()
+        covariance, _ = ledoit_wolf(few)
+        values, vectors = np.linalg.eigh(covariance)
+        root = (vectors / np.sqrt(values)) @ vectors.T
+        return cls(mode, torch.from_numpy(few.mean(0)).float(), torch.from_numpy(root).float())
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> the same shape."""
@@ -106,6 +115,45 @@ class Adapter(nn.Module):
             return torch.relu(self.out(x))
         change: Tensor = self.out(torch.relu(self.inner(x)))
         return x + change
+
+
+def score_rows(method: Method, read: Callable[[npt.NDArray[np.int64]], Pyramid], rows: npt.NDArray[np.int64]) -> Tensor:
+    """Scores of rows by a fitted method; each row's score is the same whatever rows are scored with it.
+
+    Parameters
+    ----------
+    read
+        Gives the features of rows.
+
+    Returns
+    -------
+    tensor of shape (len(rows),), float64, on the CPU
+
+    Raises
+    ------
+    ValueError
+        The method gives another number of scores than it got images.
+    """
+    values = []
+    for start in range(0, len(rows), EVAL_BATCH):
+        part = rows[start : start + EVAL_BATCH]
+        padded = np.concatenate([part, np.repeat(part[-1:], EVAL_BATCH - len(part))])
+        with torch.no_grad():
+            found = method.score(read(padded)).detach().double().cpu()
+        if found.shape != (EVAL_BATCH,):
+            raise ValueError(f"{method.name}.score returned shape {tuple(found.shape)} for {EVAL_BATCH} images")
+        values.append(found[: len(part)])
+    return torch.cat(values) if values else torch.zeros(0, dtype=torch.float64)
+
+
+def through(
+    arrays: Sequence[npt.NDArray[Any]], normalisers: nn.ModuleList, adapters: nn.ModuleDict, device: torch.device
+) -> Pyramid:
+    """Rows of cached features to the pyramid that a method sees: normalised, adapted."""
+    pyramid = [torch.from_numpy(np.ascontiguousarray(array)).to(device).float() for array in arrays]
+    if len(normalisers):
+        pyramid = [layer(scale) for layer, scale in zip(normalisers, pyramid)]
+    return [adapters[str(scale.shape[1])](scale) for scale in pyramid] if len(adapters) else pyramid
 
 
 class _Parts:
@@ -168,6 +216,15 @@ class _Parts:
         """Clean features of the test part, normals first, a batch at a time."""
         yield from self._chunks(self.test_rows)
 
+    def scores(self, method: Method) -> Tensor:
+        """Scores of the test part by a fitted method, normals first: float64 (n,), on the CPU."""
+        before = self.training
+        self.train(False)
+        try:
+            return score_rows(method, self.pyramid, self.test_rows)
+        finally:
+            self.train(before)
+
 
 class CachedFeatures(_Parts):
     """Training set over a frozen backbone's cached features."""
@@ -193,7 +250,7 @@ class CachedFeatures(_Parts):
         self.normalisers, self.adapters = nn.ModuleList(), nn.ModuleDict()
         if preset.normalise != "none":
             normals = [torch.from_numpy(scale[self.normal_rows]) for scale in self.clean]
-            self.normalisers = nn.ModuleList(Normaliser(scale, preset.normalise) for scale in normals).to(device)
+            self.normalisers = nn.ModuleList(Normaliser.fit(scale, preset.normalise) for scale in normals).to(device)
         if preset.adapter != "none":
             for channels in {int(scale.shape[1]) for scale in self.clean}:
                 self.adapters[str(channels)] = Adapter(channels, preset.adapter, preset.adapter_width).to(device)
@@ -201,10 +258,7 @@ class CachedFeatures(_Parts):
 
     def _below(self, arrays: Sequence[npt.NDArray[Any]]) -> Pyramid:
         """float16 rows -> normalised, adapted pyramid."""
-        pyramid = [torch.from_numpy(np.ascontiguousarray(array)).to(self.device).float() for array in arrays]
-        if len(self.normalisers):
-            pyramid = [layer(scale) for layer, scale in zip(self.normalisers, pyramid)]
-        return [self.adapters[str(scale.shape[1])](scale) for scale in pyramid] if len(self.adapters) else pyramid
+        return through(arrays, self.normalisers, self.adapters, self.device)
 
     def pyramid(self, rows: npt.NDArray[np.int64]) -> Pyramid:
         """Clean features of these rows of the data set."""

@@ -31,9 +31,13 @@ CPU = torch.device("cpu")
 
 
 def resized(dataset: Dataset, name: str, size: int) -> npt.NDArray[np.uint8]:
-    """One image, squeezed to (size, size, 3) by Pillow's antialiased bilinear filter."""
-    image = Image.fromarray(dataset.read(dataset.by_id[name]))
-    return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR))
+    """One image of a data set, squeezed to (size, size, 3)."""
+    return squeezed(dataset.read(dataset.by_id[name]), size)
+
+
+def squeezed(image: npt.NDArray[np.uint8], size: int) -> npt.NDArray[np.uint8]:
+    """(H, W, 3) -> (size, size, 3) by Pillow's antialiased bilinear filter."""
+    return np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR))
 
 
 def pseudo_generator(name: str, sample: str, draw: int) -> np.random.Generator:

@@ -6,7 +6,7 @@ import itertools
 import json
 import pickle
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -240,8 +240,18 @@ def _check_change(key: str, running: Sequence[str], asked: Sequence[object]) -> 
     raise InputError(f"--set {key}: {first!r} is no method of this run and no setting of the preset; {hint}")
 
 
-def plan(grid: Grid, machine: Machine) -> list[PlannedCell]:
+Divide = Callable[[Grid, "Dataset"], "list[tuple[Protocol, Split]]"]
+"""Every way in which a grid divides a data set, with the split."""
+
+
+def plan(grid: Grid, machine: Machine, divide: Divide | None = None) -> list[PlannedCell]:
     """All cells of a grid, seeds outermost, so that an interrupted run still compares like with like.
+
+    Parameters
+    ----------
+    divide
+        How data sets are divided; None for the benchmark's way, `splits`. Records of cells that are divided in another
+        way must never lie in a store of the benchmark: their keys do not say so.
 
     Raises
     ------
@@ -271,7 +281,7 @@ def plan(grid: Grid, machine: Machine) -> list[PlannedCell]:
         settled = preset.model_dump(mode="json") | {"weights": backbone.weights}
         for name in dict.fromkeys(part for asked in grid.datasets for part in expand(asked)):
             dataset = dataset_of(name, machine.data_root)
-            for (protocol, division), method in itertools.product(splits(grid, dataset), names):
+            for (protocol, division), method in itertools.product((divide or splits)(grid, dataset), names):
                 for variant, config in variants[method]:
                     cell = Cell(
                         dataset=dataset.full_name, fingerprint=dataset.fingerprint, protocol=protocol, method=method,

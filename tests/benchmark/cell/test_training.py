@@ -88,7 +88,7 @@ def test_a_normaliser_gives_the_training_normals_unit_scale(mode):
     generator = torch.Generator().manual_seed(0)
     features = torch.randn(200, 6, 5, 5, generator=generator) * torch.arange(1, 7).view(1, 6, 1, 1) + 3
     features[:, 1] += 0.8 * features[:, 0]
-    out = Normaliser(features, mode)(features).permute(0, 2, 3, 1).reshape(-1, 6)
+    out = Normaliser.fit(features, mode)(features).permute(0, 2, 3, 1).reshape(-1, 6)
     torch.testing.assert_close(out.mean(0), torch.zeros(6), atol=1e-3, rtol=0)
     covariance = torch.cov(out.T)
     torch.testing.assert_close(covariance.diagonal(), torch.ones(6), atol=0.05, rtol=0)
@@ -98,7 +98,7 @@ def test_a_normaliser_gives_the_training_normals_unit_scale(mode):
 
 def test_a_constant_channel_is_no_division_by_zero():
     features = torch.zeros(10, 3, 2, 2)
-    assert torch.isfinite(Normaliser(features, "standardise")(features)).all()
+    assert torch.isfinite(Normaliser.fit(features, "standardise")(features)).all()
 
 
 def test_the_residual_adapter_starts_as_the_identity_and_is_trained(cache: Path):

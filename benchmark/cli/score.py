@@ -1,0 +1,99 @@
+"""`osad-bench score`: what a model says of photographs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from osad_bench.benchmark.cli import options as o
+
+EPILOG = """[bold]Examples[/bold]
+
+  osad-bench score model photos --false-alarms 0.01 > scores.csv
+
+  osad-bench score model photos --json --sheet sheet.html
+
+  osad-bench score model part1.jpg part2.jpg --fail-on anomaly
+
+  osad-bench score model incoming --watch       a row per file as it arrives, until Ctrl-C
+
+Columns: file, score (higher = more anomalous), p_value (a normal scores as high with at most this probability), decision
+(anomaly, normal, broken), problem. A file that cannot be read is a row like any other.
+
+Exit code: 0 scored, 1 something of --fail-on was found, 2 wrong usage or input."""
+
+
+def score(
+    model: Annotated[Path, typer.Argument(help="Folder that osad-bench fit made.")],
+    photos: Annotated[list[Path], typer.Argument(help="Photographs, or folders of them (sub-folders included).")],
+    false_alarms: Annotated[
+        float, typer.Option(help="Share of normals that may be called anomalies, at most; 0 to decide nothing.")
+    ] = 0.01,
+    json_: Annotated[bool, typer.Option("--json", help="JSON lines on stdout instead of CSV.")] = False,
+    sheet: Annotated[
+        Path | None, typer.Option(help="Also write a sheet with heat maps, most anomalous first: .html, .png or .jpg.")
+    ] = None,
+    most: Annotated[int, typer.Option(min=1, help="Photographs on the sheet, at most.")] = 60,
+    fail_on: Annotated[
+        str | None, typer.Option(metavar="WHAT", help="Exit with 1 where there is one: anomaly, broken or any.")
+    ] = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Go on with files as they arrive, until Ctrl-C.")] = False,
+    method_file: Annotated[
+        Path | None, typer.Option(help="Python file of the model's method, where it is of no package; it is executed.")
+    ] = None,
+    device: o.Device = "auto",
+    weights: o.Weights = None,
+) -> int:
+    """Score photographs and decide, with a bounded share of false alarms."""
+    from rich.console import Console
+
+    from osad_bench.benchmark.cli.screen import Steps, shown
+    from osad_bench.benchmark.decide.model import load_model
+    from osad_bench.benchmark.decide.score import FAIL_ON, Verdict, find, verdicts, watching
+    from osad_bench.benchmark.decide.sheet import check_sheet, write_sheet
+    from osad_bench.benchmark.decide.tables import header, row
+    from osad_bench.benchmark.decide.words import said_of_scores
+    from osad_bench.core.errors import InputError
+
+    if fail_on is not None and fail_on not in FAIL_ON:
+        raise InputError(f"--fail-on {fail_on}: expected {', '.join(FAIL_ON)}")
+    if sheet is not None:
+        check_sheet(sheet)
+    promise = false_alarms or None
+    fitted = load_model(model, device=device, weights=weights, method_file=method_file)
+    found = find(photos)
+    if not found.files and not watch:
+        raise InputError(f"there is no photograph in {', '.join(map(str, photos))}{found.said()}")
+    console = Console(stderr=True)
+
+    def say(text: str) -> None:
+        console.print(shown(text), highlight=False, soft_wrap=True)
+
+    rows: list[Verdict] = []
+    steps = Steps(console)
+    if not json_:
+        print(header(), end="", flush=True)
+    try:
+        with steps.step("scoring") as tell:
+            source = watching(fitted, photos, promise) if watch else verdicts(fitted, found.files.items(), promise)
+            for verdict in source:
+                rows.append(verdict)
+                print(row(verdict, json_), end="", flush=watch)
+                if not watch:
+                    tell(len(rows), len(found.files))
+    except KeyboardInterrupt:
+        if not watch:
+            raise
+    for verdict in rows:
+        if verdict.decision == "broken":
+            say(f"broken: {verdict.problem}")
+    if found.passed_over:
+        say(f"passed over{found.said()}")
+    for sentence in said_of_scores(fitted, rows, promise if len(fitted.calibration) else None):
+        say(sentence)
+    if sheet is not None:
+        write_sheet(sheet, fitted, rows, promise, most)
+        say(f"sheet: {sheet}")
+    return int(fail_on is not None and any(verdict.decision in FAIL_ON[fail_on] for verdict in rows))

@@ -1,0 +1,244 @@
+"""Fit a method to all images of a data set, hold out normals for its p-values, and keep it as a model.
+
+The fit is the benchmark's own (`cell.execute.fit_method`): the same seeds, preset, adapter and normaliser as a cell with
+that training part. All anomalies are known. Of the normals some are held out at random, so that false alarms can be
+bounded: the final model is not fitted to them (split conformal, see `conformal`). Copies of an image are used once, as a
+copy on both sides would make the bound wrong; images that are labelled both normal and anomaly are left out.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from osad_bench.benchmark.cell.execute import (
+    EpochProgress,
+    Machine,
+    PlannedCell,
+    as_cells_run,
+    fit_method,
+    method_class,
+)
+from osad_bench.benchmark.cell.provenance import provenance
+from osad_bench.benchmark.cell.split import Split
+from osad_bench.benchmark.cell.training import CachedFeatures, preset_for
+from osad_bench.benchmark.decide.conformal import needed
+from osad_bench.benchmark.decide.model import About, Below, Fitted, FittedTo
+from osad_bench.benchmark.features.backbones import load_backbone
+from osad_bench.benchmark.grid.plan import Grid, plan
+from osad_bench.benchmark.grid.run import Options, fill_cache
+from osad_bench.benchmark.grid.workers import Reporter
+from osad_bench.core.border import foreign, said
+from osad_bench.core.errors import InputError
+from osad_bench.datasets.base import Dataset
+from osad_bench.datasets.duplicates import duplicate_groups
+from osad_bench.methods.base import Method
+from osad_bench.methods.saving import UnsavableError
+from osad_bench.results.record import Protocol
+
+FEWEST = 4
+"""Normals that a method needs at least."""
+
+USUAL = 0.01
+"""Share of false alarms that the number of held-out normals is chosen for, where the data allow it."""
+
+
+class FitError(RuntimeError):
+    """The method failed on these images; the message says how."""
+
+
+def to_hold_out(normals: int) -> int:
+    """Normals to hold out where nobody said: a quarter, or as many as promise `USUAL`, but never more than half."""
+    return max(round(normals / 4), min(needed(USUAL), normals // 2))
+
+
+def left_out(dataset: Dataset) -> tuple[set[str], set[str]]:
+    """Ids of surplus copies of images, and of images that are labelled both normal and anomaly.
+
+    Raises
+    ------
+    DatasetError
+        An image cannot be read; the message names it.
+    """
+    copies, contradictory = set[str](), set[str]()
+    for group in duplicate_groups(dataset):
+        if len({dataset.by_id[name].label for name in group}) > 1:
+            contradictory.update(group)
+        else:
+            copies.update(sorted(group)[1:])
+    return copies, contradictory
+
+
+def division(dataset: Dataset, calibrate: int | None, seed: int) -> Split:
+    """All anomalies and most normals to fit to, the other normals to calibrate on.
+
+    Parameters
+    ----------
+    calibrate
+        Normals to hold out; None for `to_hold_out`, 0 for none.
+    seed
+        Chooses them.
+
+    Returns
+    -------
+    Split
+        Its test part holds the held-out normals and no anomaly.
+
+    Raises
+    ------
+    InputError
+        Too few normals remain to fit to.
+    DatasetError
+        An image cannot be read.
+    """
+    unused = set().union(*left_out(dataset))
+    used = [sample for sample in dataset.samples if sample.id not in unused]
+    normals = [sample.id for sample in used if sample.label == 0]
+    anomalies = [sample.id for sample in used if sample.label == 1]
+    if not anomalies:
+        raise InputError(f"{dataset.full_name} has no anomaly to learn from: label at least one")
+    held = to_hold_out(len(normals)) if calibrate is None else calibrate
+    if len(normals) - held < FEWEST:
+        raise InputError(
+            f"{dataset.full_name} has {len(normals)} different normals; with {held} held out for calibration, "
+            f"{max(0, len(normals) - held)} are left to fit to, and at least {FEWEST} are needed"
+        )
+    order = np.random.default_rng(seed).permutation(len(normals))
+    mixed = [normals[index] for index in order]
+    return Split(tuple(sorted(mixed[held:])), tuple(anomalies), tuple(sorted(mixed[:held])), ())
+
+
+def plan_fit(
+    method: str | type[Method], data: str, machine: Machine, *, calibrate: int | None = None, **request: Any
+) -> PlannedCell:
+    """The one cell behind a fit.
+
+    Parameters
+    ----------
+    method, data
+        A registered name, a Python file or a class; a data set's name, ``folder:PATH`` or ``csv:FILE``.
+    calibrate
+        See `division`.
+    **request
+        ``preset``, ``set`` and ``seed``, as for a run.
+
+    Raises
+    ------
+    InputError, UnknownNameError, DatasetError
+        The request cannot be carried out.
+    """
+
+    def divide(grid: Grid, dataset: Dataset) -> list[tuple[Protocol, Split]]:
+        parts = division(dataset, calibrate, grid.seeds[0])
+        return [(Protocol(shots=len(parts.train_anomaly), seed=grid.seeds[0]), parts)]
+
+    seed = request.pop("seed", 0)
+    grid = Grid(methods=[method], datasets=[data], seeds=[seed], floor=None, shots=[1], **request)
+    cells = plan(grid, machine, divide)
+    if len(cells) != 1:
+        names = sorted({cell.cell.method for cell in cells})
+        what = f"the methods {', '.join(names)}" if len(names) > 1 else "several settings or data sets"
+        raise InputError(f"a model is one method with one value per setting on one data set; this asks for {what}")
+    return cells[0]
+
+
+def fit_cell(planned: PlannedCell, machine: Machine, progress: EpochProgress | None = None) -> Fitted:
+    """Fit a cell's method to its training part, and score the normals of its test part for the p-values.
+
+    Scores of the result are those of the cell's record, to the last bit on one machine.
+
+    Raises
+    ------
+    FitError
+        The method failed.
+    InputError
+        The fitted method cannot be saved.
+    """
+    cls = method_class(planned)
+    with foreign() as outcome, as_cells_run(planned.preset, machine) as deterministic:
+        fitting = fit_method(planned, cls, machine, progress)
+        fitting.method.state()
+        test = fitting.score()
+        calibration = test.scores[test.labels == 0]
+        if not np.isfinite(calibration).all():
+            raise FloatingPointError("scores of held-out normals are not finite: the method diverged")
+    if isinstance(outcome.error, UnsavableError):
+        raise InputError(f"{planned.cell.method} cannot be kept as a model: {outcome.error}") from outcome.error
+    if outcome.error is not None:
+        raise FitError(f"{planned.title}: {said(outcome.error)}") from outcome.error
+    dataset, train, parts = fitting.dataset, fitting.train, planned.division
+    preset = preset_for(cls, planned.preset)
+    backbone = load_backbone(preset.backbone, machine.weights)
+    below: nn.Module = Below(train.normalisers, train.adapters) if isinstance(train, CachedFeatures) else train.trunk
+    copies, contradictory = left_out(dataset)
+    about = About(
+        method=cls.name, method_title=cls.title, method_version=cls.version, method_config=planned.cell.config,
+        method_file=_file_of(planned, cls), preset_label=planned.label, preset=preset, backbone=backbone.name,
+        weights=backbone.weights, shapes=tuple(train.shapes), seed=planned.cell.protocol.seed,
+        fitted_to=FittedTo(
+            dataset=dataset.full_name, title=dataset.full_title, fingerprint=dataset.fingerprint,
+            normals=len(parts.train_normal), calibration=len(calibration),
+            anomalies=dict(Counter(dataset.by_id[name].kind or "" for name in parts.train_anomaly)),
+            copies=len(copies), contradictory=len(contradictory), split=parts.digest,
+            upright=bool(getattr(dataset, "upright", False)),
+        ),
+        provenance=provenance(machine.device, {backbone.name: backbone.weights}, deterministic, cls),
+    )  # fmt: skip
+    return Fitted(about, fitting.method, below.eval(), calibration, machine)
+
+
+def _file_of(planned: PlannedCell, cls: type[Method]) -> str:
+    """Name of the Python file of a method that belongs to no package; empty for an installed one."""
+    if planned.method_file is None and planned.method_class is None:
+        return ""
+    return Path(getattr(sys.modules.get(cls.__module__), "__file__", None) or f"{cls.__name__}.py").name
+
+
+def fit(
+    method: str | type[Method],
+    data: str,
+    *,
+    calibrate: int | None = None,
+    reporter: Reporter | None = None,
+    bars: Callable[[], AbstractContextManager[Any]] = nullcontext,
+    **request: Any,
+) -> Fitted:
+    """Fit a method to a data set.
+
+    Parameters
+    ----------
+    method
+        A registered name, a Python file that defines a method, or a class.
+    data
+        A data set's name, ``folder:PATH`` or ``csv:FILE``.
+    calibrate
+        Normals to hold out for the p-values; None for a quarter, or as many as promise 1 % (at most half); 0 for none.
+    reporter, bars
+        Hear of progress.
+    **request
+        ``preset``, ``set``, ``seed``; and ``device``, ``weights``, ``data_root``, ``cache`` of
+        `osad_bench.benchmark.grid.run.Options`.
+
+    Raises
+    ------
+    InputError, UnknownNameError, DatasetError
+        The request cannot be carried out; the message says what to do.
+    FitError
+        The method failed on these images.
+    """
+    reporter = reporter or Reporter()
+    places = {name: request.pop(name) for name in ("device", "weights", "data_root", "cache") if name in request}
+    machine = Options(**places).machine()
+    planned = plan_fit(method, data, machine, calibrate=calibrate, **request)
+    with bars():
+        fill_cache([planned], machine, reporter)
+        reporter.start(1)
+        return fit_cell(planned, replace(machine, time_limit=None), lambda *values: reporter.epoch(planned, *values))

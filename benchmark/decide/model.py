@@ -1,0 +1,415 @@
+"""A fitted model as a folder: tensors in safetensors files, everything else in one JSON file; no pickle, no image.
+
+    model.json               what was fitted to what, how, where; digests of the other files
+    method.safetensors       what the method learned (`Method.state`)
+    below.safetensors        what lies between the backbone and the method: normalisers and adapter, or the fine-tuned trunk
+    calibration.safetensors  scores of the held-out normals
+
+Nothing in a folder is executed. The method itself is looked up among the installed ones; one of a plug-in or of a file is
+named in model.json, with how to get it.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor, nn
+
+from osad_bench.benchmark.cell.execute import Machine, as_cells_run, pick_device, register_file
+from osad_bench.benchmark.cell.training import Adapter, Normaliser, score_rows, through
+from osad_bench.benchmark.decide.score import COLUMNS, Rows, find, verdicts
+from osad_bench.benchmark.features.backbones import load_backbone
+from osad_bench.benchmark.features.cache import features_of
+from osad_bench.benchmark.features.extractor import PyramidExtractor, as_tensor, for_inference
+from osad_bench.benchmark.preset import Preset, first_problem
+from osad_bench.core.border import foreign, said
+from osad_bench.core.errors import InputError
+from osad_bench.core.registry import UnknownNameError, methods
+from osad_bench.methods.base import Method, Pyramid
+from osad_bench.methods.saving import State, part_of
+from osad_bench.results.record import Count, Moment, Provenance, Settings, Text
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FORMAT = 1
+ABOUT, METHOD, BELOW, CALIBRATION = "model.json", "method.safetensors", "below.safetensors", "calibration.safetensors"
+
+
+class FittedTo(BaseModel):
+    """The images that a model was made from; counts and names, never pixels.
+
+    Attributes
+    ----------
+    normals, calibration
+        Normals that the method was fitted to, and those held out for the p-values. Disjoint, and no image twice.
+    anomalies
+        Known anomalies by kind; all were fitted to.
+    copies, contradictory
+        Images left out: further copies of an image, and images that are labelled both normal and anomaly.
+    split
+        Sha256 of the lists of ids.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    dataset: Text
+    title: Text
+    fingerprint: Text
+    normals: Count
+    calibration: Count
+    anomalies: dict[Text, Count]
+    copies: Count = 0
+    contradictory: Count = 0
+    split: Text = ""
+    upright: bool = Field(
+        False, description="photographs are turned as their EXIF orientation says before they are read"
+    )
+
+
+class About(BaseModel):
+    """What ``model.json`` holds."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format: Literal[1] = FORMAT
+    method: Text
+    method_title: Text
+    method_version: int
+    method_config: Settings
+    method_file: Text = Field("", description="Python file of the method, where it was of no package")
+    preset_label: Text
+    preset: Preset = Field(
+        description="as the method reads it: with its own stages, without an adapter it cannot train"
+    )
+    backbone: Text
+    weights: Text = Field(description="sha256 of the backbone's weights file")
+    shapes: tuple[tuple[int, int, int], ...] = Field(description="(C, H, W) of each map that the method reads")
+    seed: int
+    fitted_to: FittedTo
+    provenance: Provenance
+    created: Moment = Field(default_factory=lambda: datetime.now(timezone.utc))
+    files: dict[Literal["method.safetensors", "below.safetensors", "calibration.safetensors"], str] = Field(
+        default_factory=dict, description="sha256 of the other files"
+    )
+
+
+@dataclass
+class Fitted:
+    """A fitted model: it reads photographs and scores them, exactly as the benchmark scores a test part.
+
+    Attributes
+    ----------
+    about
+        What was fitted to what.
+    method
+        The fitted method.
+    below
+        Normalisers and adapters over a frozen backbone, or the fine-tuned extractor.
+    calibration
+        Scores of the held-out normals, (n,).
+    machine
+        Where it computes.
+    """
+
+    about: About
+    method: Method
+    below: nn.Module
+    calibration: npt.NDArray[np.float64]
+    machine: Machine = field(repr=False)
+
+    def __post_init__(self) -> None:
+        self._extractor: PyramidExtractor | None = None
+
+    @property
+    def extractor(self) -> PyramidExtractor:
+        """The backbone, from image to pyramid: frozen and made fast, or the fine-tuned one."""
+        if isinstance(self.below, PyramidExtractor):
+            return self.below
+        if self._extractor is None:
+            backbone = load_backbone(self.about.backbone, self.machine.weights)
+            if backbone.weights != self.about.weights:
+                raise InputError(
+                    f"the model was fitted on weights of {self.about.backbone} with sha256 {self.about.weights[:12]}…, and "
+                    f"those here have {backbone.weights[:12]}…: give the file it was fitted on with --weights"
+                )
+            module = for_inference(backbone.module)
+            extractor = PyramidExtractor(module, backbone.mean, backbone.std, self.about.preset)
+            self._extractor = extractor.eval().to(self.machine.device)
+        return self._extractor
+
+    def rows(self, images: npt.NDArray[np.uint8]) -> Rows:
+        """What the model reads of at most `features.cache.BATCH` images, (n, size, size, 3)."""
+        if isinstance(self.below, PyramidExtractor):
+            return [images]
+        return list(features_of(images, self.extractor, torch.device(self.machine.device)))
+
+    def pyramid(self, rows: Rows) -> Pyramid:
+        """What the method sees of these rows."""
+        device = torch.device(self.machine.device)
+        if isinstance(self.below, PyramidExtractor):
+            pyramid: Pyramid = self.below(as_tensor(rows[0]).to(device))
+            return pyramid
+        assert isinstance(self.below, Below)
+        return through(rows, self.below.normalisers, self.below.adapters, device)
+
+    def score_rows(self, rows: Rows) -> npt.NDArray[np.float64]:
+        """Scores (n,) of rows; an image's score does not depend on the others."""
+        index = np.arange(len(rows[0]))
+        with as_cells_run(self.about.preset, self.machine):
+            scores = score_rows(self.method, lambda part: self.pyramid([one[part] for one in rows]), index)
+        found: npt.NDArray[np.float64] = scores.numpy()
+        return found
+
+    def maps(self, rows: Rows) -> npt.NDArray[np.float64] | None:
+        """Where the anomaly is, (n, H, W), higher = more anomalous; None for a method without maps."""
+        with as_cells_run(self.about.preset, self.machine), torch.no_grad():
+            found = self.method.score_map(self.pyramid(rows))
+        return None if found is None else found.detach().double().cpu().numpy()
+
+    def score(self, photos: Path | str | Sequence[Path | str], false_alarms: float | None = 0.01) -> pd.DataFrame:
+        """Score photographs.
+
+        Parameters
+        ----------
+        photos
+            Files, or folders whose images are scored, sub-folders included.
+        false_alarms
+            The share of normals that may be called anomalies, at most; None to decide nothing.
+
+        Returns
+        -------
+        DataFrame
+            One row per file, with the columns ``file, score`` (higher = more anomalous, NaN for a file that cannot be
+            read), ``p_value, decision`` (``anomaly``, ``normal``, ``broken``) and ``problem``.
+
+        Raises
+        ------
+        InputError
+            A place does not exist, or the model has too few held-out normals for this promise.
+        """
+        import pandas as pd
+
+        places = [photos] if isinstance(photos, (str, Path)) else list(photos)
+        found = verdicts(self, find(places).files.items(), false_alarms)
+        rows = [[getattr(verdict, name) for name in COLUMNS] for verdict in found]
+        return pd.DataFrame(rows, columns=list(COLUMNS)).astype({"score": float, "p_value": float})
+
+    def save(self, folder: Path | str, replace: bool = False) -> Path:
+        """Write the model as a new folder; returns its path.
+
+        Parameters
+        ----------
+        replace
+            A model that is there already gives way; anything else never does.
+
+        Raises
+        ------
+        InputError
+            Something else is there, or the method cannot be saved without pickle.
+        OSError
+            The folder cannot be written.
+        """
+        folder = Path(folder)
+        check_place(folder, replace)
+        contents = {
+            METHOD: _bytes(self.method.state()),
+            BELOW: _bytes(self.below.state_dict()),
+            CALIBRATION: _bytes({"scores": torch.from_numpy(self.calibration)}),
+        }
+        digests = {name: hashlib.sha256(data).hexdigest() for name, data in contents.items()}
+        about = self.about.model_copy(update={"files": digests})
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as temporary:
+            made = Path(temporary) / "model"
+            made.mkdir()
+            for name, data in contents.items():
+                (made / name).write_bytes(data)
+            text = json.dumps(about.model_dump(mode="json"), indent=1, ensure_ascii=False)
+            (made / ABOUT).write_bytes(text.encode("utf-8", "backslashreplace") + b"\n")
+            if folder.exists():
+                folder.replace(Path(temporary) / "before")
+            made.replace(folder)
+        return folder
+
+
+def check_place(folder: Path, replace: bool) -> None:
+    """Refuse a place for a model where something lies that must not be lost.
+
+    Raises
+    ------
+    InputError
+        There is a file, a folder that is no model, or (without `replace`) a model.
+    """
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return
+    if not (folder / ABOUT).is_file():
+        raise InputError(f"--out {folder} exists and is no model: give the name of a new folder")
+    if not replace:
+        raise InputError(f"--out {folder} holds a model already: give another name, or add --replace")
+    strangers = sorted(path.name for path in folder.iterdir() if path.name not in (ABOUT, METHOD, BELOW, CALIBRATION))
+    if strangers:
+        raise InputError(f"--out {folder} holds more than a model ({strangers[0]}): it is not replaced")
+
+
+def _bytes(state: State) -> bytes:
+    return save({name: value.detach().cpu().contiguous().clone() for name, value in state.items()})
+
+
+class Below(nn.Module):
+    """Normalisers (one per map, or none) and adapters (one per number of channels, or none) over a frozen backbone."""
+
+    def __init__(self, normalisers: nn.ModuleList, adapters: nn.ModuleDict) -> None:
+        super().__init__()
+        self.normalisers, self.adapters = normalisers, adapters
+
+    @classmethod
+    def restored(cls, state: State, preset: Preset) -> Below:
+        """From its `state_dict`."""
+        normalisers = nn.ModuleList(
+            Normaliser(preset.normalise, part["mean"], part["matrix"])
+            for _, part in sorted(_parts(state, "normalisers"), key=lambda one: int(one[0]))
+        )
+        adapters = nn.ModuleDict()
+        for channels, part in _parts(state, "adapters"):
+            adapters[channels] = Adapter(int(channels), preset.adapter, preset.adapter_width)
+            adapters[channels].load_state_dict(part)
+        return cls(normalisers, adapters)
+
+
+def _parts(state: State, name: str) -> Iterator[tuple[str, State]]:
+    """The numbered parts of a list or mapping of modules, with their tensors."""
+    below = part_of(state, name)
+    for one in dict.fromkeys(key.partition(".")[0] for key in below):
+        yield one, part_of(below, one)
+
+
+def load_model(
+    folder: Path | str, *, device: str = "auto", weights: Path | None = None, method_file: Path | None = None
+) -> Fitted:
+    """Read a model that `Fitted.save` wrote.
+
+    Parameters
+    ----------
+    device
+        ``cpu``, ``cuda``, ``cuda:N`` or ``auto``.
+    weights
+        File with the backbone's weights; None for the backbone's own source.
+    method_file
+        Python file of the method, for a model whose method is of no package. It is executed: nothing else is.
+
+    Raises
+    ------
+    InputError
+        It is no model, is damaged, or needs something that is not here; the message says what.
+    """
+    folder = Path(folder).expanduser()
+    about = _read_about(folder)
+    method = _method_of(about, method_file)
+    preset = about.preset
+    states = {name: _read_state(folder, name, about) for name in (METHOD, BELOW, CALIBRATION)}
+    machine = Machine(cache=Path(), weights=weights, device=pick_device(device))
+    with foreign() as outcome:
+        below: nn.Module
+        if preset.frozen:
+            below = Below.restored(states[BELOW], preset)
+        else:
+            backbone = load_backbone(about.backbone, weights)
+            below = PyramidExtractor(copy.deepcopy(backbone.module), backbone.mean, backbone.std, preset)
+            below.load_state_dict(states[BELOW])
+        below = below.eval().to(machine.device)
+        state = {name: value.to(machine.device) for name, value in states[METHOD].items()}
+        method.restore(state, list(about.shapes))
+        scores = states[CALIBRATION]["scores"].numpy().astype(np.float64)
+    if isinstance(outcome.error, InputError):
+        raise outcome.error
+    if outcome.error is not None:
+        raise InputError(
+            f"{folder} cannot be put together again ({said(outcome.error)}): fit it anew"
+        ) from outcome.error
+    if len(scores) != about.fitted_to.calibration:
+        raise InputError(f"{folder} is damaged: {CALIBRATION} has {len(scores)} scores. Fit it anew")
+    return Fitted(about, method, below, scores, machine)
+
+
+def _read_about(folder: Path) -> About:
+    try:
+        text = (folder / ABOUT).read_bytes()
+    except OSError as error:
+        raise InputError(
+            f"{folder} is no model ({ABOUT}: {error.strerror}); expected a folder made by osad-bench fit"
+        ) from None
+    try:
+        value = json.loads(text)
+        if isinstance(value, dict) and isinstance(value.get("format"), int) and value["format"] > FORMAT:
+            raise InputError(f"{folder} was made by a newer osad-bench (format {value['format']}): update this one")
+        return About.model_validate(value)
+    except ValidationError as error:
+        raise InputError(f"{folder / ABOUT} is damaged: {first_problem(error)}. Fit it anew") from None
+    except InputError:
+        raise
+    except (ValueError, RecursionError):
+        raise InputError(f"{folder / ABOUT} is damaged: it is no JSON. Fit it anew") from None
+
+
+def _read_state(folder: Path, name: Any, about: About) -> State:
+    try:
+        data = (folder / name).read_bytes()
+    except OSError as error:
+        raise InputError(f"{folder / name} cannot be read: {error.strerror}. Copy the whole folder") from None
+    if hashlib.sha256(data).hexdigest() != about.files.get(name):
+        raise InputError(
+            f"{folder / name} is damaged: it is not the file that {ABOUT} names. Copy the folder again, or fit it anew"
+        )
+    try:
+        state: dict[str, Tensor] = load(data)
+    except (SafetensorError, ValueError) as error:
+        raise InputError(f"{folder / name} is no safetensors file ({error}). Fit it anew") from None
+    return state
+
+
+def _method_of(about: About, method_file: Path | None) -> Method:
+    """The method that a model was fitted with, not yet fitted."""
+    if method_file is not None and about.method not in methods.names():
+        found = register_file(method_file)
+        if about.method not in found:
+            raise InputError(
+                f"{method_file} defines {', '.join(found)}, and the model needs the method {about.method!r}"
+            )
+    package, version = about.provenance.method_package, about.provenance.method_package_version
+    needs = (
+        f"the file {about.method_file} (give it with --method-file)" if about.method_file else f"{package} {version}"
+    )
+    if about.method not in methods.names():
+        remedy = "" if about.method_file else f": pip install {package}=={version}"
+        raise InputError(f"the model needs the method {about.method!r} of {needs}, which is not here{remedy}")
+    try:
+        cls = methods.get(about.method)
+        config = cls.Config(**about.method_config)
+    except UnknownNameError as error:
+        raise InputError(f"the model needs the method {about.method!r} of {needs}: {error}") from None
+    except ValidationError as error:
+        raise InputError(
+            f"the model needs another version of {about.method} ({first_problem(error)}), of {needs}"
+        ) from None
+    if cls.version != about.method_version:
+        raise InputError(
+            f"the model was fitted by version {about.method_version} of {about.method}, and version {cls.version} is here: "
+            f"fit it anew, or install what it needs, {needs}"
+        )
+    method: Method = cls(config)
+    return method

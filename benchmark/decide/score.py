@@ -1,0 +1,237 @@
+"""Score photographs by a fitted model: one verdict per file, in order; what cannot be read is reported and passed."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from osad_bench.benchmark.cell.training import EVAL_BATCH
+from osad_bench.benchmark.decide.conformal import check, p_values
+from osad_bench.benchmark.features.cache import BATCH, in_threads
+from osad_bench.benchmark.features.views import squeezed
+from osad_bench.core.errors import InputError
+from osad_bench.datasets.base import DatasetError
+from osad_bench.datasets.reading.images import SUFFIXES, read_rgb
+
+if TYPE_CHECKING:
+    from osad_bench.benchmark.decide.model import Fitted
+
+Rows = list[npt.NDArray[Any]]
+"""What a model reads of images: float16 features, one array (n, C, H, W) per map, or one uint8 array (n, size, size, 3)."""
+
+Decision = Literal["normal", "anomaly", "broken", ""]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a model says of one file.
+
+    Attributes
+    ----------
+    file
+        As it was given, or its path below the folder that was given.
+    path
+        Where it lies.
+    score
+        Higher = more anomalous; None for a broken file.
+    p_value
+        Probability that a normal scores as high, at most; None for a broken file, or for a model without held-out normals.
+    decision
+        ``anomaly`` where the p-value is at most the promised share of false alarms, else ``normal``; ``broken`` for a file
+        that cannot be read; empty where nothing was promised.
+    problem
+        What is wrong with a broken file.
+    """
+
+    file: str
+    path: Path = field(repr=False)
+    score: float | None
+    p_value: float | None
+    decision: Decision
+    problem: str = ""
+
+
+FAIL_ON: dict[str, tuple[Decision, ...]] = {
+    "anomaly": ("anomaly",), "broken": ("broken",), "any": ("anomaly", "broken"),
+}  # fmt: skip
+"""What ``--fail-on`` takes, and the decisions that it means."""
+
+COLUMNS = ("file", "score", "p_value", "decision", "problem")
+
+
+@dataclass(frozen=True)
+class Photographs:
+    """Files to score, by the name that each is reported under, and what was passed over.
+
+    Attributes
+    ----------
+    files
+        Name to path, sorted.
+    passed_over
+        Number of files that are no images, by the ending of their names.
+    """
+
+    files: dict[str, Path]
+    passed_over: dict[str, int]
+
+    def said(self) -> str:
+        """Such as ``: 3 .heic, 1 .txt``; empty where nothing was passed over."""
+        listed = ", ".join(f"{count} {ending}" for ending, count in sorted(self.passed_over.items()))
+        return f": {listed}" if listed else ""
+
+
+def find(places: Sequence[Path | str]) -> Photographs:
+    """Images among files and below folders, sub-folders included; hidden files and folders are passed over.
+
+    Raises
+    ------
+    InputError
+        A place does not exist, or a folder cannot be read.
+    """
+    files: dict[str, Path] = {}
+    passed: dict[str, int] = {}
+    for place in map(Path, places):
+        if place.is_dir():
+            for folder, below, names in os.walk(place):
+                below[:] = sorted(name for name in below if not name.startswith("."))
+                for name in sorted(names):
+                    path, ending = Path(folder, name), os.path.splitext(name)[1].lower()  # noqa: PTH122
+                    if name.startswith("."):
+                        continue
+                    if ending in SUFFIXES:
+                        files[path.relative_to(place).as_posix() if len(places) == 1 else path.as_posix()] = path
+                    else:
+                        passed[ending or name] = passed.get(ending or name, 0) + 1
+        elif place.exists():
+            files[place.as_posix()] = place
+        else:
+            raise InputError(f"there is no file or folder {place}; give photographs, or a folder of them")
+    return Photographs(files, passed)
+
+
+@dataclass(frozen=True)
+class _Read:
+    """A batch of files: rows of those that could be read, problems of the others."""
+
+    rows: Rows
+    good: list[str]
+    problems: dict[str, str]
+
+
+def read_image(path: Path) -> npt.NDArray[np.uint8]:
+    """A photograph as images of data sets are read, (H, W, 3).
+
+    Raises
+    ------
+    DatasetError
+        It cannot be read; the message names it.
+    """
+    try:
+        return read_rgb(path)
+    except OSError as error:
+        raise DatasetError(f"image {path} cannot be read: {error.strerror or error}") from None
+
+
+def _read(model: Fitted, part: Sequence[tuple[str, Path]]) -> _Read:
+    images, good, problems = [], [], {}
+    for name, path in part:
+        try:
+            images.append(squeezed(read_image(path), model.about.preset.image_size))
+            good.append(name)
+        except DatasetError as error:
+            problems[name] = str(error)
+    return _Read(model.rows(np.stack(images)) if images else [], good, problems)
+
+
+def verdicts(model: Fitted, files: Iterable[tuple[str, Path]], false_alarms: float | None) -> Iterator[Verdict]:
+    """A verdict per file, in the order of the files.
+
+    Parameters
+    ----------
+    model
+        A fitted model.
+    files
+        Name and path of each.
+    false_alarms
+        The share of normals that may be called anomalies; None to decide nothing.
+
+    Raises
+    ------
+    InputError
+        The model has too few held-out normals for this promise.
+    """
+    if false_alarms is not None:
+        check(false_alarms, len(model.calibration))
+    waiting: list[tuple[list[tuple[str, Path]], _Read]] = []
+    model.extractor  # noqa: B018  # whatever is wrong with the backbone shows now, not in a thread
+    for part, read in in_threads(_batches(files, BATCH), lambda part: _read(model, part)):
+        waiting.append((part, read))
+        if sum(len(one.good) for _, one in waiting) + BATCH > EVAL_BATCH:
+            yield from _judged(model, waiting, false_alarms)
+            waiting = []
+    yield from _judged(model, waiting, false_alarms)
+
+
+def _batches(files: Iterable[tuple[str, Path]], size: int) -> Iterator[list[tuple[str, Path]]]:
+    files = iter(files)
+    while part := list(itertools.islice(files, size)):
+        yield part
+
+
+def _judged(
+    model: Fitted, waiting: list[tuple[list[tuple[str, Path]], _Read]], false_alarms: float | None
+) -> Iterator[Verdict]:
+    rows = [read.rows for _, read in waiting if read.good]
+    scores = model.score_rows([np.concatenate(one) for one in zip(*rows)]) if rows else np.zeros(0)
+    found = dict(zip((name for _, read in waiting for name in read.good), scores))
+    problems = {name: problem for _, read in waiting for name, problem in read.problems.items()}
+    for name, path in (one for part, _ in waiting for one in part):
+        if name in problems:
+            yield Verdict(name, path, None, None, "broken", problems[name])
+            continue
+        score = float(found[name])
+        p_value = float(p_values(model.calibration, np.array([score]))[0]) if len(model.calibration) else None
+        decision: Decision = ""
+        if false_alarms is not None and p_value is not None:
+            decision = "anomaly" if p_value <= false_alarms else "normal"
+        yield Verdict(name, path, score, p_value, decision)
+
+
+PAUSE = 1.0
+"""Seconds between two looks at a watched folder."""
+
+
+def watching(
+    model: Fitted, places: Sequence[Path | str], false_alarms: float | None, pause: float = PAUSE
+) -> Iterator[Verdict]:
+    """Verdicts of the files that are there, and then of each that comes or changes; ends when it is interrupted.
+
+    A file is read once its size and time have been the same at two looks, so that one that is still being written is not
+    called broken.
+    """
+    before: dict[str, tuple[int, int]] = {}
+    done: dict[str, tuple[int, int]] = {}
+    while True:
+        now: dict[str, tuple[int, int]] = {}
+        ready = []
+        for name, path in find(places).files.items():
+            try:
+                status = path.stat()
+            except OSError:  # gone since it was listed
+                continue
+            now[name] = status.st_size, status.st_mtime_ns
+            if done.get(name) != now[name] and before.get(name) == now[name]:
+                ready.append((name, path))
+        for verdict in verdicts(model, ready, false_alarms) if ready else ():
+            done[verdict.file] = now[verdict.file]
+            yield verdict
+        before = now
+        time.sleep(pause)

@@ -1,0 +1,65 @@
+"""What a fit and a scoring have to say of themselves, in sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from osad_bench.benchmark.decide.conformal import long_run, needed, smallest
+from osad_bench.benchmark.decide.model import Fitted
+from osad_bench.benchmark.decide.score import Verdict
+
+
+def counted(count: int, noun: str) -> str:
+    """Such as ``1 normal`` or ``3 normals``; ``1 anomaly`` or ``3 anomalies``."""
+    if count == 1:
+        return f"1 {noun}"
+    return f"{count} {noun[:-1]}ies" if noun.endswith("y") else f"{count} {noun}s"
+
+
+def percent(share: float) -> str:
+    """Such as ``1 %`` or ``2.5 %``."""
+    return f"{100 * share:.3g} %"
+
+
+def said_of_fit(model: Fitted) -> list[str]:
+    """What a model was fitted to, and what it can promise."""
+    to, held = model.about.fitted_to, len(model.calibration)
+    kinds = ", ".join(f"{count} {kind}" for kind, count in to.anomalies.items() if kind)
+    sentences = [
+        f"{model.about.method_title} fitted to {counted(to.normals, 'normal')} and "
+        f"{counted(sum(to.anomalies.values()), 'anomaly')}{f' ({kinds})' if kinds else ''}"
+    ]
+    if to.copies:
+        sentences.append(f"left out: {counted(to.copies, 'further copy')} of images")
+    if to.contradictory:
+        sentences.append(
+            f"left out: {counted(to.contradictory, 'image')} that are labelled both normal and anomaly; correct the labels "
+            "(osad-bench datasets verify names them)"
+        )
+    if not held:
+        sentences.append("no normals were held out: the model gives scores, and no p-values or decisions")
+        return sentences
+    can = f"it can promise at most {percent(smallest(held))} false alarms or any larger share"
+    usual = "" if held >= needed(0.01) else f"; for 1 % it needs {needed(0.01)} held-out normals"
+    sentences.append(f"{counted(held, 'other normal')} held out for the threshold: {can}{usual}")
+    return sentences
+
+
+def said_of_scores(model: Fitted, verdicts: Sequence[Verdict], false_alarms: float | None) -> list[str]:
+    """How many of each decision, and what was promised."""
+    counts = {name: sum(one.decision == name for one in verdicts) for name in ("anomaly", "normal", "broken")}
+    sentences = []
+    if false_alarms is None:
+        sentences.append(f"{counted(len(verdicts) - counts['broken'], 'photograph')} scored, {counts['broken']} broken")
+        return sentences
+    held = len(model.calibration)
+    sentences.append(
+        f"{counted(len(verdicts), 'photograph')}: {counted(counts['anomaly'], 'anomaly')}, {counts['normal']} normal, "
+        f"{counts['broken']} broken"
+    )
+    sentences.append(
+        f"promised: a normal like those that the model was made from is called an anomaly with a probability of at most "
+        f"{percent(false_alarms)} ({counted(held, 'held-out normal')}); this one model's share in the long run is below "
+        f"{percent(long_run(false_alarms, held))} with 95 % confidence"
+    )
+    return sentences
