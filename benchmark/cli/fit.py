@@ -33,7 +33,9 @@ def fit(
             min=0, help="Normals to hold out; default: a quarter, or as many as promise 1 % (at most half). 0 for none."
         ),
     ] = None,
-    onnx: Annotated[Path | None, typer.Option(help="Also write the model as an ONNX file (closed forms, DevNet).")] = None,
+    onnx: Annotated[
+        Path | None, typer.Option(help="Also write the model as an ONNX file (closed forms, DevNet).")
+    ] = None,
     replace: Annotated[bool, typer.Option("--replace", help="A model that is there already gives way.")] = False,
     seed: Annotated[int, typer.Option(min=0, help="Chooses the held-out normals, and the random numbers.")] = 0,
     preset: o.Preset = None,
@@ -76,6 +78,8 @@ def fit(
         export(fitted, onnx)
         reporter.say(f"ONNX: {onnx}")
     reporter.console.print(
-        shown(f"next: osad-bench score {out} PHOTOS --false-alarms 0.01 --sheet sheet.html"), highlight=False, soft_wrap=True
+        shown(f"next: osad-bench score {out} PHOTOS --false-alarms 0.01 --sheet sheet.html"),
+        highlight=False,
+        soft_wrap=True,
     )
     return 0

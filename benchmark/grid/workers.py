@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import ctypes
 import multiprocessing
 import os
 import queue
-import signal
-import sys
 import threading
-import time
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from osad_bench.benchmark.cell.execute import Machine, PlannedCell, execute
 from osad_bench.benchmark.cell.provenance import provenance
+from osad_bench.benchmark.grid import guard
 from osad_bench.core.errors import InputError
 from osad_bench.results.record import Failure, Record, TestScores
 
@@ -61,37 +58,12 @@ def _died(cell: PlannedCell, machine: Machine, detail: str) -> Result:
     ), None  # fmt: skip
 
 
-_events: Any = None
-"""In a worker: the queue that epochs are sent back through; None where there is none."""
-
-
-def _begin_worker(events: Any, parent: int) -> None:
-    """Set up a worker: Ctrl-C is the parent's business, and no worker outlives its parent."""
-    global _events
-    _events = events
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    for name in ("SIGTERM", "SIGHUP"):
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), signal.SIG_DFL)
-    if sys.platform == "linux":
-        with suppress(OSError, AttributeError):
-            pr_set_pdeathsig = 1
-            ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(1)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
 def _in_worker(cell: PlannedCell, machine: Machine) -> Result:
     """Execute in another process, sending epochs back where there is a queue."""
 
     def progress(epoch: int, epochs: int, values: dict[str, float]) -> None:
-        if _events is not None:
-            _events.put((cell.key, epoch, epochs, values))
+        if guard.events is not None:
+            guard.events.put((cell.key, epoch, epochs, values))
 
     return execute(cell, machine, progress)
 
@@ -101,7 +73,7 @@ def _pool(jobs: int, events: Any) -> Iterator[ProcessPoolExecutor]:
     """Worker processes, which are gone when the context is left, finished or not."""
     context = multiprocessing.get_context("spawn")
     before = set(multiprocessing.active_children())
-    pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_begin_worker, initargs=(events, os.getpid()))
+    pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=guard.begin_worker, initargs=(events, os.getpid()))
     try:
         yield pool
     except BaseException:
@@ -110,19 +82,6 @@ def _pool(jobs: int, events: Any) -> Iterator[ProcessPoolExecutor]:
             child.kill()
         raise
     pool.shutdown(wait=True, cancel_futures=True)
-
-
-@contextmanager
-def _no_interrupt() -> Iterator[None]:
-    """Processes started here ignore Ctrl-C from their first instruction on; what comes meanwhile is heard afterwards."""
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _collect(futures: dict[Future[Result], PlannedCell]) -> Iterator[tuple[PlannedCell, Future[Result]]]:
@@ -144,7 +103,8 @@ def in_processes(cells: Sequence[PlannedCell], machine: Machine, reporter: Repor
     """Several cells at once; a cell whose worker dies is tried once more alone, then recorded as failed."""
     machine = replace(machine, threads=machine.threads or max(1, (os.cpu_count() or 1) // jobs))
     by_key = {cell.key: cell for cell in cells}
-    events = multiprocessing.get_context("spawn").Queue()
+    with guard.uninterrupted():  # it starts a process of multiprocessing's own
+        events = multiprocessing.get_context("spawn").Queue()
     stop = threading.Event()
 
     def listen() -> None:
@@ -162,7 +122,7 @@ def in_processes(cells: Sequence[PlannedCell], machine: Machine, reporter: Repor
     try:
         suspects: list[PlannedCell] = []
         with _pool(jobs, events) as pool:
-            with _no_interrupt():
+            with guard.uninterrupted():
                 futures = {pool.submit(_in_worker, cell, machine): cell for cell in cells}
             for cell, future in _collect(futures):
                 try:
@@ -171,7 +131,7 @@ def in_processes(cells: Sequence[PlannedCell], machine: Machine, reporter: Repor
                     suspects.append(cell)  # a dead worker breaks the pool: which cell killed it shows below
         for cell in suspects:
             with _pool(1, events) as pool:
-                with _no_interrupt():
+                with guard.uninterrupted():
                     future = pool.submit(_in_worker, cell, machine)
                 try:
                     result = future.result()

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from osad_bench.benchmark import run
 from osad_bench.benchmark.cell.execute import Machine
@@ -272,3 +273,105 @@ def test_a_record_tells_where_its_number_came_from(tmp_path: Path):
     assert len(record.curve["deviation" if "deviation" in record.curve else next(iter(record.curve))]) == 2
     assert record.timings.fit > 0
     assert record.peak_memory_mb > 0
+
+
+REPEL = '''
+"""A method of one's own, in one file."""
+import torch
+from osad_bench.methods.base import Method
+
+class Repel(Method):
+    """Distance to the mean of the normals."""
+    name, title, citation, version = "repel", "Repel", "me", 1
+    sign = 1.0
+
+    def fit(self, train, context):
+        self.mean = train.normals()[0].mean((0, 2, 3))
+
+    def score(self, pyramid):
+        return self.sign * (pyramid[0].mean((2, 3)) - self.mean).norm(dim=1)
+'''
+ONE = {"datasets": "textures", "seeds": 1, "floor": None, "set": {"image_size": [64]}}
+
+
+def test_a_method_in_a_file_runs_here_and_in_other_processes(tmp_path: Path, own_methods):
+    (tmp_path / "repel.py").write_text(REPEL)
+    here = run(str(tmp_path / "repel.py"), **ONE, out=tmp_path / "here", jobs=1)
+    there = run(str(tmp_path / "repel.py"), **ONE | {"seeds": 2}, out=tmp_path / "there", jobs=2)
+    assert list(here["status"]) == ["ok"]
+    assert list(there["status"]) == ["ok", "ok"]
+    assert (here["method_title"] == "Repel").all()
+    assert here["auroc"].iloc[0] == there.set_index("seed").loc[0, "auroc"]
+
+
+def test_a_class_runs_here_and_in_other_processes(tmp_path: Path, own_methods):
+    scope: dict = {"__name__": "__main__"}  # as in a notebook: no other process can import it
+    exec(REPEL, scope)
+    frame = run(scope["Repel"], **ONE | {"seeds": 2}, out=tmp_path, jobs=2)
+    assert list(frame["status"]) == ["ok", "ok"], list(frame["error"])
+
+
+def test_a_method_that_was_edited_is_told_about_and_computed_again_when_asked(tmp_path: Path, own_methods, cli):
+    command = ["run", "--methods", tmp_path / "repel.py", "--datasets", "textures", "--seeds", 2, "--floor", "none",
+               "--set", "image_size=64", "--jobs", 1]  # fmt: skip
+
+    def rewritten(text: str) -> None:
+        from osad_bench.benchmark.cell.source import source_digest
+        from osad_bench.core.registry import methods
+
+        (tmp_path / "repel.py").write_text(text)
+        methods._added.clear()  # as in a new process
+        source_digest.cache_clear()
+        for name in [name for name in sys.modules if name.startswith("osad_bench_file_repel")]:
+            del sys.modules[name]
+
+    rewritten(REPEL)
+    assert cli(*command).returncode == 0
+    rewritten(REPEL.replace("one file", "a single file").replace("    sign", "    # which way\n    sign"))
+    assert "changed since" not in cli(*command).stderr, "comments and docstrings change no score"
+    before = scores_of(tmp_path / "osad-results")
+    rewritten(REPEL.replace("sign = 1.0", "sign = -1.0"))
+    told = cli(*command).stderr
+    assert (
+        "repel.py, or what it imports, changed since 2 stored cells of repel: raise its version, or compute them"
+        in told
+    )
+    assert "2 done, 0 to do" in told
+    again = cli(*command, "--recompute", "repel")
+    assert "0 done, 2 to do" in again.stderr
+    for key, scores in scores_of(tmp_path / "osad-results").items():
+        np.testing.assert_array_equal(scores, -before[key])
+    assert "changed since" not in cli(*command).stderr
+    refused = cli(*command, "--recompute", "dra")
+    assert (refused.returncode, "the methods of this run are repel" in refused.stderr) == (2, True)
+
+
+def test_variants_of_a_method_are_paired(tmp_path: Path):
+    """What a setting does not touch is bit for bit the same, and what two methods draw alike is drawn alike."""
+    tiny = {"image_size": [64], "schedule.epochs": [2], "schedule.steps": [3]}
+    frame = run(
+        ["dra"], ["textures"], seeds=1, floor=None, out=tmp_path / "a",
+        set=tiny | {"dra.residual": [False], "dra.references": [5, 6]},
+    )  # fmt: skip
+    one, other = scores_of(tmp_path / "a").values()
+    np.testing.assert_array_equal(one, other)
+    assert len(frame) == 2
+    # Taking one head away leaves the others' weights at the start and all batches as they were: so do their losses.
+    run(["dra"], ["textures"], seeds=1, floor=None, out=tmp_path / "b", set=tiny | {"dra.residual": [False, True]})
+    curves = {record.cell.config["residual"]: record.curve for record in Store(tmp_path / "b")}
+    assert curves[True]["seen"][0] == pytest.approx(curves[False]["seen"][0], rel=1e-2)
+
+
+def test_two_methods_that_draw_alike_see_the_same_batches(tmp_path: Path, cache: Path):
+    """DevNet and FLOS draw half normals, half known anomalies, and start from one adapter."""
+    from osad_bench.benchmark.cell.execute import _open_training, dataset_of, method_class
+
+    seen, machine = [], Machine(cache)
+    for name in ("devnet", "flos"):
+        grid = read_grid(None, {"methods": [name], "floor": None, "datasets": ["textures"], "seeds": 1, "set": SMALL})
+        (cell,) = plan(grid, machine)
+        method = method_class(cell)()
+        train = _open_training(cell, method, dataset_of(cell.source, None), machine)
+        seen.append([train.batch(12, method.mix, ()) for _ in range(3)])
+    for one, other in zip(*seen):
+        assert all(torch.equal(a, b) for a, b in zip(one.pyramid, other.pyramid))

@@ -1,0 +1,87 @@
+"""Processes: no worker outlives its parent, an interruption ends at once, and a dead worker strikes its own cell alone."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from osad_bench.results.store import Store
+
+SLOW = [
+    "run", "--methods", "devnet", "--datasets", "textures", "--shots", "2", "--seeds", "4", "--floor", "none", "--jobs", "2",
+    "--set", "image_size=32", "--set", "schedule.epochs=100000", "--set", "schedule.steps=1", "--out", "out",
+]  # fmt: skip
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+
+
+def descendants(pid: int) -> list[int]:
+    """Process ids of all children, theirs included."""
+    try:
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except OSError:
+        return []
+    return [one for child in map(int, children) for one in (child, *descendants(child))]
+
+
+def alive(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state not in "ZX"
+
+
+def waits_for(condition, seconds: float) -> bool:
+    """Whether a condition comes true in time; the time is a bound for a hung process, not a measure."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if condition():
+            return True
+        time.sleep(0.1)
+    return False
+
+
+@pytest.fixture
+def running(tmp_path: Path):
+    """A run with two workers, its group its own; what it says goes to the file ``told``."""
+    with (tmp_path / "told").open("w") as told:
+        process = subprocess.Popen(
+            [Path(sys.executable).with_name("osad-bench"), *SLOW], cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=told,
+            start_new_session=True, env=os.environ | {"OMP_NUM_THREADS": "1"},
+        )  # fmt: skip
+    try:
+        # The resource tracker and two workers.
+        assert waits_for(lambda: len(descendants(process.pid)) >= 3, 240), (tmp_path / "told").read_text()
+        yield process
+    finally:
+        left = [process.pid, *descendants(process.pid)]
+        for pid in left:
+            if alive(pid):
+                os.kill(pid, signal.SIGKILL)
+        process.wait()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=["terminated", "killed"])
+def test_no_process_is_left_when_the_main_one_is_gone(running: subprocess.Popen, number):
+    workers = descendants(running.pid)
+    running.send_signal(number)
+    running.wait(60)
+    assert waits_for(lambda: not any(map(alive, workers)), 30), [pid for pid in workers if alive(pid)]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP], ids=["ctrl-c", "terminal gone"])
+def test_an_interruption_of_the_whole_group_is_one_sentence(running: subprocess.Popen, tmp_path: Path, number):
+    before = (tmp_path / "told").read_text()
+    os.killpg(running.pid, number)
+    assert running.wait(60) == 130
+    after = (tmp_path / "told").read_text()[len(before) :]
+    assert "Traceback" not in after
+    assert after.splitlines()[-1] == "interrupted; what was computed is kept, the same command goes on from there"
+    assert list(Store(tmp_path / "out").root.rglob("*.tmp")) == []
