@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import platformdirs
@@ -20,14 +21,14 @@ def default_cache() -> Path:
     """Folder of cached features: ``$OSAD_BENCH_CACHE``, else the user's cache folder."""
     if given := os.environ.get(CACHE):
         return user_path(given)
-    return _of_user(platformdirs.user_cache_path("osad-bench", appauthor=False))
+    return _of_user(platformdirs.user_cache_path)
 
 
 def default_data_root() -> Path:
     """Folder of the downloads: ``$OSAD_BENCH_DATA``, else the user's data folder."""
     if given := os.environ.get(DATA_ROOT):
         return user_path(given)
-    return _of_user(platformdirs.user_data_path("osad-bench", appauthor=False)) / "data"
+    return _of_user(platformdirs.user_data_path) / "data"
 
 
 def user_path(text: str | Path) -> Path:
@@ -44,9 +45,13 @@ def user_path(text: str | Path) -> Path:
         raise InputError(f"{text}: no home folder is known for this user; write the path out") from None
 
 
-def _of_user(path: Path) -> Path:
-    """The path, or a place among temporary files where the user has no home folder (a container without a passwd entry)."""
-    if path.parts and path.parts[0].startswith("~"):
+def _of_user(place: Callable[..., Path]) -> Path:
+    """A user's folder, or one among temporary files without a home folder (a container's user without a passwd entry)."""
+    try:
+        path = place("osad-bench", appauthor=False)
+    except RuntimeError:  # platformdirs from 4.4; before, the path begins with "~"
+        path = Path("~", "osad-bench")
+    if path.parts[0].startswith("~"):
         user = os.getuid() if hasattr(os, "getuid") else "user"
-        return Path(tempfile.gettempdir(), f"osad-bench-{user}", *path.parts[1:])
+        return Path(tempfile.gettempdir(), f"osad-bench-{user}")
     return path

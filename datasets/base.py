@@ -37,7 +37,11 @@ _CODES = re.compile("(?:%[0-9A-F]{2})+")
 
 
 def _code(text: str) -> str:
-    return "".join(f"%{byte:02X}" for byte in text.encode("utf-8", "surrogateescape"))
+    try:
+        data = text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:  # half of a character, which no file name gives, but a CSV file or a plug-in may
+        data = text.encode("utf-8", "surrogatepass")
+    return "".join(f"%{byte:02X}" for byte in data)
 
 
 def one_line(text: str) -> str:

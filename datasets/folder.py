@@ -9,6 +9,7 @@ from pathlib import Path
 from osad_bench.datasets.base import DatasetError, Partition, Problem, Sample, one_line
 from osad_bench.datasets.reading.files import FileDataset
 from osad_bench.datasets.reading.layout import child, folders, is_folder, user_path
+from osad_bench.datasets.reading.unusual import unusual
 
 LAYOUT = "train/good, test/good and test/<kind> for each kind of anomaly, each holding images"
 
@@ -93,3 +94,7 @@ class Folder(FileDataset):
     def survey(self) -> Iterator[Sample | Problem]:
         """List the samples."""
         return survey_mvtec_layout(self)
+
+    def check(self) -> Iterator[Problem]:
+        """Notes on images that are perhaps not what their owner thinks."""
+        return unusual(self)

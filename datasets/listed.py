@@ -15,6 +15,7 @@ from typing import cast, get_args
 from osad_bench.datasets.base import DatasetError, Partition, Problem, Sample, one_line
 from osad_bench.datasets.reading.files import FileDataset
 from osad_bench.datasets.reading.layout import is_file, user_path
+from osad_bench.datasets.reading.unusual import unusual
 
 COLUMNS = "path,label,kind[,partition]"
 LABELS = {"0": 0, "normal": 0, "1": 1, "anomaly": 1}
@@ -116,6 +117,10 @@ class Listed(FileDataset):
                 continue
             kind = (row["kind"] or ONLY_KIND) if label else None
             yield Sample(name, label, kind, cast("Partition | None", partition))
+
+    def check(self) -> Iterator[Problem]:
+        """Notes on images that are perhaps not what their owner thinks."""
+        return unusual(self)
 
     def _checked(self, given: str) -> str:
         """Path as given, made relative to the CSV file's folder and checked not to lead out of it."""

@@ -26,7 +26,8 @@ MAX_PIXELS = 2**26
 Box = tuple[int, int, int, int]
 """Left, top, right, bottom, in pixels; right and bottom lie outside."""
 
-# MAX_PIXELS is below the size from which Pillow warns, and is an error here.
+# Pillow's warnings are of damaged metadata and of sizes above MAX_PIXELS, which is an error here.
+warnings.filterwarnings("ignore", category=UserWarning, module="PIL")
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 _ORIENTATION = 0x0112
@@ -146,7 +147,8 @@ def read_rgb(path: Path, box: Box | None = None, *, upright: bool = False) -> np
             image.load()
         except Exception as error:
             raise _broken(path, error) from error
-        part: Image.Image = _turned(image) if upright else image
+        turn = _transposition(image) if upright else None
+        part: Image.Image = image if turn is None else image.transpose(turn)
         if box is not None:
             left, top, right, bottom = box
             if not (0 <= left < right <= part.width and 0 <= top < bottom <= part.height):
@@ -164,14 +166,18 @@ def read_rgb(path: Path, box: Box | None = None, *, upright: bool = False) -> np
             raise _broken(path, error) from error
 
 
-def _turned(image: Image.Image) -> Image.Image:
-    """An image made upright; as it is stored where its EXIF data cannot be read, as every viewer shows it."""
+def _transposition(image: Image.Image) -> Image.Transpose | None:
+    """How an image is made upright; None where it is, or where its EXIF data cannot be read."""
     try:
         orientation = image.getexif().get(_ORIENTATION)
-    except Exception:
-        return image
-    method = _TRANSPOSED.get(orientation) if isinstance(orientation, int) else None
-    return image if method is None else image.transpose(method)
+    except Exception:  # viewers show such an image as it is stored
+        return None
+    return _TRANSPOSED.get(orientation) if isinstance(orientation, int) else None
+
+
+def is_turned(image: Image.Image) -> bool:
+    """Whether the EXIF orientation says that an image is not stored upright."""
+    return _transposition(image) is not None
 
 
 def _as_rgb(image: Image.Image) -> npt.NDArray[np.uint8]:

@@ -97,7 +97,7 @@ def _problem(base: Path, folder: str, names: list[str], used: bool, must_read: C
     if images:
         endings = ", ".join(f"{count} {ending}" for ending, count in sorted(Counter(map(_ending, images)).items()))
         where = "" if used else " in this folder"
-        said.append(f"{_number(len(images), 'image')}{where} passed over ({endings}: {examples(images)})")
+        said.append(f"{_number(len(images), 'image', where)} passed over ({endings}: {examples(images)})")
         said += _remedies(base, folder, images, used, layout)
     if others:
         said.append(f"{_number(len(others), 'other file')} passed over ({examples(others)})")
@@ -127,5 +127,5 @@ def _ending(name: str) -> str:
     return os.path.splitext(name)[1].lower()  # noqa: PTH122  # called for each file
 
 
-def _number(count: int, noun: str) -> str:
-    return f"{count} {noun} is" if count == 1 else f"{count} {noun}s are"
+def _number(count: int, noun: str, where: str = "") -> str:
+    return f"{count} {noun}{where} is" if count == 1 else f"{count} {noun}s{where} are"

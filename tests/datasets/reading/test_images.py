@@ -1,16 +1,19 @@
 from __future__ import annotations
 
 import io
+import os
 import struct
 import warnings
 import zlib
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from osad_bench.datasets.base import DatasetError
-from osad_bench.datasets.reading.images import MAX_PIXELS, read_mask, read_rgb
+from osad_bench.datasets.reading.images import MAX_PIXELS, read_bands, read_mask, read_rgb
 
 RAMP = np.linspace(0, 255, 64, dtype=np.uint8).reshape(8, 8)
 
@@ -111,3 +114,126 @@ def test_a_palette_masks_index_counts_not_its_colour(tmp_path):
     mask.putpixel((3, 2), 2)
     marks = read_mask(saved(tmp_path, mask, "mask.bmp"))
     assert np.argwhere(marks).tolist() == [[2, 3]]
+
+
+ARROW = np.zeros((6, 8, 3), dtype=np.uint8)
+ARROW[1, :5] = (255, 0, 0)
+ARROW[4:, 6] = (0, 255, 0)
+
+STORED = {
+    1: ARROW,
+    2: ARROW[:, ::-1],
+    3: ARROW[::-1, ::-1],
+    4: ARROW[::-1],
+    5: ARROW.transpose(1, 0, 2),
+    6: np.rot90(ARROW),
+    7: ARROW[::-1, ::-1].transpose(1, 0, 2),
+    8: np.rot90(ARROW, -1),
+}
+"""How a camera stores the arrow under each EXIF orientation."""
+
+
+@pytest.mark.parametrize("orientation", STORED)
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "WEBP"])
+def test_photographs_are_made_upright_where_that_is_asked_for(tmp_path, orientation, kind):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    options = {"lossless": True} if kind == "WEBP" else {}
+    picture = Image.fromarray(np.ascontiguousarray(STORED[orientation]))
+    path = saved(tmp_path, picture, f"arrow.{kind.lower()}", exif=exif, **options)
+    assert (read_rgb(path, upright=True) == ARROW).all()
+    if kind != "TIFF":  # which Pillow turns in any case
+        assert (read_rgb(path) == STORED[orientation]).all()
+
+
+@pytest.mark.parametrize(
+    "exif", [b"Exif\0\0", b"Exif\0\0MM\0*\xff\xff\xff\xff", b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x02\0"]
+)
+def test_a_photograph_whose_exif_data_is_damaged_is_read_as_stored(tmp_path, exif):
+    path = saved(tmp_path, Image.fromarray(STORED[6].copy()), "x.png", exif=exif)
+    assert (read_rgb(path, upright=True) == STORED[6]).all()
+
+
+@pytest.mark.parametrize("orientation", [0, 9, 65535])
+def test_an_orientation_that_does_not_exist_turns_nothing(tmp_path, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    assert (read_rgb(saved(tmp_path, Image.fromarray(ARROW), "x.png", exif=exif), upright=True) == ARROW).all()
+
+
+def text_bomb(path):
+    """PNG with a compressed text of two megabytes, which is above Pillow's limit."""
+
+    def chunk(name, data):
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 4, 4, 8, 0, 0, 0, 0))
+    text = chunk(b"zTXt", b"k\0\0" + zlib.compress(b"a" * (2 << 20)))
+    path.write_bytes(
+        b"\x89PNG\r\n\x1a\n" + header + text + chunk(b"IDAT", zlib.compress(b"\0" * 20)) + chunk(b"IEND", b"")
+    )
+    return path
+
+
+@pytest.mark.parametrize("read", [read_rgb, read_mask])
+def test_a_png_text_bomb_is_one_sentence_with_the_file(tmp_path, read):
+    with pytest.raises(DatasetError, match=r"bomb\.png is broken \(.*\): restore it"):
+        read(text_bomb(tmp_path / "bomb.png"))
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    kind=st.sampled_from(["PNG", "JPEG", "BMP", "TIFF", "WEBP", "PPM"]),
+    cuts=st.lists(st.tuples(st.floats(0, 1), st.binary(min_size=1, max_size=8)), min_size=1, max_size=4),
+    end=st.floats(0, 1),
+)
+def test_whatever_is_done_to_a_file_it_is_read_or_refused_in_one_line_with_its_name(tmp_path, kind, cuts, end):
+    stream = io.BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (9, 7, 3), dtype=np.uint8)).save(stream, kind)
+    data = bytearray(stream.getvalue())
+    for place, piece in cuts:
+        start = int(place * (len(data) - 1))
+        data[start : start + len(piece)] = piece
+    if end < 0.5:
+        del data[int(end * 2 * len(data)) :]
+    path = tmp_path / "damaged.img"
+    path.write_bytes(data)
+    for read in (read_rgb, read_mask, lambda path: read_rgb(path, upright=True)):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                read(path)
+            except DatasetError as error:
+                assert "damaged.img" in str(error)
+                assert len(str(error).splitlines()) == 1
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to("/dev/zero"), lambda path: path.mkdir()])
+@pytest.mark.parametrize("read", [read_rgb, read_mask, read_bands])
+def test_what_is_no_regular_file_is_refused_not_waited_for(tmp_path, make, read):
+    make(tmp_path / "x.png")
+    with pytest.raises(DatasetError, match=r"x\.png is no regular file"):
+        read(tmp_path / "x.png")
+
+
+def heic(path, **options):
+    pillow_heif = pytest.importorskip("pillow_heif", reason="pip install 'osad-bench[heic]'")
+    pillow_heif.from_pillow(Image.fromarray(np.kron(ARROW, np.ones((16, 16, 1), np.uint8)))).save(
+        path, quality=90, **options
+    )
+    return path
+
+
+@pytest.mark.parametrize("name", ["x.heic", "X.HEIF", "x.jpg"])
+def test_heic_photographs_are_read_whatever_their_ending(tmp_path, name):
+    image = read_rgb(heic(tmp_path / name, format="HEIF"))
+    assert image.shape == (96, 128, 3)
+    assert np.abs(image[24, 40].astype(int) - (255, 0, 0)).max() < 40
+
+
+def test_without_the_package_a_heic_photograph_is_refused_with_the_remedy(tmp_path, monkeypatch):
+    path = heic(tmp_path / "x.jpg", format="HEIF")
+    monkeypatch.setattr("osad_bench.datasets.reading.images.heic_installed", lambda: False)
+    monkeypatch.setitem(Image.OPEN, "HEIF", (lambda *_: None, lambda _: False))
+    with pytest.raises(DatasetError, match=r"x\.jpg is HEIC; to read it: pip install 'osad-bench\[heic\]'"):
+        read_rgb(path)

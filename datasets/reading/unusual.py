@@ -1,0 +1,48 @@
+"""What is unusual about readable images of a user's own: wrong endings, several pages, an EXIF orientation."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+
+from osad_bench.datasets.base import DatasetError, Problem
+from osad_bench.datasets.reading.condensed import examples
+from osad_bench.datasets.reading.files import FileDataset, split_id
+from osad_bench.datasets.reading.images import HEIC, is_turned, open_image
+
+_JPEG = ("JPEG", "MPO")  # MPO: a JPEG with a further picture behind it, as many telephones write
+_FORMATS = {
+    ".bmp": ("BMP", "DIB"),
+    ".pgm": ("PPM",),
+    ".png": ("PNG",),
+    ".ppm": ("PPM",),
+    ".tif": ("TIFF",),
+    ".tiff": ("TIFF",),
+    ".webp": ("WEBP",),
+    **dict.fromkeys((".jfif", ".jpe", ".jpeg", ".jpg"), _JPEG),
+    **dict.fromkeys(HEIC, ("HEIF",)),
+}
+"""Pillow's names of the formats that an ending announces."""
+
+
+def unusual(dataset: FileDataset) -> Iterator[Problem]:
+    """Notes on images that are read, but perhaps not as their owner thinks; one note per kind, which counts and names them.
+
+    Only headers are read. Images that cannot be opened are left to the caller.
+    """
+    found: defaultdict[str, list[str]] = defaultdict(list)
+    for sample in dataset.samples:
+        try:
+            path = dataset.path(sample)
+            with open_image(path) as image:
+                name, ending = split_id(sample.id)[0], path.suffix.lower()
+                if ending in _FORMATS and image.format not in _FORMATS[ending]:
+                    found[f"named {ending} but {image.format} inside, and read as such"].append(name)
+                if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:
+                    found["of several pages or frames, of which the first is read"].append(name)
+                if dataset.upright and is_turned(image):
+                    found["turned upright, as their EXIF orientation says"].append(name)
+        except (DatasetError, OSError, ValueError, SyntaxError, EOFError):
+            continue
+    for what, names in sorted(found.items()):
+        yield Problem("note", "", f"{len(names)} image{'s' * (len(names) > 1)} {what} ({examples(names)})")
