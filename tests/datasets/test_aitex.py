@@ -94,3 +94,36 @@ def test_a_name_without_a_defect_code_is_not_used_and_noted(aitex, draw):
     dataset = open_dataset("aitex", aitex)
     assert len(anomalies(dataset)) == 5
     assert "Defect_images/copy of 0001.png" in {problem.file for problem in dataset.problems()}
+
+
+def errors(root):
+    return {problem.file: problem.message for problem in open_dataset("aitex", root).check()}
+
+
+def test_a_mask_without_its_photograph_names_the_photograph(aitex):
+    (aitex / "aitex" / "Defect_images" / "0001_002_00.png").unlink()
+    message = errors(aitex)["Defect_images/0001_002_00.png"]
+    assert message.startswith("has a mask (0001_002_00_mask.png) and is missing: restore it")
+    assert not verify(open_dataset("aitex", aitex)).sound
+
+
+def test_one_of_two_masks_that_is_missing_is_named(aitex):
+    (aitex / "aitex" / "Mask_images" / "0044_019_04_mask2.png").unlink()
+    assert errors(aitex)["Mask_images/0044_019_04_mask1.png"] == "is one of two masks: restore the other"
+
+
+def test_photographs_and_masks_are_counted_exactly(aitex):
+    counts = {count.part: (count.found, count.published) for count in verify(open_dataset("aitex", aitex)).counts}
+    assert counts["photographs with a defect"] == (5, 106)
+    assert counts["masks"] == (5, 107)
+    assert counts["photographs without a defect"] == (2, 141)
+    assert counts["anomaly"] == (5, 185)
+
+
+def test_a_copy_without_the_photographs_of_two_masks_is_measured_by_the_papers_183(aitex):
+    base = aitex / "aitex"
+    for path in (base / "Defect_images" / "0044_019_04.png", *(base / "Mask_images").glob("0044_019_04_mask?.png")):
+        path.unlink()
+    published = open_dataset("aitex", aitex).published
+    assert (published.counts["anomaly"], published.counts["photographs with a defect"]) == (183, 104)
+    assert "0044_019_04 and 0097_030_03" in published.source

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 
 import pytest
@@ -107,3 +108,11 @@ def test_verify_compares_with_the_published_counts(mvtec):
     assert counts["anomaly"] == (2, 30)
     assert counts["kinds"] == (1, 1)
     assert not report.sound
+
+
+@pytest.mark.parametrize(("gone", "files"), [("ground_truth", 4), ("ground_truth/cut", 2)])
+def test_a_missing_folder_of_masks_is_one_problem(mvtec, gone, files):
+    shutil.rmtree(mvtec / "mvtec_anomaly_detection" / "carpet" / gone)
+    (problem,) = open_dataset("mvtec/carpet", mvtec).problems()
+    assert (problem.severity, problem.file) == ("error", gone)
+    assert problem.message.startswith(f"this folder is missing, and with it {files} files (")

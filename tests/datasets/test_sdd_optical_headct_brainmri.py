@@ -64,6 +64,22 @@ def test_sdd_nesting_case_and_stray_files_give_the_same_fingerprint(sdd, add_lit
     assert open_dataset("sdd", sdd).fingerprint == before
 
 
+def test_sdd_a_photograph_that_the_publisher_does_not_have_is_named(sdd, draw):
+    for item in ("kos02", "kos21"):
+        draw.image(sdd / "KolektorSDD" / item / "Part7.jpg", 30, 62, "L")
+        draw.mask(sdd / "KolektorSDD" / item / "Part7_label.bmp", 30, 62)
+    surplus = [
+        problem.file for problem in open_dataset("sdd", sdd).check() if "is not in the original" in problem.message
+    ]
+    assert surplus == ["kos21/Part7.jpg"]
+
+
+def test_sdd_missing_items_and_photographs_are_named(sdd):
+    told = {problem.file: problem.message for problem in open_dataset("sdd", sdd).problems()}
+    assert told[""].startswith("items are missing: kos03, kos04, ")
+    assert told["kos01"].startswith("6 files (Part2.jpg, Part3.jpg, Part4.jpg, ...): is missing")
+
+
 def test_sdd_a_missing_mask_is_named(sdd):
     (sdd / "KolektorSDD" / "kos02" / "Part0_label.bmp").unlink()
     with pytest.raises(DatasetError, match=r"kos02/Part0_label\.bmp: this mask is missing"):
