@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from osad_bench.core.places import default_data_root
 from osad_bench.core.registry import UnknownNameError, datasets, nearest
-from osad_bench.datasets.base import DatasetError
+from osad_bench.datasets.base import DatasetError, one_line
 from osad_bench.datasets.reading.first_visit import FirstVisit
 from osad_bench.datasets.reading.layout import is_file, is_folder
 from osad_bench.datasets.reading.links import FOLLOW_LINKS, links_allowed
@@ -104,7 +104,7 @@ def open_dataset(name: str, data_root: Path | None = None) -> Dataset:
     cls = _class_of(name)
     root = _download(cls, data_root if data_root is not None else default_data_root()) if cls.folders else None
     dataset: Dataset = cls(root=root, variant=variant)
-    dataset.progress = FirstVisit(name)
+    dataset.progress = FirstVisit(one_line(name))
     return dataset
 
 

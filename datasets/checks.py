@@ -1,4 +1,4 @@
-"""One call that tests a data set of your own against the contract: ``check_dataset(lambda: MyDataset(root))``."""
+"""Test a data set of your own against the contract in one call: ``check_dataset(lambda: MyDataset(root))``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from osad_bench.datasets.base import Dataset, Sample, digest_of_pixels
 
 
 def check_dataset(make: Callable[[], Dataset]) -> None:
-    """Open a data set twice and check that both agree, that every image is read, and that what is said of it holds.
+    """Open a data set twice; check that both agree, that every image can be read, and that ids, digests and masks fit.
 
     Parameters
     ----------
@@ -48,6 +48,9 @@ def check_dataset(make: Callable[[], Dataset]) -> None:
         assert np.array_equal(image, second.read(sample)), f"{sample.id}: two readings give different pixels"
         same = first.pixel_digests[sample.id] == digest_of_pixels(image)
         assert same, f"{sample.id}: pixel_digests is of other pixels than read() gives"
+        mask = first.mask(sample)
+        fits = mask is None or (mask.shape == image.shape[:2] and mask.dtype == np.bool_ and mask.any() <= sample.label)
+        assert fits, f"{sample.id}: mask() gives no bool array of the image's height and width, or marks a normal image"
     assert first.fingerprint == second.fingerprint, "two openings have different fingerprints: check digest()"
 
 
@@ -55,4 +58,3 @@ def _check_sample(sample: Sample) -> None:
     path = PurePosixPath(sample.id)
     relative = bool(sample.id) and not path.is_absolute() and ".." not in path.parts and "\\" not in sample.id
     assert relative, f"id {sample.id!r}: use a path relative to the data set's folder, with /"
-    assert not set(sample.id) & set("\t\r\n\0"), f"id {sample.id!r}: no tabs or line ends"

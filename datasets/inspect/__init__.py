@@ -1,1 +1,1 @@
-"""What a person is told of a data set: list, verification, preview, thumbnails."""
+"""Views of a data set for people: list, verification, preview, thumbnails."""

@@ -1,4 +1,4 @@
-"""What `osad-bench datasets list` says of each data set: its numbers, its licence, and whether it is here."""
+"""Rows of `osad-bench datasets list`: each data set's numbers, its licence, and whether it was found."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ class Row:
     """``data`` or ``published``."""
     homepage: str = ""
     folder: str | None = None
-    """Where it lies, or None."""
+    """Its folder, or None."""
     hint: str = ""
-    """What to do where it is missing or broken."""
+    """What to do if it is missing or broken."""
 
 
 def _numbers(dataset: Dataset) -> tuple[str, dict[str, int], str, str]:
-    """State, counts, what they are from, and a hint."""
+    """State, counts, source of the counts (``data``, or empty) and a hint."""
     from osad_bench.datasets.base import DatasetError
 
     try:
@@ -64,7 +64,7 @@ def _numbers(dataset: Dataset) -> tuple[str, dict[str, int], str, str]:
 
 
 def _published(counts: dict[str, int]) -> dict[str, int]:
-    """Published counts with what follows from them."""
+    """Published counts, and those that follow from them: normals, samples, kinds."""
     counts = dict(counts)
     if "normal" not in counts and "train normal" in counts:
         counts["normal"] = counts["train normal"] + counts.get("test normal", 0)
@@ -75,7 +75,7 @@ def _published(counts: dict[str, int]) -> dict[str, int]:
 
 
 def row(name: str, data_root: Path) -> Row:
-    """Line of one data set, or of all tasks behind a name such as ``mvtec``.
+    """Row of one data set, or of all tasks behind a name such as ``mvtec``.
 
     Raises
     ------
@@ -124,9 +124,9 @@ def row(name: str, data_root: Path) -> Row:
 
 
 def rows(names: Iterable[str], data_root: Path) -> tuple[list[Row], list[str]]:
-    """Lines of the named data sets, or of all; and how each data set of the user's own is written.
+    """Rows of the named data sets, or of all; and the spelling of each kind of data set of the user's own.
 
-    A plug-in that cannot be imported becomes a line of its own and harms no other.
+    A plug-in that cannot be imported becomes a row of its own and harms no other.
     """
     asked = [task for name in names for task in expand(name)]
     lines, own = [], []

@@ -1,4 +1,4 @@
-"""A contact sheet of a data set: some normals, some anomalies of each kind, and what each pseudo-anomaly generator draws."""
+"""A contact sheet of a data set: normals, anomalies of each kind, and images changed by each pseudo-anomaly generator."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
 from osad_bench.core.registry import pseudo_anomalies
+from osad_bench.datasets.reading.unusual import is_long
 
 if TYPE_CHECKING:
     from osad_bench.datasets.base import Dataset, Sample
@@ -19,6 +20,7 @@ RGB = npt.NDArray[np.uint8]
 WORKING_SIDE = 256
 """Height and width to which a normal is resized before a generator draws into it, as in training."""
 GAP = 6
+"""Pixels between images."""
 LABEL_WIDTH = 170
 OUTLINE = (255, 40, 40)
 
@@ -56,6 +58,9 @@ def _rows(dataset: Dataset, columns: int, seed: int) -> Iterator[tuple[str, list
             f"anomaly\n{kind}\n({len(of_kind)})",
             [dataset.read(sample) for sample in _some(of_kind, columns, generator)],
         )
+    if any(is_long(*image.shape[:2]) for image in shown):
+        squeezed = [np.asarray(Image.fromarray(image).resize((WORKING_SIDE, WORKING_SIDE))) for image in shown]
+        yield "normal\nas methods see it\n(made square)", squeezed
     squares = [np.asarray(Image.fromarray(image).resize((WORKING_SIDE, WORKING_SIDE))) for image in shown]
     for name in pseudo_anomalies.names():
         draw = pseudo_anomalies.get(name)
@@ -63,14 +68,16 @@ def _rows(dataset: Dataset, columns: int, seed: int) -> Iterator[tuple[str, list
 
 
 def contact_sheet(dataset: Dataset, columns: int = 8, size: int = 128, seed: int = 0) -> Image.Image:
-    """Draw the sheet: a row of normals, a row for each kind of anomaly and a row for each pseudo-anomaly generator.
+    """Draw the sheet: one row of normals, one per kind of anomaly and one per pseudo-anomaly generator.
+
+    Where normals are long (`osad_bench.datasets.reading.unusual.is_long`), one more row shows them as methods see them.
 
     Parameters
     ----------
     dataset
         Any data set that can be read.
     columns
-        Images a row.
+        Images per row.
     size
         Height and width of an image's place in pixels; the image fills it without losing its aspect.
     seed

@@ -1,1 +1,1 @@
-"""How files of a download are found and read."""
+"""Finding and reading the files of a download."""

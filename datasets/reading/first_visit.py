@@ -1,4 +1,4 @@
-"""The progress bar of a data set's first visit, when every file must be read; later visits are too quick for one."""
+"""Progress bar of the first visit to a data set, when every file must be read; later visits take seconds."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
 PATIENCE = 1.0
-"""Seconds of work before anything is shown."""
+"""Seconds of work after which progress is shown."""
 
 
 class FirstVisit:
@@ -28,16 +28,16 @@ class FirstVisit:
         self.name = name
         self._what = ""
         self._began = 0.0
-        self._told = False
+        self._announced = False
         self._bar: Progress | None = None
         self._task: TaskID | None = None
 
     def __call__(self, what: str, done: int, total: int) -> None:
-        """Say that `done` of `total` files have been read."""
+        """Report that `done` of `total` files have been read."""
         if what != self._what or done <= 1:
-            self._what, self._began, self._told = what, time.monotonic(), False
-        if not self._told and done < total and time.monotonic() - self._began > PATIENCE:
-            self._told = True
+            self._what, self._began, self._announced = what, time.monotonic(), False
+        if not self._announced and done < total and time.monotonic() - self._began > PATIENCE:
+            self._announced = True
             self._open(total)
         if self._bar is not None and self._task is not None:
             self._bar.update(self._task, completed=done)

@@ -1,4 +1,4 @@
-"""What is unusual about readable images of a user's own: wrong endings, several pages, an EXIF orientation."""
+"""What is unusual about readable images of a user's own: wrong endings, several pages, EXIF orientation, long shapes."""
 
 from __future__ import annotations
 
@@ -25,6 +25,15 @@ _FORMATS = {
 """Pillow's names of the formats that an ending announces."""
 
 
+LONG = 2.0
+"""Ratio of the longer to the shorter side from which making an image square loses much."""
+
+
+def is_long(height: int, width: int) -> bool:
+    """Whether an image is at least `LONG` times as long as it is wide, or as wide as it is long."""
+    return max(height, width) >= LONG * min(height, width)
+
+
 def unusual(dataset: FileDataset) -> Iterator[Problem]:
     """Notes on images that are read, but perhaps not as their owner thinks; one note per kind, which counts and names them.
 
@@ -40,6 +49,8 @@ def unusual(dataset: FileDataset) -> Iterator[Problem]:
                     found[f"named {ending} but {image.format} inside, and read as such"].append(name)
                 if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:
                     found["of several pages or frames, of which the first is read"].append(name)
+                if is_long(image.height, image.width):
+                    found["long, which methods see squeezed to a square (datasets preview shows how)"].append(name)
                 if dataset.upright and is_turned(image):
                     found["turned upright, as their EXIF orientation says"].append(name)
         except (DatasetError, OSError, ValueError, SyntaxError, EOFError):

@@ -2,8 +2,7 @@
 
 from collections.abc import Iterator
 
-from osad_bench.datasets.base import Problem, Sample
-from osad_bench.datasets.reading.files import FileDataset
+from osad_bench.datasets import FileDataset, Problem, Sample
 from osad_bench.datasets.reading.layout import folders
 
 
