@@ -7,6 +7,7 @@ where all anomalies are of one kind; ``partition`` is ``train`` or ``test``, and
 from __future__ import annotations
 
 import csv
+import posixpath
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -72,7 +73,7 @@ class Listed(FileDataset):
                 reader = csv.DictReader(file)
                 names = [(name or "").strip().lower() for name in reader.fieldnames or []]
                 if not {"path", "label"} <= set(names):
-                    raise DatasetError(f"{self._file}: its first line is {','.join(names)!r}; expected {COLUMNS}")
+                    raise DatasetError(f"{self._file}: its first line is {','.join(names)[:80]!r}; expected {COLUMNS}")
                 reader.fieldnames = names
                 for row in reader:
                     fields = {name: (row.get(name) or "").strip() for name in (*names, "kind", "partition")}
@@ -115,6 +116,9 @@ class Listed(FileDataset):
             if not self._exists(name, present):
                 yield Problem("fatal", where, f"there is no file {row['path']!r} in {self.base}")
                 continue
+            if (self.base / name).is_dir():
+                yield Problem("fatal", where, f"{row['path']!r} is a folder; expected an image file")
+                continue
             kind = (row["kind"] or ONLY_KIND) if label else None
             yield Sample(name, label, kind, cast("Partition | None", partition))
 
@@ -124,7 +128,7 @@ class Listed(FileDataset):
 
     def _checked(self, given: str) -> str:
         """Path as given, made relative to the CSV file's folder and checked not to lead out of it."""
-        path = PurePosixPath(given.replace("\\", "/"))
+        path = PurePosixPath(posixpath.normpath(given.replace("\\", "/")))
         if path.is_absolute() and path.is_relative_to(self.base.as_posix()):
             path = path.relative_to(self.base.as_posix())
         self.contained(path.as_posix())

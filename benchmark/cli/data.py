@@ -69,8 +69,8 @@ def list_(
         style = None if line.state == "found" else "dim"
         table.add_row(line.name, escape(line.domain), *numbers, escape(line.licence), line.state, style=style)
     _console().print(table)
-    told = _console(stderr=True)
-    told.print(
+    console = _console(stderr=True)
+    console.print(
         f"\ndata root: {escape(one_line(str(root)))}  (--data-root or OSAD_BENCH_DATA); the numbers of missing data sets "
         "are the published ones",
         highlight=False,
@@ -78,9 +78,9 @@ def list_(
     )
     for line in lines:
         if line.hint:
-            told.print(f"[bold]{line.name}[/bold]: {escape(line.hint)}", highlight=False, soft_wrap=True)
+            console.print(f"[bold]{line.name}[/bold]: {escape(line.hint)}", highlight=False, soft_wrap=True)
     for usage in own:
-        told.print(f"your own images, {escape(usage)}", highlight=False, soft_wrap=True)
+        console.print(f"your own images, {escape(usage)}", highlight=False, soft_wrap=True)
 
 
 @app.command("verify")

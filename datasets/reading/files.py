@@ -46,6 +46,14 @@ def sha256_of_file(path: Path) -> str:
     return sha.hexdigest()
 
 
+def _may_be_image(entry: os.DirEntry[str]) -> bool:
+    """Whether an entry is a file, or a broken link, which is reported where it is read."""
+    try:
+        return entry.is_file() or (entry.is_symlink() and not entry.is_dir())
+    except OSError:  # links in a circle
+        return True
+
+
 class FileDataset(Dataset):
     """Samples that are files below `base`; a subclass lists them (`survey`) and finds their folder (`find_base`).
 
@@ -100,7 +108,7 @@ class FileDataset(Dataset):
         return base
 
     def survey(self) -> Iterator[Sample | Problem]:
-        """Go through the folder once: yield the samples, and whatever is wrong on the way."""
+        """Go through the folder once; yield the samples and the problems met on the way."""
         raise NotImplementedError(f"{type(self).__name__} needs survey() or its own scan()")
 
     @cached_property
@@ -224,7 +232,7 @@ class FileDataset(Dataset):
                 for entry in entries
                 if not entry.name.startswith(HIDDEN)
                 and os.path.splitext(entry.name)[1].lower() in wanted  # noqa: PTH122  # called for each of 50,000
-                and (entry.is_file() or (entry.is_symlink() and not entry.is_dir()))  # a broken link is reported later
+                and _may_be_image(entry)
             )
         above = self.relative(folder)
         for name in names:

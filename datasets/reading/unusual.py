@@ -46,14 +46,15 @@ def unusual(dataset: FileDataset) -> Iterator[Problem]:
             with open_image(path) as image:
                 name, ending = split_id(sample.id)[0], path.suffix.lower()
                 if ending in _FORMATS and image.format not in _FORMATS[ending]:
-                    found[f"named {ending} but {image.format} inside, and read as such"].append(name)
+                    found[f"named {ending} but {image.format} inside, and read as that"].append(name)
                 if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:
                     found["of several pages or frames, of which the first is read"].append(name)
                 if is_long(image.height, image.width):
-                    found["long, which methods see squeezed to a square (datasets preview shows how)"].append(name)
+                    found["long, and methods see them squeezed to a square, as datasets preview shows"].append(name)
                 if dataset.upright and is_turned(image):
-                    found["turned upright, as their EXIF orientation says"].append(name)
+                    found["turned upright, as the EXIF orientation says"].append(name)
         except (DatasetError, OSError, ValueError, SyntaxError, EOFError):
             continue
     for what, names in sorted(found.items()):
-        yield Problem("note", "", f"{len(names)} image{'s' * (len(names) > 1)} {what} ({examples(names)})")
+        images = f"{len(names)} images are" if len(names) > 1 else "1 image is"
+        yield Problem("note", "", f"{images} {what} ({examples(names)})")

@@ -10,7 +10,7 @@ from osad_bench.datasets.catalogue import open_dataset
 from osad_bench.datasets.reading import first_visit
 
 
-def test_off_a_terminal_a_long_visit_is_told_in_one_line_a_task(monkeypatch, capsys, mvtec):
+def test_off_a_terminal_a_long_visit_is_announced_in_one_line_per_task(monkeypatch, capsys, mvtec):
     monkeypatch.setattr(first_visit, "PATIENCE", 0.0)
     dataset = open_dataset("mvtec/carpet", mvtec)
     dataset.fingerprint  # noqa: B018

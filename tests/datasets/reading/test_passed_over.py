@@ -114,3 +114,11 @@ def test_published_sets_name_what_is_beside_them_as_a_note(mvtec, draw):
 def test_a_csv_file_passes_nothing_over_as_it_says_which_images_are_meant(folder, draw):
     (folder / "list.csv").write_text("path,label\ntrain/good/0.png,0\ntest/hole/0.png,1\n")
     assert open_dataset(f"csv:{folder / 'list.csv'}").passed_over == ()
+
+
+@pytest.mark.parametrize("target", ["nowhere.png", "z.png", "/dev/zero"])
+def test_a_link_that_leads_to_no_image_is_an_error_that_names_it(folder, target):
+    (folder / "train" / "good" / "z.png").symlink_to(target)
+    report = verify(open_dataset(f"folder:{folder}"))
+    assert not report.sound
+    assert any("z.png" in str(problem) for problem in report.problems)
