@@ -194,14 +194,16 @@ class FileDataset(Dataset):
         Raises
         ------
         DatasetError
-            It leads out by ``..``, an absolute path or a link (unless ``OSAD_BENCH_FOLLOW_LINKS=1``), or it is a pipe,
-            device or socket, reading from which might never end.
+            It leads out by ``..``, an absolute path or a link (unless ``OSAD_BENCH_FOLLOW_LINKS=1``); or it is a pipe,
+            device or socket, reading from which might never end; or the system refuses it.
         """
         path = self.base / relative
         try:
             mode = path.stat().st_mode
-        except (OSError, ValueError):  # a missing file is reported where it is read
+        except (FileNotFoundError, NotADirectoryError, ValueError):  # a missing file is reported where it is read
             mode = stat.S_IFREG
+        except OSError as error:  # links in a circle, a name that is too long
+            raise self.unreadable(error) from error
         if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
             raise DatasetError(
                 f"data set {self.full_name!r}: {path} is a pipe, device or socket, not a file: remove it"

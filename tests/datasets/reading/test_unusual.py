@@ -45,10 +45,10 @@ def test_photographs_of_a_folder_and_of_a_csv_file_are_read_upright_and_that_is_
     exif[0x0112] = 6  # stored lying on its side
     pixels = draw.pixels(24, 16)
     Image.fromarray(np.ascontiguousarray(np.rot90(pixels))).save(folder / "test" / "good" / "photo.png", exif=exif)
-    (folder / "list.csv").write_text("path,label\ntest/good/photo.png,0\ntest/hole/0.png,1\n")
     assert notes(folder) == [
         "1 image is turned upright, as the EXIF orientation says (test/good/photo.png)",
     ]
+    (folder / "list.csv").write_text("path,label\ntest/good/photo.png,0\ntest/hole/0.png,1\n")
     for name in (f"folder:{folder}", f"csv:{folder / 'list.csv'}"):
         dataset = open_dataset(name)
         assert (dataset.read(dataset.by_id["test/good/photo.png"]) == pixels).all()
