@@ -1,11 +1,12 @@
 """Speed, as ratios of two ways to do the same thing timed in turns: ``tox -e perf``.
 
-Absolute times are noise on a shared machine; a ratio of two things timed in turns is not. Each line gives the median
-ratio (how many times faster the second is than the first) and the range over the repetitions.
+On a shared machine absolute times vary too much to compare; the ratio of two things timed in turns does not. Each line gives
+the median ratio (how many times faster the second way is than the first) and the range over ``--repeat`` repetitions.
 """
 
 from __future__ import annotations
 
+import argparse
 import subprocess
 import sys
 import tempfile
@@ -87,6 +88,9 @@ def start_pair() -> tuple[Work, Work]:
 
 def main() -> None:
     """Time the pairs and print the table."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--repeat", type=int, default=7, help="how often each pair is timed (7)")
+    repeat = parser.parse_args().repeat
     torch.set_num_threads(2)
     with tempfile.TemporaryDirectory() as folder:
         pairs = backbone_pairs() | {
@@ -95,7 +99,7 @@ def main() -> None:
         }
         table = Table("what", "times faster, median", "range")
         for name, (slow, fast) in pairs.items():
-            found = ratios(slow, fast, repeat=7)
+            found = ratios(slow, fast, repeat)
             table.add_row(name, f"{median(found):.2f}", f"{min(found):.2f} to {max(found):.2f}")
     Console(width=100).print(table)
 

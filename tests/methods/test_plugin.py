@@ -40,7 +40,7 @@ def test_it_is_listed_shown_and_run_like_a_built_in_one(plugged_in, cli):
 
 def test_the_guide_is_short_and_its_method_meets_the_contract():
     guide = (ROOT / "docs" / "add-a-method.md").read_text("utf-8")
-    assert len(guide.splitlines()) < 40
+    assert len(guide.splitlines()) < 45
     code = guide.split("```python\n")[1].split("```")[0]
     namespace: dict = {}
     exec(compile(code, "add-a-method.md", "exec"), namespace)

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -26,7 +25,8 @@ def one_line_error(done: subprocess.CompletedProcess[str]) -> str:
     return lines[-1]
 
 
-def test_help_comes_at_once_and_without_torch(cli):
+def test_help_imports_nothing_heavy():
+    """How long it takes is measured by tests/perf.py."""
     program = (
         "import sys; sys.argv = ['osad-bench', '--help']\n"
         "from osad_bench.benchmark.cli import main\n"
@@ -35,14 +35,7 @@ def test_help_comes_at_once_and_without_torch(cli):
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert "LOADED []" in done.stdout
-    seconds = []
-    for _ in range(3):
-        start = time.perf_counter()
-        help_text = cli("--help").stdout
-        seconds.append(time.perf_counter() - start)
-    assert "osad-bench run --methods dpdl,dra" in help_text
-    # 0.5 s on a quiet machine; the tests' other processes may be busy.
-    assert min(seconds) < 1.5
+    assert "osad-bench run --methods dpdl,dra" in done.stdout
 
 
 def test_importing_the_results_imports_no_torch():
