@@ -21,7 +21,7 @@ def source_digest(cls: type[Any]) -> str:
     trees = []
     for module in _modules(sys.modules.get(cls.__module__)):
         try:
-            tree = ast.parse(Path(module.__file__ or "").read_text("utf-8"))
+            tree = ast.parse(Path(getattr(module, "__file__", None) or "").read_text("utf-8"))
         except (OSError, SyntaxError, ValueError):
             return ""
         trees.append(module.__name__ + ast.dump(_without_docstrings(tree)))

@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
+_ENDING = {getattr(signal, name) for name in ("SIGINT", "SIGHUP") if hasattr(signal, name)}
+
 events: Any = None
 """In a worker: the queue that epochs are sent back through; None where there is none."""
 
@@ -37,11 +39,19 @@ def begin_worker(queue: Any, parent: int) -> None:
 @contextmanager
 def uninterrupted() -> Iterator[None]:
     """Processes started here never hear of Ctrl-C or a closed terminal; what comes meanwhile is heard afterwards."""
-    if not hasattr(signal, "pthread_sigmask"):
+    if not hasattr(signal, "pthread_sigmask") or threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP})
+    # The mask is what processes inherit. This process may hear of a signal in another of its threads all the same, and
+    # Python would then raise in this one, with a process half started: so its handlers only take note meanwhile.
+    heard: list[int] = []
+    handlers = {number: signal.signal(number, lambda one, _: heard.append(one)) for number in _ENDING}
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        for number in heard[:1]:
+            signal.raise_signal(number)

@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import queue
 import threading
+from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -77,26 +78,60 @@ def _pool(jobs: int, events: Any) -> Iterator[ProcessPoolExecutor]:
     try:
         yield pool
     except BaseException:
-        pool.shutdown(wait=False, cancel_futures=True)
         for child in set(multiprocessing.active_children()) - before:
             child.kill()
+        pool.shutdown(wait=False, cancel_futures=True)
         raise
     pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _collect(futures: dict[Future[Result], PlannedCell]) -> Iterator[tuple[PlannedCell, Future[Result]]]:
-    """Futures in the order in which they finish."""
-    waiting = set(futures)
-    while waiting:
-        finished, waiting = wait(waiting, return_when=FIRST_COMPLETED)
-        for future in finished:
-            yield futures[future], future
 
 
 def one_by_one(cells: Sequence[PlannedCell], machine: Machine, reporter: Reporter) -> Results:
     """One cell after the other, in this process."""
     for cell in cells:
         yield cell, execute(cell, machine, lambda *values, cell=cell: reporter.epoch(cell, *values))
+
+
+def _together(
+    waiting: deque[PlannedCell], suspects: deque[PlannedCell], machine: Machine, jobs: int, events: Any
+) -> Results:
+    """Cells of `waiting` in `jobs` processes, until all are done or a worker dies; what then ran goes to `suspects`."""
+    running: dict[Future[Result], PlannedCell] = {}
+    with _pool(jobs, events) as pool:
+        while running or (waiting and not suspects):
+            while (
+                waiting and not suspects and len(running) <= jobs
+            ):  # one more than run, so that no process has to wait
+                try:
+                    with guard.uninterrupted():
+                        future = pool.submit(_in_worker, waiting[0], machine)
+                except BrokenProcessPool:
+                    suspects.append(waiting.popleft())
+                else:
+                    running[future] = waiting.popleft()
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                cell = running.pop(future)
+                try:
+                    result = future.result()
+                except (BrokenProcessPool, CancelledError):
+                    suspects.append(cell)
+                else:
+                    yield cell, result
+
+
+def _alone(suspects: deque[PlannedCell], machine: Machine, events: Any) -> Results:
+    """Cells in a process of their own, one at a time: the one that kills it is recorded as failed."""
+    while suspects:
+        with _pool(1, events) as pool:
+            alive = True
+            while suspects and alive:
+                cell = suspects.popleft()
+                with guard.uninterrupted():
+                    future = pool.submit(_in_worker, cell, machine)
+                try:
+                    result = future.result()
+                except BrokenProcessPool as error:
+                    result, alive = _died(cell, machine, str(error)), False
+                yield cell, result
 
 
 def in_processes(cells: Sequence[PlannedCell], machine: Machine, reporter: Reporter, jobs: int) -> Results:
@@ -119,25 +154,12 @@ def in_processes(cells: Sequence[PlannedCell], machine: Machine, reporter: Repor
 
     listener = threading.Thread(target=listen, daemon=True)
     listener.start()
+    waiting, suspects = deque(cells), deque[PlannedCell]()
     try:
-        suspects: list[PlannedCell] = []
-        with _pool(jobs, events) as pool:
-            with guard.uninterrupted():
-                futures = {pool.submit(_in_worker, cell, machine): cell for cell in cells}
-            for cell, future in _collect(futures):
-                try:
-                    yield cell, future.result()
-                except (BrokenProcessPool, CancelledError):
-                    suspects.append(cell)  # a dead worker breaks the pool: which cell killed it shows below
-        for cell in suspects:
-            with _pool(1, events) as pool:
-                with guard.uninterrupted():
-                    future = pool.submit(_in_worker, cell, machine)
-                try:
-                    result = future.result()
-                except BrokenProcessPool as error:
-                    result = _died(cell, machine, str(error))
-            yield cell, result
+        while waiting:
+            # A worker that dies breaks its pool, and which of the running cells killed it is not told.
+            yield from _together(waiting, suspects, machine, jobs, events)
+            yield from _alone(suspects, machine, events)
     finally:
         stop.set()
         listener.join(timeout=1)
