@@ -52,7 +52,8 @@ def fit(
     """
     from rich.console import Console
 
-    from osad_bench.benchmark.cli.screen import ProgressReporter, shown
+    from osad_bench.benchmark.cli.bars import shown
+    from osad_bench.benchmark.cli.screen import ProgressReporter
     from osad_bench.benchmark.decide.export import check_export, export
     from osad_bench.benchmark.decide.fit import FitError, fit
     from osad_bench.benchmark.decide.model import check_place

@@ -40,7 +40,7 @@ def power(
     from rich.console import Console
     from tabulate import tabulate
 
-    from osad_bench.benchmark.cli.screen import Steps
+    from osad_bench.benchmark.cli.bars import Steps
     from osad_bench.core.errors import InputError
     from osad_bench.results.paired import differences as compare
     from osad_bench.results.plots import save

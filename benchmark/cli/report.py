@@ -67,7 +67,7 @@ def report(
 
     from rich.console import Console
 
-    from osad_bench.benchmark.cli.screen import Steps
+    from osad_bench.benchmark.cli.bars import Steps
     from osad_bench.core.errors import InputError
     from osad_bench.datasets.inspect.thumbnails import thumbnails
     from osad_bench.results.aggregate import Metric

@@ -49,7 +49,7 @@ def score(
     """Score photographs and decide, with a bounded share of false alarms."""
     from rich.console import Console
 
-    from osad_bench.benchmark.cli.screen import Steps, shown
+    from osad_bench.benchmark.cli.bars import Steps, shown
     from osad_bench.benchmark.decide.model import load_model
     from osad_bench.benchmark.decide.score import FAIL_ON, Verdict, find, verdicts, watching
     from osad_bench.benchmark.decide.sheet import check_sheet, write_sheet

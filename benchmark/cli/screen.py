@@ -4,25 +4,15 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
-from rich.markup import escape
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import TaskID
 
 from osad_bench.benchmark.cell.execute import PlannedCell
+from osad_bench.benchmark.cli.bars import EVERY, Bars, shown
 from osad_bench.benchmark.grid.plan import Grid
 from osad_bench.benchmark.grid.run import Options, Outcome, run_grid, summarise_failures
 from osad_bench.benchmark.grid.todo import Todo
@@ -30,75 +20,6 @@ from osad_bench.benchmark.grid.workers import Reporter
 from osad_bench.core.text import printable
 from osad_bench.results.record import Record, finite
 from osad_bench.results.render import print_summary
-
-QUIET = 2.0
-"""Seconds in which a command says nothing of its steps."""
-
-EVERY = 10.0
-"""Seconds between two lines of a log."""
-
-
-class Bars:
-    """Bars for a terminal, and lines for where there is none."""
-
-    def __init__(self, console: Console) -> None:
-        self.console = console
-        self.bars = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}"),
-            console=console,
-            disable=not console.is_terminal,
-            transient=True,
-            redirect_stdout=False,  # results may go to a file while the bars are on a terminal
-            speed_estimate_period=120,
-        )
-        self.printed = 0.0
-
-    def _log(self, text: str, every: float = 0.0) -> None:
-        """Print a line where no bars are shown, at most one per `every` seconds."""
-        if not self.console.is_terminal and time.monotonic() - self.printed >= every:
-            self.printed = time.monotonic()
-            self.console.print(text, highlight=False, soft_wrap=True)
-
-
-class Steps(Bars):
-    """The steps of a command, one after the other; what is over in `QUIET` seconds is not shown."""
-
-    def __init__(self, console: Console) -> None:
-        super().__init__(console)
-        self.begun, self.drawn = time.monotonic(), 0.0
-
-    @contextmanager
-    def step(self, what: str) -> Iterator[Callable[[int, int], None]]:
-        """Context manager; yields ``tell(done, total)``. Shows a bar and removes it at the end."""
-        name = shown(what)
-        task = self.bars.add_task(name, total=None, note="")
-
-        def tell(done: int, total: int) -> None:
-            now = time.monotonic()
-            if now - self.drawn < 0.1 and done < total:  # a step may tell every record of 100,000
-                return
-            self.drawn = now
-            self.bars.update(task, completed=done, total=total)
-            if now - self.begun >= QUIET:
-                self.bars.start()
-                self._log(f"{name}: {done}/{total}", EVERY)
-
-        try:
-            yield tell
-        finally:
-            self.bars.stop()
-            self.bars.remove_task(task)
-
-
-def shown(text: object) -> str:
-    """A text from elsewhere as it may go to a terminal: nothing in it is taken for markup or for a control sequence."""
-    return escape(printable(text))
 
 
 def duration(seconds: float) -> str:

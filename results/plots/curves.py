@@ -9,6 +9,7 @@ from matplotlib.transforms import offset_copy
 from sklearn.metrics import roc_curve
 
 from osad_bench.results.aggregate import ROW, comparable
+from osad_bench.results.plots.letters import drawable
 from osad_bench.results.plots.style import SMALL, labels_of, name_boards, panels, styles
 
 CROWDED = 6
@@ -87,11 +88,14 @@ def learning_curves(frame: pd.DataFrame) -> Figure:
             for curve in curves:
                 one.plot(np.arange(1, len(curve) + 1), curve, color=look.colour, linewidth=0.4, alpha=0.4)
             padded = np.array([np.pad(curve, (0, longest - len(curve)), constant_values=np.nan) for curve in curves])
+            told = np.isfinite(padded).any(axis=0)
             one.plot(
-                np.arange(1, longest + 1), np.nanmean(padded, axis=0), color=look.colour, linestyle=look.line,
-                linewidth=1.4, label=name.replace("_", " "),
+                np.arange(1, longest + 1)[told], np.nanmean(padded[:, told], axis=0), color=look.colour, linestyle=look.line,
+                linewidth=1.4, label=drawable(name.replace("_", " ")),
             )  # fmt: skip
-        largest = sorted(max(map(abs, curve[name])) for curve in part["curve"] for name in curve)
+        largest = sorted(
+            max(map(abs, filter(None, curve[name])), default=0) for curve in part["curve"] for name in curve
+        )
         if largest[-1] > 8 * max(1.0, largest[len(largest) // 2]):  # one term would flatten all others
             one.set_yscale("symlog", linthresh=1)
         one.set_title(f"{labels.method(str(method))}\n{labels.row(row, boards)}", fontsize=SMALL - 0.5)

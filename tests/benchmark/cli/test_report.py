@@ -64,10 +64,10 @@ def test_a_small_store_is_reported_without_progress_and_a_slow_one_names_its_ste
     report, records, tmp_path, monkeypatch
 ):
     options = ["--html", tmp_path / "page.html", "--out", tmp_path / "report", "--table", "all"]
-    monkeypatch.setattr("osad_bench.benchmark.cli.screen.QUIET", 1e9)
+    monkeypatch.setattr("osad_bench.benchmark.cli.bars.QUIET", 1e9)
     assert "reading" not in report(records, *options).stderr
-    monkeypatch.setattr("osad_bench.benchmark.cli.screen.QUIET", 0.0)
-    monkeypatch.setattr("osad_bench.benchmark.cli.screen.EVERY", 0.0)
+    monkeypatch.setattr("osad_bench.benchmark.cli.bars.QUIET", 0.0)
+    monkeypatch.setattr("osad_bench.benchmark.cli.bars.EVERY", 0.0)
     said = report(records, *options).stderr.splitlines()
     for line in (
         "reading records: 12/12",
