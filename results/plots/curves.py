@@ -5,18 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.transforms import offset_copy
 from sklearn.metrics import roc_curve
 
 from osad_bench.results.aggregate import ROW, comparable
 from osad_bench.results.plots.letters import drawable
-from osad_bench.results.plots.style import SMALL, labels_of, name_boards, panels, styles
+from osad_bench.results.plots.style import SMALL, labels_of, legend_below, name_boards, panels, styles, wrapped
 
 CROWDED = 6
-"""Methods from which a list of them goes below the curves."""
+"""Methods up to which a list of them stands in the panel, with their AUROCs."""
 
-BELOW = 27
-"""Points from an axis to what stands below its label."""
+LONG = 16
+"""Letters of a name from which the list goes below all panels."""
 
 GRID = np.linspace(0, 1, 201)
 
@@ -40,14 +39,16 @@ def roc_curves(frame: pd.DataFrame, scores: pd.DataFrame) -> Figure:
     style = styles(sorted(tests["method"].unique()))
     by_key = dict(iter(scores.groupby("key", sort=False)))
     most = int(tests.groupby(ROW)["method"].nunique().max()) if groups else 1
-    crowded = most > CROWDED  # a long list would lie on the curves
-    figure, axes = panels(len(groups), 2.9, 3.0 + crowded * 0.15 * -(-most // 2), across=2)
+    titles = labels_of(frame)
+    longest = max((len(titles.method(name)) for name in tests["method"]), default=0)
+    crowded = most > CROWDED or longest > LONG  # a list in the panel would lie on the curves
+    figure, axes = panels(len(groups), 2.9, 3.0, across=2)
     boards, labels = name_boards(figure, tests["board"]), labels_of(frame)
     for one, (row, part) in zip(axes, groups):
         for method, cells in part.groupby("method"):
             mean, std = mean_roc(pd.concat([by_key[key] for key in cells["key"]]))
             look = style[str(method)]
-            label = f"{labels.method(str(method))} {cells['auroc'].mean():.3f}"
+            label = labels.method(str(method)) + (f" {cells['auroc'].mean():.3f}" if not crowded else "")
             one.plot(GRID, mean, color=look.colour, linestyle=look.line, linewidth=1.3, label=label)
             one.fill_between(
                 GRID,
@@ -64,12 +65,11 @@ def roc_curves(frame: pd.DataFrame, scores: pd.DataFrame) -> Figure:
         one.set_xlabel("false positive rate", fontsize=SMALL)
         one.set_ylabel("true positive rate", fontsize=SMALL)
         one.set_title(labels.row(row, boards), fontsize=SMALL)
-        below = {
-            "loc": "upper center", "bbox_to_anchor": (0.45, 0), "ncols": 2, "columnspacing": 1, "handlelength": 2.6,
-            "bbox_transform": offset_copy(one.transAxes, figure, 0, -BELOW, units="points"),
-        }  # fmt: skip
-        place = below if crowded else {"loc": "lower right"}
-        one.legend(title="AUROC", title_fontsize=SMALL, fontsize=SMALL - 0.5, frameon=False, **place)
+        if not crowded:
+            one.legend(title="AUROC", title_fontsize=SMALL, fontsize=SMALL - 0.5, frameon=False, loc="lower right")
+    if crowded:
+        found = dict(pair for one in axes for pair in zip(*one.get_legend_handles_labels()[::-1]))
+        legend_below(figure, list(found.values()), list(found))
     return figure
 
 
@@ -98,13 +98,9 @@ def learning_curves(frame: pd.DataFrame) -> Figure:
         )
         if largest[-1] > 8 * max(1.0, largest[len(largest) // 2]):  # one term would flatten all others
             one.set_yscale("symlog", linthresh=1)
-        one.set_title(f"{labels.method(str(method))}\n{labels.row(row, boards)}", fontsize=SMALL - 0.5)
+        one.set_title(f"{wrapped(labels.method(str(method)), 2.1)}\n{labels.row(row, boards)}", fontsize=SMALL - 0.5)
         one.set_xlabel("epoch", fontsize=SMALL)
         if place % 3 == 0:
             one.set_ylabel("training loss", fontsize=SMALL)
-        one.legend(
-            fontsize=SMALL - 1, frameon=False, loc="upper center", bbox_to_anchor=(0.5, 0), ncols=2,
-            bbox_transform=offset_copy(one.transAxes, figure, 0, -BELOW, units="points"),
-            columnspacing=1, handlelength=2.2,
-        )  # fmt: skip
+        one.legend(fontsize=SMALL - 1, frameon=False, loc="upper right", handlelength=2.2)  # where losses have fallen
     return figure

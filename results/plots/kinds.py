@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from osad_bench.results.aggregate import ROW, comparable
 from osad_bench.results.plots.letters import drawable
-from osad_bench.results.plots.style import SMALL, labels_of, legend_below, name_boards, panels
+from osad_bench.results.plots.style import SMALL, TICK, labels_of, legend_below, name_boards, panels, wrapped
 
 
 def kind_means(frame: pd.DataFrame) -> pd.DataFrame:
@@ -34,15 +34,20 @@ def kind_heatmap(frame: pd.DataFrame) -> Figure:
     groups = list(lines.groupby(ROW))
     widest = int(lines.groupby(ROW)["kind"].nunique().max()) if len(lines) else 1
     tallest = int(lines.groupby(ROW)["method"].nunique().max()) if len(lines) else 1
-    width, height = max(3.2, 1.4 + 0.5 * widest), 1.1 + 0.19 * tallest + 0.05 * lines["kind"].str.len().max()
+    labels = labels_of(frame)
+    deepest = max((labels.tick(name).count("\n") + 1 for name in lines["method"].unique()), default=1)
+    width = max(3.2, 1.4 + 0.5 * widest)
+    height = 1.1 + (0.07 + 0.12 * deepest) * tallest + 0.05 * min(30, lines["kind"].str.len().max())
     figure, axes = panels(len(groups), width, height if len(lines) else 2.0, across=2 if width < 4 else 1)
     image = None
-    boards, labels = name_boards(figure, lines["board"]), labels_of(frame)
+    boards = name_boards(figure, lines["board"])
     for one, (row, part) in zip(axes, groups):
         matrix = part.pivot_table(index="method", columns="kind", values="mean")
         image = one.imshow(matrix, vmin=0.5, vmax=1.0, cmap="cividis", aspect="auto")
-        one.set_xticks(range(matrix.shape[1]), list(map(drawable, matrix.columns)), rotation=35, ha="right")
-        one.set_yticks(range(matrix.shape[0]), [labels.method(name) for name in matrix.index])
+        one.set_xticks(
+            range(matrix.shape[1]), [wrapped(drawable(kind), TICK) for kind in matrix.columns], rotation=35, ha="right"
+        )
+        one.set_yticks(range(matrix.shape[0]), [labels.tick(name) for name in matrix.index])
         for (y, x), value in np.ndenumerate(matrix.to_numpy()):
             if np.isfinite(value):
                 red, green, blue, _ = image.cmap(image.norm(value))
@@ -101,7 +106,7 @@ def score_histograms(frame: pd.DataFrame, scores: pd.DataFrame) -> Figure:
                         f"{beyond:.0%} beyond \u2192", (1, 0.9 - 0.13 * list(LOOKS).index(part)),
                         xycoords="axes fraction", ha="right", fontsize=SMALL - 1, color=colour,
                     )  # fmt: skip
-        one.set_title(f"{labels.method(str(method))}\n{labels.row(row, boards)}", fontsize=SMALL - 0.5)
+        one.set_title(f"{wrapped(labels.method(str(method)), 2.1)}\n{labels.row(row, boards)}", fontsize=SMALL - 0.5)
         one.set_yticks([])
         one.set_xlabel("score (std of normals)", fontsize=SMALL - 0.5)
         if place % 3 == 0:

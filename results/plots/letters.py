@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from functools import cache
 from pathlib import Path
 
 from matplotlib import font_manager
 
 from osad_bench.core.text import printable
+
+# A font that has a letter in one weight alone is what is looked for: no matter for a warning.
+logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
 
 USUAL = "DejaVu Sans"
 """The font that comes with matplotlib."""

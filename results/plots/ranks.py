@@ -40,7 +40,7 @@ def critical_difference_diagram(frame: pd.DataFrame, metric: Metric = "auroc", a
         one.set_title(
             f"{setting}, M = {shots}: mean rank over {len(matrix)} data sets (1 = best){boards[board]}\n"
             f"critical difference {critical_difference(matrix.shape[1], len(matrix), alpha):.2f} at {alpha:g};"
-            f" Friedman p = {test.f_p:.2g}",
+            f" Friedman p {'< 0.0001' if test.f_p < 1e-4 else f'= {test.f_p:.2g}'}",
             fontsize=SMALL, pad=8,
         )  # fmt: skip
     if not usable:

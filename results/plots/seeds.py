@@ -35,7 +35,7 @@ def seed_points(frame: pd.DataFrame, metric: Metric = "auroc") -> Figure:
                 linewidths=0,
             )
             one.hlines(values.mean(), x - 0.3, x + 0.3, color=look.colour, linewidth=1.8)
-        one.set_xticks(range(len(present)), [labels.method(m) for m in present], rotation=35, ha="right")
+        one.set_xticks(range(len(present)), [labels.tick(m) for m in present], rotation=35, ha="right")
         one.set_xlim(-0.6, len(present) - 0.4)
         one.set_title(labels.row(row, boards), fontsize=SMALL)
         if place % 3 == 0:

@@ -6,12 +6,14 @@ hatches repeat what colour says, so that a black and white print keeps it.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import cycle, islice
 from pathlib import Path
 from textwrap import fill
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import pandas as pd
 from matplotlib import rc_context
@@ -28,7 +30,15 @@ LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 3)), (0, (3, 1))
 HATCHES = ("", "///", "...", "\\\\\\", "xxx", "---", "ooo")
 SMALL = 7.5
 """Smallest type in points; figures are drawn at print size."""
+TICK = 1.6
+"""Inches of the longest line of a name beside an axis."""
 MOST_PANELS = 18
+SHARE = 0.55
+"""Of its width and height a panel keeps at least this much for the axes; the rest is for names around it."""
+ROUNDS = 8
+"""Times at most that a figure grows."""
+_PANELS: WeakKeyDictionary[Figure, tuple[int, int, float, float]] = WeakKeyDictionary()
+"""Panels across and down, and the inches that each was made for."""
 _ASCII = frozenset(map(chr, range(128)))
 NARROWEST = 2.3
 """Inches of the narrowest panel."""
@@ -56,6 +66,7 @@ def panels(count: int, width: float, height: float, across: int = 3) -> tuple[Fi
     across = max(1, min(across, shown))
     down = max(1, -(-shown // across))
     figure = Figure(figsize=(width * across, height * down), layout="constrained")
+    _PANELS[figure] = across, down, width, height
     axes = [figure.add_subplot(down, across, place + 1) for place in range(shown)]
     for one in axes:
         tidy(one)
@@ -89,7 +100,7 @@ def name_boards(figure: Figure, boards: Iterable[str]) -> dict[str, str]:
 def legend_below(figure: Figure, handles: Sequence[Any], names: Sequence[str]) -> None:
     """A legend below all panels, in as many columns as fit between the figure's sides; long names break into lines."""
     inches = figure.get_figwidth()
-    names = [wrapped(name, inches - 0.6) for name in names]
+    names = [wrapped(name, min(2.4, inches - 0.6)) for name in names]
     longest = max((len(line) for name in names for line in name.splitlines()), default=1)
     column = (longest * 0.56 + 4.5) * SMALL / 72  # the line, its gap and the gap to the next column take 4.5 letters
     columns = max(1, min(4, len(names), int((inches - 0.2) / column)))
@@ -129,6 +140,10 @@ class Labels:
         """``DPDL prototypes=16`` for ``dpdl prototypes=16``."""
         return drawable(self.titles.method(label))
 
+    def tick(self, label: str) -> str:
+        """`method` in lines, for a place beside an axis."""
+        return wrapped(self.method(label), TICK)
+
     def dataset(self, label: str) -> str:
         """The title of a data set."""
         return drawable(self.titles.dataset(label))
@@ -146,11 +161,36 @@ def labels_of(frame: pd.DataFrame) -> Labels:
 
 
 def finish(figure: Figure) -> Figure:
-    """Give texts that the usual font cannot write the fonts that can; call it before a figure is drawn."""
+    """Make a figure ready to be drawn: fonts for texts that the usual one cannot write, and room for all names.
+
+    Where legends and names leave a panel less than it was made for, the figure grows.
+    """
     for text in figure.findobj(Text):
         families = dict.fromkeys(filter(None, map(family_for, set(text.get_text()) - _ASCII)))
         if families:
             text.set_fontfamily([*text.get_fontfamily(), *families])
+    if not figure.get_constrained_layout():  # finished before
+        return figure
+    across, down, width, height = _PANELS.get(figure, (1, 1, 0.0, 0.0))
+    for _ in range(ROUNDS):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            figure.draw_without_rendering()
+        wide, high = figure.get_size_inches()
+        boxes = [one.get_position() for one in figure.get_axes()[: across * down]]
+        if any("constrained_layout" in str(one.message) for one in caught):
+            figure.set_size_inches(wide + 0.5 * width * across, high + 0.5 * height * down)
+            continue
+        lacking = [
+            max(0.0, wanted - min((size * whole for size in sizes), default=wanted))
+            for wanted, whole, sizes in (
+                (SHARE * width, wide, [box.width for box in boxes]), (SHARE * height, high, [box.height for box in boxes])
+            )
+        ]  # fmt: skip
+        if max(lacking) < 0.03:
+            break
+        figure.set_size_inches(wide + lacking[0] * across, high + lacking[1] * down)
+    figure.set_layout_engine("none")  # the layout stays as it is now
     return figure
 
 
