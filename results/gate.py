@@ -32,6 +32,7 @@ import numpy as np
 import pandas as pd
 
 from osad_bench.results.baseline import Baseline, BaselineCell, Entry, newest, to_cell
+from osad_bench.results.operating import recall_at
 from osad_bench.results.paired import Part, cochran_cox, holm, placements, welch
 from osad_bench.results.record import TestScores
 from osad_bench.results.row import Row
@@ -83,6 +84,8 @@ class Change:
     now: float
     tests: tuple[tuple[Part, ...], ...]
     how: str
+    recall: tuple[float, float] | None = None
+    """At 5 % false alarms, before and now: what a user of one threshold notices."""
 
     @property
     def difference(self) -> float:
@@ -109,7 +112,7 @@ def _paired(pairs: list[Pair], kind: str) -> Change | None:
     """Cells of the same seeds on the same images; only anomalies of `kind` where it is not empty."""
     influence: dict[tuple[int, str], float] = defaultdict(float)
     by_seed: dict[int, list[tuple[float, float]]] = defaultdict(list)
-    before, now = [], []
+    before, now, recalls = [], [], []
     for old, new, test in pairs:
         chosen = (test.labels == 0) | (test.kinds == kind) if kind else np.ones(len(test.labels), dtype=bool)
         labels, ids = test.labels[chosen], test.ids[chosen]
@@ -119,6 +122,7 @@ def _paired(pairs: list[Pair], kind: str) -> Change | None:
         new_above, new_below = placements(labels, new.scores()[chosen])
         before.append(float(old_above.mean()))
         now.append(float(new_above.mean()))
+        recalls.append([recall_at(labels, one.scores()[chosen], 0.05) for one in (old, new)])
         difference = now[-1] - before[-1]
         by_seed[old.seed].append((before[-1], now[-1]))
         for label, change in ((1, new_above - old_above), (0, new_below - old_below)):
@@ -139,7 +143,8 @@ def _paired(pairs: list[Pair], kind: str) -> Change | None:
         usual = float(np.var(seeds[:, 0], ddof=1)) * 2 / len(seeds), len(seeds) - 1
         pooled = float(np.var(seeds, axis=0, ddof=1).sum()) / len(seeds), 2 * (len(seeds) - 1)
         tests = (images, own), (images, usual), (images, pooled)
-    return Change(float(np.mean(before)), float(np.mean(now)), tests, how)
+    recall = tuple(map(float, np.mean(recalls, axis=0)))
+    return Change(float(np.mean(before)), float(np.mean(now)), tests, how, (recall[0], recall[1]))
 
 
 def _unpaired(old: list[BaselineCell], new: list[BaselineCell], kind: str) -> Change | None:
@@ -305,6 +310,8 @@ def _verdicts(changes: dict[tuple[Entry, str], Change], tolerance: float, alpha:
         entry, kind = name
         moved = f"{change.before:.3f} to {change.now:.3f} ({change.difference:+.3f}"
         noise = f"standard error {change.se:.4f}, {change.how})"
+        if change.recall is not None:
+            noise += f"; recall at 5 % false alarms {change.recall[0]:.2f} to {change.recall[1]:.2f}"
         if falls[name] < level and change.difference < -tolerance:
             what = f"AUROC on kind {kind}" if kind else "AUROC"
             message = f"{what} fell from {moved}, {noise}"

@@ -44,7 +44,7 @@ def in_words(
         paragraphs.append(HOW)
     enough = {key: matrix for key, matrix in matrices.items() if min(matrix.shape) > 1}
     for (board, setting, shots), matrix in enough.items():
-        named = matrix.rename(columns=titles.method, index=titles.dataset)
+        named = matrix.rename(columns=titles.method, index=lambda name: titles.dataset(str(name)))
         named.attrs = {
             "methods left out": list(map(titles.method, matrix.attrs.get("methods left out", []))),
             "data sets left out": list(map(titles.dataset, matrix.attrs.get("data sets left out", []))),
@@ -94,7 +94,10 @@ def _row_in_words(row: Any, part: pd.DataFrame, titles: Titles, letters: pd.Data
         lines = zip(letters["method"], letters["letters"])
         shown = ", ".join(f"{titles.method(name)} {mark}" for name, mark in lines)
         text += f" Letters, best mean first (methods that share one are not told apart): {shown}."
-    elif len(sure) <= MANY:
+    elif len(sure) > MANY:
+        numbers = [(*_order(line), f"{abs(line['difference']):.3f}") for line in sure.to_dict("records")]
+        text += " " + _by_winner(numbers)
+    else:
         for line in sure.to_dict("records"):
             text += f" {_ahead(line, 'is better than')}."
     for line in noise.to_dict("records") if len(noise) <= FEW else ():
@@ -124,6 +127,12 @@ def _row_in_words(row: Any, part: pd.DataFrame, titles: Titles, letters: pd.Data
     return text
 
 
+def _order(line: dict[Any, Any]) -> tuple[str, str]:
+    """The better and the worse of a pair."""
+    first, second = line["first"], line["second"]
+    return (first, second) if line["difference"] > 0 else (second, first)
+
+
 def _by_winner(found: list[tuple[str, str, str]]) -> str:
     """(better, worse, number) as one sentence per better method, the one with most below it first."""
     below: dict[str, list[tuple[str, str]]] = {}
@@ -143,7 +152,7 @@ def _listed(names: list[str]) -> str:
 
 def _ahead(line: dict[Any, Any], verb: str) -> str:
     sign = 1 if line["difference"] > 0 else -1
-    better, worse = (line["first"], line["second"])[::sign]
+    better, worse = _order(line)
     low, high = sorted((sign * line["low"], sign * line["high"]))
     return f"{better} {verb} {worse} by {sign * line['difference']:.3f} [{low:.3f}, {high:.3f}]"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from xml.etree import ElementTree
 
 import numpy as np
@@ -121,6 +122,13 @@ def test_a_leaked_label_is_caught(before, later):
     assert bad(findings) == [("dpdl", "leapt", "")]
     assert "as when a label leaks" in findings[0].message
     assert bad(run(later, before, accept_rise=True)) == []
+
+
+def test_the_check_tells_the_recall_at_five_percent_of_false_alarms_before_and_now(before, later):
+    findings = run(fill(later, lambda test: negated_on("hole", test)), before)
+    (fell,) = [finding for finding in findings if finding.status == "fell" and not finding.kind]
+    old, new = map(float, re.search(r"recall at 5 % false alarms (\S+) to (\S+)", fell.message).groups())
+    assert 0 <= new < old <= 1
 
 
 def test_a_slower_loop_is_a_note_and_no_failure(before, later):
