@@ -172,7 +172,7 @@ def _matrix_in_words(name: str, matrix: pd.DataFrame) -> str:
         test = friedman(matrix)
         verdict = "the methods differ" if test.f_p < 0.05 else "no difference between the methods is shown"
         text += (
-            f" Friedman (Iman-Davenport): F = {test.f:.2f}, p = {test.f_p:.3g}: {verdict}. Nemenyi's critical difference"
+            f" Friedman (Iman-Davenport): F = {test.f:.2f}, p {'< 0.0001' if test.f_p < 1e-4 else f'= {test.f_p:.3g}'}: {verdict}. Nemenyi's critical difference"
             f" at 0.05 is {critical_difference(k, n):.2f} ranks."
         )
     pairs = compare_methods(matrix)

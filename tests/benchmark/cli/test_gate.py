@@ -50,7 +50,7 @@ def test_a_broken_one_fails_with_exit_code_1_in_every_form(cli, tmp_path, baseli
     assert done.returncode == 1
     assert "FELL: dra on elpv" in done.stdout
     assert "::error title=osad-bench%3A fell::dra on elpv" in done.stdout
-    assert '<failure message="AUROC on kind poly fell' in (tmp_path / "out" / "junit.xml").read_text()
+    assert "fell: AUROC on kind poly fell" in (tmp_path / "out" / "junit.xml").read_text()
     assert done.stderr == "failed: 1 of 1 rows\n"
 
 
