@@ -160,9 +160,11 @@ def frame_to_latex(frame: pd.DataFrame, caption: str) -> str:
     Together the columns are as wide as the page: each has a share by its longest text, and longer texts break into lines.
     """
     texts = [[str(name) for name in frame.columns], *([str(value) for value in row] for row in frame.to_numpy())]
-    shares = _shares([[row[place] for row in texts] for place in range(len(frame.columns))])
+    columns = [[row[place] for row in texts] for place in range(len(frame.columns))]
+    crowded = sum(map(_least, columns)) + 0.7 * len(columns) > _LETTERS
+    shares = _shares(columns, _LETTERS * 1.5 if crowded else _LETTERS)
     gaps = 2 * len(shares)
-    columns = "".join(
+    layout = "".join(
         rf">{{\raggedright\arraybackslash}}p{{\dimexpr {share:.4f}\linewidth-{gaps * share:.4f}\tabcolsep\relax}}"
         for share in shares
     )
@@ -170,8 +172,8 @@ def frame_to_latex(frame: pd.DataFrame, caption: str) -> str:
     return _head(
         "\n".join(
             [
-                r"{\scriptsize\setlength{\tabcolsep}{2.5pt}\setlength{\LTleft}{0pt}\setlength{\LTright}{0pt}",
-                rf"\begin{{longtable}}{{{columns}}}",
+                (r"{\tiny\setlength{\tabcolsep}{1.2pt}" if crowded else r"{\scriptsize\setlength{\tabcolsep}{2.5pt}") + r"\setlength{\LTleft}{0pt}\setlength{\LTright}{0pt}",
+                rf"\begin{{longtable}}{{{layout}}}",
                 rf"\caption{{{escape_latex(caption)}}}\\",
                 r"\toprule", lines[0], r"\midrule", r"\endhead", *lines[1:], r"\bottomrule", r"\end{longtable}}", "",
             ]
@@ -179,19 +181,24 @@ def frame_to_latex(frame: pd.DataFrame, caption: str) -> str:
     )  # fmt: skip
 
 
-_LETTERS = 80
+_LETTERS = 76
 """Letters of the smallest type that fit on a line of the narrowest common page (345 pt), gaps between columns aside."""
 
 
-def _shares(columns: Sequence[Sequence[str]]) -> list[float]:
+def _least(texts: Sequence[str]) -> float:
+    """Letters that a column needs for its longest piece that cannot break."""
+    return max(_width(piece) for text in texts for piece in _pieces(text)) + 0.9
+
+
+def _shares(columns: Sequence[Sequence[str]], letters: float) -> list[float]:
     """Share of the page for each column: room for its longest piece that cannot break, and of the rest by its length."""
-    least = [max(_width(piece) for text in texts for piece in _pieces(text)) + 0.5 for texts in columns]
-    wish = [max(_width(text) for text in texts) + 0.5 for texts in columns]
-    room = max(0.0, _LETTERS - 0.7 * len(columns) - sum(least))
+    least = [_least(texts) for texts in columns]
+    wish = [max(_width(text) for text in texts) + 0.9 for texts in columns]
+    room = max(0.0, letters - 0.7 * len(columns) - sum(least))
     more = sum(wish) - sum(least)
     scale = min(1.0, room / more) if more else 0.0
     needs = [low + (high - low) * scale for low, high in zip(least, wish)]
-    total = max(sum(needs), _LETTERS - 0.7 * len(columns))
+    total = max(sum(needs), letters - 0.7 * len(columns))
     return [need / total for need in needs]
 
 

@@ -327,7 +327,10 @@ def write(
             [
                 render.to_markdown(sheet.tables, percent=percent),
                 *(["### In words\n", *(f"{render.escape_markdown(one)}\n" for one in sentences)] if sentences else []),
-                *(f"### {name}\n\n{render.frame_to_markdown(frame)}" for name, frame in narrow.items()),
+                *(
+                    f"### {render.escape_markdown(name)}\n\n{render.frame_to_markdown(frame)}"
+                    for name, frame in narrow.items()
+                ),
             ]
         ),
         "tex": lambda: latex.to_latex(sheet.tables, percent=percent),
