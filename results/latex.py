@@ -185,6 +185,9 @@ _LETTERS = 76
 """Letters of the smallest type that fit on a line of the narrowest common page (345 pt), gaps between columns aside."""
 
 
+_NUMBER = re.compile(r"[-+]?[0-9.]{1,7}(±[0-9.]{1,7})?")
+
+
 def _least(texts: Sequence[str]) -> float:
     """Letters that a column needs for its longest piece that cannot break."""
     return max(_width(piece) for text in texts for piece in _pieces(text)) + 0.9
@@ -205,7 +208,7 @@ def _shares(columns: Sequence[Sequence[str]], letters: float) -> list[float]:
 def _width(text: str) -> float:
     """About how many letters wide `text` is; a letter of another script may be printed as its number."""
     return sum(
-        9.0 if _letter(one) is None else 1.7 if one in "mwMW%&@+=<>" else 1.4 if one.isupper() else 1.0 for one in text
+        9.0 if _letter(one) is None else 1.7 if one in "mwMW%&@+=<>±" else 1.4 if one.isupper() else 1.0 for one in text
     )
 
 
@@ -214,7 +217,11 @@ def _pieces(text: str) -> list[str]:
     return [
         piece
         for word in text.split(" ")
-        for piece in (re.findall(r"[^-_/=.,:]{1,10}[-_/=.,:]*|[-_/=.,:]+", word) if len(word) > 10 else [word])
+        for piece in (
+            re.findall(r"[^-_/=.,:]{1,10}[-_/=.,:]*|[-_/=.,:]+", word)
+            if len(word) > 10 and not _NUMBER.fullmatch(word)
+            else [word]
+        )
     ] or [""]
 
 
