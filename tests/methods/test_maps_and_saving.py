@@ -76,7 +76,7 @@ def test_a_file_of_tensors_gives_the_same_scores_and_maps_to_the_last_bit(method
 
 
 class Keeps(Method):
-    """Keeps what it is told to."""
+    """Keeps tensors, and perhaps something else."""
 
     name, title, citation = "keeps", "Keeps", "nobody"
     kept: object = None
