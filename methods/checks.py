@@ -83,8 +83,14 @@ def _check_saving(method: Method, maps: Pyramid, scores: Tensor) -> None:
         assert isinstance(value, Tensor), f"state: {name} is a {type(value).__name__}, expected a tensor"
     copies = {name: state[name].detach().clone() for name in sorted(state)}
     other = type(method)(method.config)
-    other.restore(copies, SHAPES)
-    again = other.score(maps).detach()
+    try:
+        other.restore(copies, SHAPES)
+        again = other.score(maps).detach()
+    except Exception as error:
+        raise AssertionError(
+            f"a method restored from state() cannot score ({type(error).__name__}: {error}): write state and restore so that"
+            " they hold everything that score reads"
+        ) from error
     assert torch.equal(scores, again), "a method restored from state() scores differently: state lacks what score reads"
 
 

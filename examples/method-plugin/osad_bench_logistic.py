@@ -31,8 +31,10 @@ class Logistic(Method):
         """Fit w and b to the training normals and the known anomalies."""
         rows = np.concatenate([pooled(train.normals()), pooled(train.seen())])
         labels = [0] * train.n_normal + [1] * train.n_seen
-        self.model = LogisticRegression(C=self.config.C, class_weight="balanced", max_iter=1000).fit(rows, labels)
+        model = LogisticRegression(C=self.config.C, class_weight="balanced", max_iter=1000).fit(rows, labels)
+        # Tensors, so that a fitted method can be saved (Method.state) without code of its own.
+        self.weight, self.bias = torch.from_numpy(model.coef_[0]), torch.from_numpy(model.intercept_)
 
     def score(self, pyramid: Pyramid) -> torch.Tensor:
         """Log odds of an anomaly, (B,)."""
-        return torch.from_numpy(self.model.decision_function(pooled(pyramid)))
+        return torch.from_numpy(pooled(pyramid)).double() @ self.weight.double() + self.bias

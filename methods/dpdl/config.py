@@ -13,7 +13,7 @@ class DPDLConfig(MixedConfig):
     """Hyper-parameters of DPDL; the shares of a batch are ours."""
 
     reading: Literal["printed", "shrunk", "cluster", "position", "likelihood"] = Field(
-        "cluster", description="what the prototypes are (ours, by validation; each reading's source: see above)"
+        "cluster", description="what the prototypes are (ours, docs/deviations.md; each reading's source: see above)"
     )
     prototypes: int = Field(32, ge=1, description="C, prototypes (Sec. 5.3; Fig. 3 has 8 to 64)")
     per_prototype: int = Field(

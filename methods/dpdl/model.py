@@ -117,10 +117,10 @@ class DPDL(GradientMethod):
         """What each head sees: the maps, and for M_r the residual of the carried points as maps (Eq. 22)."""
         inputs = dict.fromkeys(self.heads, pyramid)
         if "residual" in inputs:
-            if not self.network.training:  # a score is the same whenever it is asked for
-                self.generator.manual_seed(0)
+            # Scores are the same whenever they are asked for, and asking does not change what training draws next.
+            generator = self.generator if self.network.training else torch.Generator().manual_seed(0)
             carried = [
-                bridge.carry(x, self.config.transport, self.config.steps, self.generator)
+                bridge.carry(x, self.config.transport, self.config.steps, generator)
                 for x, bridge in zip(points, self.bridges)
             ]
             residual = [bridge.residual(x) for x, bridge in zip(carried, self.bridges)]

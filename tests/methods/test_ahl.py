@@ -42,7 +42,7 @@ def test_the_meta_gradient_of_two_parameters_is_the_closed_form(steps, first_ord
 
 
 @pytest.mark.parametrize(("normal", "pseudo", "seen"), [(0.5, 0.5, 1.0), (2.0, 0.0, 0.3)])
-def test_rewards_weigh_each_sort_as_told(normal, pseudo, seen):
+def test_rewards_weigh_each_sort_by_its_weight(normal, pseudo, seen):
     predicted = torch.tensor([[0.1, 0.9], [0.2, 0.6], [0.7, 0.5], [0.4, 1.0]])
     target = torch.tensor([NORMAL, NORMAL, SEEN, PSEUDO])
     expected = [

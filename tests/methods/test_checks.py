@@ -96,6 +96,6 @@ def test_a_sound_method_passes():
         (Uncited, "citation"),
     ],
 )
-def test_a_broken_one_is_told_what_is_wrong(kind, message):
+def test_a_broken_one_fails_with_what_is_wrong(kind, message):
     with pytest.raises(AssertionError, match=message):
         check_method(kind)

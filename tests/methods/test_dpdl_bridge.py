@@ -162,7 +162,7 @@ def test_the_residual_is_taken_from_the_most_responsible_component():
 
 
 @pytest.mark.parametrize(("start", "factor"), [(1.0, 10.0), (0.1, 4.0)])
-def test_variances_start_where_told_and_stay_within_their_range(start, factor):
+def test_variances_start_where_set_and_stay_within_their_range(start, factor):
     bridge = made(torch.zeros(3, 2), torch.full((3,), 1 / 3), EPS, start, factor)
     assert bridge.variance.tolist() == pytest.approx(np.full((3, 2), start))
     bridge.log_variance.data = torch.tensor([[-50.0, 50.0]] * 3)

@@ -199,6 +199,17 @@ def test_one_known_anomaly_is_enough(train, context, pyramid):
     assert torch.isfinite(method.score(pyramid(3))).all()
 
 
+@pytest.mark.parametrize("transport", ["sample", "sde"])
+def test_scoring_twice_gives_the_same_and_leaves_training_as_it_was(train, context, pyramid, transport):
+    changes = {"transport": transport, "steps": 3}
+    plain = fitted(train, context, changes).score(pyramid(5, 8))
+    watched, at = DPDL(DPDL.Config(**SMALL | changes)), context()
+    at.after_epoch = lambda _epoch: watched.score(pyramid(5, 8))
+    watched.fit(train(shift=2.0), at)
+    assert torch.equal(watched.score(pyramid(5, 8)), plain)
+    assert torch.equal(watched.score(pyramid(5, 8)), plain)
+
+
 def test_two_fits_of_one_seed_are_identical(train, context, pyramid):
     one, two = (fitted(train, context, {"transport": "sample"}).score(pyramid(5, 8)) for _ in range(2))
     assert torch.equal(one, two)

@@ -14,7 +14,7 @@ from sklearn.metrics import roc_auc_score
 
 from osad_bench.benchmark.cell.execute import schedule_of
 from osad_bench.benchmark.cell.split import Split, split
-from osad_bench.benchmark.cell.training import CachedFeatures
+from osad_bench.benchmark.cell.training import CachedFeatures, preset_for
 from osad_bench.benchmark.features.backbones import load_backbone
 from osad_bench.benchmark.features.cache import FeatureCache
 from osad_bench.benchmark.preset import load_preset
@@ -79,13 +79,12 @@ def short(name: str, epochs: int):
 def fitted_scores(method, dataset: Textures, division: Split, **changes: object) -> np.ndarray:
     """Scores of the test part, normals first, after a fit by the small preset."""
     preset = load_preset("quick", SMALL | changes)[1]
-    if method.schedule is None:
-        preset = preset.model_copy(update={"adapter": "none"})  # nothing would train it
+    preset = preset_for(type(method), preset)
     backbone = load_backbone(preset.backbone)  # which draws its layers' weights where it is not loaded yet
     torch.manual_seed(0)
     train = CachedFeatures(
         dataset, division, preset, backbone, FeatureCache(Path(os.environ["OSAD_BENCH_CACHE"])),
-        method.pseudo_anomalies, torch.Generator().manual_seed(0), torch.device("cpu"),
+        method.pseudo_anomalies, 0, torch.device("cpu"),
     )  # fmt: skip
     method.fit(train, Context(0, torch.device("cpu"), schedule_of(method, preset)))
     return torch.cat([method.score(pyramid).detach() for pyramid in train.test()]).double().numpy()

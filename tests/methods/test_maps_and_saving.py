@@ -9,6 +9,7 @@ from safetensors.torch import load, save
 from osad_bench.core.registry import methods
 from osad_bench.methods.base import Method
 from osad_bench.methods.checks import check_method
+from osad_bench.methods.devnet import DevNet
 from osad_bench.methods.in_memory import InMemory
 from osad_bench.methods.saving import UnsavableError, pack, unpack
 from osad_bench.methods.whitened import Part, Whitened
@@ -75,7 +76,7 @@ def test_a_file_of_tensors_gives_the_same_scores_and_maps_to_the_last_bit(method
 
 
 class Keeps(Method):
-    """Keeps what it is told to."""
+    """Keeps tensors, and perhaps something else."""
 
     name, title, citation = "keeps", "Keeps", "nobody"
     kept: object = None
@@ -121,6 +122,20 @@ def test_what_cannot_be_saved_is_named_and_allowed(context, train):
 def test_the_contract_check_notices_a_state_that_lacks_something():
     with pytest.raises(AssertionError, match="restored from state"):
         check_method(Forgets)
+
+
+def test_the_contract_check_says_so_where_a_restored_method_cannot_score():
+    class Settles(DevNet):
+        """Scores with something that is no part of the network."""
+
+        def settle(self, train):
+            self.centre = train.normals()[0].mean()
+
+        def forward_score(self, pyramid):
+            return super().forward_score(pyramid) - self.centre
+
+    with pytest.raises(AssertionError, match=r"cannot score .*centre.*write state and restore"):
+        check_method(Settles)
 
 
 def test_dataclasses_are_taken_apart_and_put_together(context, train):
