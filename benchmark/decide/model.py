@@ -46,7 +46,7 @@ from osad_bench.results.record import Count, Moment, Provenance, Settings, Text
 if TYPE_CHECKING:
     import pandas as pd
 
-FORMAT = 1
+FORMAT: Literal[1] = 1
 ABOUT, METHOD, BELOW, CALIBRATION = "model.json", "method.safetensors", "below.safetensors", "calibration.safetensors"
 
 

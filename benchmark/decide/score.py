@@ -19,7 +19,7 @@ from osad_bench.benchmark.features.cache import BATCH, in_threads
 from osad_bench.benchmark.features.views import squeezed
 from osad_bench.core.errors import InputError
 from osad_bench.datasets.base import DatasetError
-from osad_bench.datasets.reading.images import SUFFIXES, read_rgb
+from osad_bench.datasets.reading.images import read_rgb, suffixes_read
 
 if TYPE_CHECKING:
     from osad_bench.benchmark.decide.model import Fitted
@@ -106,7 +106,7 @@ def find(places: Sequence[Path | str]) -> Photographs:
                     path, ending = Path(folder, name), os.path.splitext(name)[1].lower()  # noqa: PTH122
                     if name.startswith("."):
                         continue
-                    if ending in SUFFIXES:
+                    if ending in suffixes_read():
                         files[path.relative_to(place).as_posix() if len(places) == 1 else path.as_posix()] = path
                     else:
                         passed[ending or name] = passed.get(ending or name, 0) + 1
@@ -126,8 +126,13 @@ class _Read:
     problems: dict[str, str]
 
 
-def read_image(path: Path) -> npt.NDArray[np.uint8]:
+def read_image(path: Path, upright: bool) -> npt.NDArray[np.uint8]:
     """A photograph as images of data sets are read, (H, W, 3).
+
+    Parameters
+    ----------
+    upright
+        Whether the model's own images were turned as their EXIF orientation says.
 
     Raises
     ------
@@ -135,7 +140,7 @@ def read_image(path: Path) -> npt.NDArray[np.uint8]:
         It cannot be read; the message names it.
     """
     try:
-        return read_rgb(path)
+        return read_rgb(path, upright=upright)
     except OSError as error:
         raise DatasetError(f"image {path} cannot be read: {error.strerror or error}") from None
 
@@ -144,7 +149,7 @@ def _read(model: Fitted, part: Sequence[tuple[str, Path]]) -> _Read:
     images, good, problems = [], [], {}
     for name, path in part:
         try:
-            images.append(squeezed(read_image(path), model.about.preset.image_size))
+            images.append(squeezed(read_image(path, model.about.fitted_to.upright), model.about.preset.image_size))
             good.append(name)
         except DatasetError as error:
             problems[name] = str(error)
