@@ -181,7 +181,7 @@ def advise(
             "least. Label more, or fit without a comparison (osad-bench fit evidence …)"
         )
     grid = Grid(
-        methods=list(candidates), datasets=[data], shots=[len(known) // 2], seeds=splits,  # type: ignore[arg-type]
+        methods=list(candidates), datasets=[data], shots=[len(known) // 2], seeds=splits,
         floor=None, dedup=bool(copies | contradictory), **request,
     )  # fmt: skip
     outcome = run_grid([grid], options, reporter)

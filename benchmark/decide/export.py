@@ -58,7 +58,7 @@ def distances(x: Tensor, y: Tensor) -> Tensor:
 def _with_distances() -> Iterator[None]:
     """`torch.cdist` replaced by `distances`."""
     before = torch.cdist
-    torch.cdist = distances
+    torch.cdist = distances  # type: ignore[assignment]
     try:
         yield
     finally:

@@ -181,6 +181,13 @@ class Fitted:
             found = self.method.score_map(self.pyramid(rows))
         return None if found is None else found.detach().double().cpu().numpy()
 
+    @classmethod
+    def load(
+        cls, folder: Path | str, *, device: str = "auto", weights: Path | None = None, method_file: Path | None = None
+    ) -> Fitted:
+        """Read a model that `save` wrote; see `load_model`."""
+        return load_model(folder, device=device, weights=weights, method_file=method_file)
+
     def score(self, photos: Path | str | Sequence[Path | str], false_alarms: float | None = 0.01) -> pd.DataFrame:
         """Score photographs.
 
