@@ -346,7 +346,7 @@ def load_model(
         raise outcome.error
     if outcome.error is not None:
         raise InputError(
-            f"{folder} cannot be put together again ({said(outcome.error)}): fit it anew"
+            f"{folder} cannot be put together again ({' '.join(said(outcome.error).split())}): fit it anew"
         ) from outcome.error
     if len(scores) != about.fitted_to.calibration:
         raise InputError(f"{folder} is damaged: {CALIBRATION} has {len(scores)} scores. Fit it anew")
