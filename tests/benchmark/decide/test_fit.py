@@ -66,7 +66,7 @@ def test_a_fine_tuned_backbone_is_kept_as_well(parts, tmp_path):
     )
     model.save(tmp_path / "model")
     again = load_model(tmp_path / "model", device="cpu", weights=weights)
-    assert again.score(parts / "test")["score"].tolist() == model.score(parts / "test")["score"].tolist()
+    assert again.score(parts / "test", None)["score"].tolist() == model.score(parts / "test", None)["score"].tolist()
 
 
 def test_the_held_out_normals_are_not_fitted_to_and_no_image_is_on_both_sides(parts):
@@ -176,7 +176,7 @@ def test_a_method_of_a_file_is_named_in_its_model_and_asked_for(parts, tmp_path)
     with pytest.raises(InputError, match=r"needs the method 'far' of the file far\.py \(give it with --method-file\)"):
         load_model(folder)
     again = load_model(folder, method_file=tmp_path / "far.py")
-    assert again.score(parts / "test")["score"].tolist() == model.score(parts / "test")["score"].tolist()
+    assert again.score(parts / "test", None)["score"].tolist() == model.score(parts / "test", None)["score"].tolist()
     methods._added.pop("far")
     assert register_file(tmp_path / "far.py") == ["far"]
     methods._added.pop("far")
