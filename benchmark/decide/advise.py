@@ -27,7 +27,7 @@ from osad_bench.benchmark.cell.execute import dataset_of
 from osad_bench.benchmark.decide.conformal import needed, p_values, smallest
 from osad_bench.benchmark.decide.fit import left_out, to_hold_out
 from osad_bench.benchmark.decide.words import counted, percent
-from osad_bench.benchmark.grid.plan import Grid
+from osad_bench.benchmark.grid.plan import read_grid
 from osad_bench.benchmark.grid.run import Options, Outcome, run_grid, summarise_failures
 from osad_bench.benchmark.grid.workers import Reporter
 from osad_bench.core.errors import InputError
@@ -180,10 +180,11 @@ def advise(
             f"{dataset.full_name} has {counted(len(known), 'different anomaly')}: one to learn from and one to test on are the "
             "least. Label more, or fit without a comparison (osad-bench fit evidence …)"
         )
-    grid = Grid(
-        methods=list(candidates), datasets=[data], shots=[len(known) // 2], seeds=splits,
-        floor=None, dedup=bool(copies | contradictory), **request,
-    )  # fmt: skip
+    asked = {
+        "methods": list(candidates), "datasets": [data], "shots": [len(known) // 2], "seeds": splits, "floor": None,
+        "dedup": bool(copies | contradictory),
+    }  # fmt: skip
+    grid = read_grid(None, asked | request)
     outcome = run_grid([grid], options, reporter)
     failures = summarise_failures(outcome.all_records())
     results = _gather(outcome)

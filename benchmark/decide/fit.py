@@ -33,7 +33,7 @@ from osad_bench.benchmark.cell.training import CachedFeatures, preset_for
 from osad_bench.benchmark.decide.conformal import needed
 from osad_bench.benchmark.decide.model import About, Below, Fitted, FittedTo
 from osad_bench.benchmark.features.backbones import load_backbone
-from osad_bench.benchmark.grid.plan import Grid, plan
+from osad_bench.benchmark.grid.plan import Grid, plan, read_grid
 from osad_bench.benchmark.grid.run import Options, fill_cache
 from osad_bench.benchmark.grid.workers import Reporter
 from osad_bench.core.border import foreign, said
@@ -136,7 +136,7 @@ def plan_fit(
         return [(Protocol(shots=len(parts.train_anomaly), seed=grid.seeds[0]), parts)]
 
     seed = request.pop("seed", 0)
-    grid = Grid(methods=[method], datasets=[data], seeds=[seed], floor=None, shots=[1], **request)
+    grid = read_grid(None, {"methods": [method], "datasets": [data], "seeds": [seed], "floor": None, **request})
     cells = plan(grid, machine, divide)
     if len(cells) != 1:
         names = sorted({cell.cell.method for cell in cells})

@@ -170,8 +170,11 @@ class Fitted:
     def score_rows(self, rows: Rows) -> npt.NDArray[np.float64]:
         """Scores (n,) of rows; an image's score does not depend on the others."""
         index = np.arange(len(rows[0]))
-        with as_cells_run(self.about.preset, self.machine):
+        with foreign() as outcome, as_cells_run(self.about.preset, self.machine):
             scores = score_rows(self.method, lambda part: self.pyramid([one[part] for one in rows]), index)
+        if outcome.error is not None:
+            problem = " ".join(said(outcome.error).split())
+            raise InputError(f"{self.about.method} fails on these photographs: {problem}") from outcome.error
         found: npt.NDArray[np.float64] = scores.numpy()
         return found
 

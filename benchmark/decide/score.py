@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -48,7 +49,7 @@ class Verdict:
         ``anomaly`` where the p-value is at most the promised share of false alarms, else ``normal``; ``broken`` for a file
         that cannot be read; empty where nothing was promised.
     problem
-        What is wrong with a broken file.
+        What is wrong with a broken file, or that the method gave it no finite score.
     """
 
     file: str
@@ -203,6 +204,9 @@ def _judged(
             yield Verdict(name, path, None, None, "broken", problems[name])
             continue
         score = float(found[name])
+        if not math.isfinite(score):
+            yield Verdict(name, path, None, None, "broken", f"{model.about.method} gives {path} the score {score}")
+            continue
         p_value = float(p_values(model.calibration, np.array([score]))[0]) if len(model.calibration) else None
         decision: Decision = ""
         if false_alarms is not None and p_value is not None:

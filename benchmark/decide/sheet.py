@@ -10,6 +10,7 @@ import base64
 import io
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -25,6 +26,7 @@ from osad_bench.benchmark.features.cache import BATCH
 from osad_bench.benchmark.features.views import squeezed
 from osad_bench.core.errors import InputError
 from osad_bench.core.text import printable
+from osad_bench.datasets.base import DatasetError
 
 ENDINGS = (".html", ".png", ".jpg", ".jpeg")
 SIDE = 220
@@ -88,10 +90,17 @@ def write_sheet(
 def draw_tiles(model: Fitted, verdicts: Sequence[Verdict]) -> list[Tile]:
     """Photographs with their heat maps, all maps on one scale."""
     size = model.about.preset.image_size
+    kept: list[Verdict] = []
     photographs: list[Image.Image] = []
     maps: list[Maps] = []
     for start in range(0, len(verdicts), BATCH):
-        images = [read_image(one.path, model.about.fitted_to.upright) for one in verdicts[start : start + BATCH]]
+        images = []
+        for verdict in verdicts[start : start + BATCH]:
+            with suppress(DatasetError):  # gone, or overwritten, since it was scored
+                images.append(read_image(verdict.path, model.about.fitted_to.upright))
+                kept.append(verdict)
+        if not images:
+            continue
         rows: Rows = model.rows(np.stack([squeezed(image, size) for image in images]))
         found = model.maps(rows)
         maps += [] if found is None else list(found)
@@ -102,7 +111,7 @@ def draw_tiles(model: Fitted, verdicts: Sequence[Verdict]) -> list[Tile]:
     heats = [overlay(one, heat) for one, heat in zip(photographs, on_one_scale(maps))] if maps else []
     return [
         Tile(verdict, photograph, heats[index] if heats else None)
-        for index, (verdict, photograph) in enumerate(zip(verdicts, photographs))
+        for index, (verdict, photograph) in enumerate(zip(kept, photographs))
     ]
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from osad_bench.benchmark.cell.execute import Machine, execute, register_file
@@ -18,6 +20,7 @@ from osad_bench.benchmark.grid.plan import plan, read_grid
 from osad_bench.core.errors import InputError
 from osad_bench.core.registry import methods
 from osad_bench.datasets.catalogue import open_dataset
+from osad_bench.methods.base import Method
 
 SMALL = {"image_size": [64], "schedule.epochs": [1], "schedule.steps": [2]}
 
@@ -56,7 +59,6 @@ def test_scores_are_those_of_the_benchmark_to_the_last_bit_whatever_is_scored_wi
 
 def test_a_fine_tuned_backbone_is_kept_as_well(parts, tmp_path):
     weights = tmp_path / "resnet18.pth"
-    import torch
     from torchvision.models import resnet18
 
     torch.manual_seed(0)
@@ -224,3 +226,33 @@ def test_photographs_are_turned_as_the_models_own_were(fitted, part, tmp_path):
     image.rotate(90, expand=True).save(tmp_path / "turned.png", exif=exif)
     scored = fitted("mahalanobis").score([tmp_path / "upright.png", tmp_path / "turned.png"], None)
     assert scored["score"][0] == scored["score"][1]
+
+
+@pytest.mark.parametrize(("value", "word"), [(float("nan"), "nan"), (float("inf"), "inf")])
+def test_a_score_that_is_no_number_is_no_decision(fitted, parts, value, word):
+    model = replace(fitted("mahalanobis"), method=Lost(value))
+    found = model.score(parts / "test" / "burr", 0.1)
+    assert set(found["decision"]) == {"broken"}
+    assert found["problem"].str.endswith(f"the score {word}").all()
+
+
+def test_a_method_that_fails_on_a_photograph_is_named(fitted, parts):
+    model = replace(fitted("mahalanobis"), method=Lost(None))
+    with pytest.raises(InputError, match="mahalanobis fails on these photographs: ZeroDivisionError"):
+        model.score(parts / "test" / "burr", 0.1)
+
+
+class Lost(Method):
+    """Gives one value for everything, or fails."""
+
+    name, title = "lost", "Lost"
+
+    def __init__(self, value):
+        super().__init__()
+        self.value = value
+
+    def fit(self, train, context):
+        """Learn nothing."""
+
+    def score(self, pyramid):
+        return torch.full((len(pyramid[0]),), 1 / 0 if self.value is None else self.value)
