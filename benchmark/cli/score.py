@@ -80,7 +80,7 @@ def score(
             source = watching(fitted, photos, promise) if watch else verdicts(fitted, found.files.items(), promise)
             for verdict in source:
                 rows.append(verdict)
-                print(row(verdict, json_), end="", flush=watch)
+                print(row(verdict, json_), end="", flush=True)
                 if not watch:
                     tell(len(rows), len(found.files))
     except KeyboardInterrupt:

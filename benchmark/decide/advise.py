@@ -257,7 +257,8 @@ def corrected(above: Floats, found: Floats, draws: int = DRAWS, seed: int = 0) -
 
 def within_chance(above: Floats, best: int, other: int, draws: int = DRAWS, seed: int = 0) -> bool:
     """Whether the 95 % bootstrap interval of the difference of two methods' AUROC, over anomalies, holds 0."""
-    difference = np.nanmean(above[best] - above[other], axis=0)
+    tested = np.isfinite(above[best]).any(axis=0)
+    difference = np.nanmean((above[best] - above[other])[:, tested], axis=0)
     generator = np.random.default_rng(seed)
     means = difference[generator.integers(len(difference), size=(draws, len(difference)))].mean(axis=1)
     return bool(np.quantile(means, 0.025) <= 0)
