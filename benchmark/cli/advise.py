@@ -67,13 +67,13 @@ def advise(
         table.add_row(one.method, f"{one.auroc:.3f}±{one.spread:.3f}", *shares, duration(one.seconds))
     console.print(table)
     for sentence in advice.sentences:
-        console.print(shown(f"{sentence}."), highlight=False)
+        console.print(shown(f"{sentence}."), highlight=False, soft_wrap=True)
     if advice.remedies:
         console.print("\n[bold]What would help most[/bold]")
     for number, remedy in enumerate(advice.remedies, 1):
-        console.print(shown(f"{number}. {remedy}."), highlight=False)
+        console.print(shown(f"{number}. {remedy}."), highlight=False, soft_wrap=True)
     for why, files in advice.look.items():
-        console.print(shown(f"\nLook at {why}"), highlight=False)
+        console.print(f"\nLook at {shown(why)}", highlight=False, soft_wrap=True)
         for name in files:
             print(printable(f"  {name}"))
     console.print(shown(f"\nnext: osad-bench fit {advice.method} {data} --out model"), highlight=False, soft_wrap=True)
