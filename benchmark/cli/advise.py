@@ -76,5 +76,6 @@ def advise(
         console.print(f"\nLook at {shown(why)}", highlight=False, soft_wrap=True)
         for name in files:
             print(printable(f"  {name}"))
-    console.print(shown(f"\nnext: osad-bench fit {advice.method} {data} --out model"), highlight=False, soft_wrap=True)
+    console.print()
+    console.print(shown(f"next: osad-bench fit {advice.method} {data} --out model"), highlight=False, soft_wrap=True)
     return int(bool(advice.failures))
