@@ -1,6 +1,6 @@
 """Plan, cells, features and the command line.
 
-`run` does in Python what ``osad-bench run`` does on the command line.
+`run`, `fit` and `Fitted` do in Python what ``osad-bench run``, ``fit`` and ``score`` do on the command line.
 """
 
 from __future__ import annotations
@@ -10,9 +10,57 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import pandas as pd
 
+    from osad_bench.benchmark.decide.model import Fitted
     from osad_bench.methods.base import Method
 
-__all__ = ["run"]
+__all__ = ["Fitted", "fit", "run"]
+
+
+def __getattr__(name: str) -> Any:
+    if name != "Fitted":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from osad_bench.benchmark.decide.model import Fitted
+
+    return Fitted
+
+
+def fit(method: str | type[Method], data: str, *, calibrate: int | None = None, **request: Any) -> Fitted:
+    """Fit a method to all anomalies and most normals of a data set, and hold out the other normals for p-values.
+
+    Parameters
+    ----------
+    method
+        A registered name, a Python file that defines a method, or a class.
+    data
+        A data set's name, ``folder:PATH`` or ``csv:FILE``.
+    calibrate
+        Normals to hold out; None for a quarter, or as many as promise 1 % (at most half); 0 for none.
+    **request
+        ``preset``, ``set`` and ``seed``; ``device``, ``weights``, ``data_root`` and ``cache``, with the command line's
+        defaults.
+
+    Returns
+    -------
+    Fitted
+        ``model.score(photos, 0.01)`` gives a frame with a decision per photograph, ``model.save(folder)`` keeps it,
+        ``Fitted.load(folder)`` reads it.
+
+    Raises
+    ------
+    InputError, UnknownNameError, DatasetError
+        The request cannot be carried out.
+    osad_bench.benchmark.decide.fit.FitError
+        The method failed on these images.
+
+    Examples
+    --------
+    >>> from osad_bench.benchmark import fit
+    >>> model = fit("whitened", "textures", set={"image_size": [64]})  # doctest: +SKIP
+    >>> model.score("photos", false_alarms=0.05)  # doctest: +SKIP
+    """
+    from osad_bench.benchmark.decide.fit import fit as fit_model
+
+    return fit_model(method, data, calibrate=calibrate, **request)
 
 
 def run(

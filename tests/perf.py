@@ -17,12 +17,15 @@ from statistics import median
 
 import numpy as np
 import torch
+from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
+from osad_bench.benchmark import fit
 from osad_bench.benchmark.features.backbones import load_backbone
-from osad_bench.benchmark.features.cache import BATCH, FeatureCache
-from osad_bench.benchmark.features.extractor import PyramidExtractor, for_inference
+from osad_bench.benchmark.features.cache import BATCH, FeatureCache, in_threads
+from osad_bench.benchmark.features.extractor import PyramidExtractor, as_tensor, for_inference
+from osad_bench.benchmark.features.views import resized
 from osad_bench.benchmark.preset import load_preset
 from osad_bench.datasets.catalogue import open_dataset
 
@@ -76,6 +79,28 @@ def cache_pair(folder: Path) -> tuple[Work, Work]:
     return lambda: visit(folder / str(next(visits))), lambda: visit(folder / "kept")
 
 
+def score_pair(folder: Path) -> tuple[Work, Work]:
+    """The bare backbone over 64 images in memory against ``osad-bench score`` of the same 64 as files."""
+    photos, model = folder / "photos", fit("mahalanobis", "textures", calibrate=0)
+    photos.mkdir()
+    textures = open_dataset("textures")
+    size = model.about.preset.image_size
+    names = [sample.id for sample in textures.samples[:64]]
+    for number, name in enumerate(names):
+        Image.fromarray(textures.read(textures.by_id[name])).save(photos / f"{number}.png")
+    images = as_tensor(np.stack([resized(textures, name, size) for name in names]))
+    model.extractor  # noqa: B018  # loaded before the clock runs
+
+    def bare(part: torch.Tensor) -> None:
+        with torch.inference_mode():
+            model.extractor(part)
+
+    return (
+        lambda: list(in_threads(images.split(BATCH), bare)),
+        lambda: model.score(photos, None),
+    )
+
+
 def start_pair() -> tuple[Work, Work]:
     """``import torch`` against ``osad-bench --help``: help never imports it."""
     script = Path(sys.executable).with_name("osad-bench")
@@ -95,6 +120,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         pairs = backbone_pairs() | {
             "cache: second visit against the first": cache_pair(Path(folder)),
+            "score: photographs against the bare backbone": score_pair(Path(folder)),
             "start: --help against import torch": start_pair(),
         }
         table = Table("what", "times faster, median", "range")

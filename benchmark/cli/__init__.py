@@ -18,7 +18,22 @@ from typing import Annotated, Any
 
 import typer
 
-from osad_bench.benchmark.cli import data, doctor, gate, merge, methods, power, published, report, run, splits, study
+from osad_bench.benchmark.cli import (
+    advise,
+    data,
+    doctor,
+    fit,
+    gate,
+    merge,
+    methods,
+    power,
+    published,
+    report,
+    run,
+    score,
+    splits,
+    study,
+)
 from osad_bench.core.text import forgive, lines
 
 app = typer.Typer(
@@ -41,6 +56,9 @@ app.command("check", epilog=gate.CHECK_EPILOG)(gate.check)
 app.command("published", epilog=published.EPILOG)(published.published)
 app.command("power", epilog=power.EPILOG)(power.power)
 app.command("splits", epilog=splits.EPILOG)(splits.splits)
+app.command("advise", epilog=advise.EPILOG)(advise.advise)
+app.command("fit", epilog=fit.EPILOG)(fit.fit)
+app.command("score", epilog=score.EPILOG)(score.score)
 app.add_typer(data.app, name="datasets")
 app.add_typer(methods.app, name="methods")
 app.command("doctor")(doctor.doctor)

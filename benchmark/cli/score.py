@@ -50,6 +50,7 @@ def score(
     from rich.console import Console
 
     from osad_bench.benchmark.cli.bars import Steps, shown
+    from osad_bench.benchmark.decide.conformal import check
     from osad_bench.benchmark.decide.model import load_model
     from osad_bench.benchmark.decide.score import FAIL_ON, Verdict, find, verdicts, watching
     from osad_bench.benchmark.decide.sheet import check_sheet, write_sheet
@@ -66,6 +67,8 @@ def score(
     found = find(photos)
     if not found.files and not watch:
         raise InputError(f"there is no photograph in {', '.join(map(str, photos))}{found.said()}")
+    if promise is not None:
+        check(promise, len(fitted.calibration))
     console = Console(stderr=True)
 
     def say(text: str) -> None:
@@ -80,7 +83,7 @@ def score(
             source = watching(fitted, photos, promise) if watch else verdicts(fitted, found.files.items(), promise)
             for verdict in source:
                 rows.append(verdict)
-                print(row(verdict, json_), end="", flush=watch)
+                print(row(verdict, json_), end="", flush=True)
                 if not watch:
                     tell(len(rows), len(found.files))
     except KeyboardInterrupt:

@@ -21,7 +21,6 @@ predictors", ACML 2012 (the long run).
 from __future__ import annotations
 
 import math
-from fractions import Fraction
 
 import numpy as np
 import numpy.typing as npt
@@ -33,7 +32,10 @@ Floats = npt.NDArray[np.float64]
 
 def needed(false_alarms: float) -> int:
     """Held-out normals without which this share of false alarms cannot be promised: the least n >= 1 / a - 1."""
-    return max(1, math.ceil(1 / Fraction(str(false_alarms))) - 1)
+    count = max(1, math.ceil(1 / false_alarms) - 2)  # one below what rounding may make of it
+    while smallest(count) > false_alarms:
+        count += 1
+    return count
 
 
 def smallest(held_out: int) -> float:
@@ -94,9 +96,16 @@ def threshold(held_out: Floats, false_alarms: float) -> float:
         See `check`.
     """
     check(false_alarms, len(held_out))
-    # p <= a as long as at most k - 1 held-out normals are as high, k = floor(a (n + 1)).
-    k = math.floor(Fraction(str(false_alarms)) * (len(held_out) + 1))
-    return float(np.sort(held_out)[::-1][k - 1])
+    # p <= a as long as at most k - 1 held-out normals are as high.
+    return float(np.sort(held_out)[::-1][_allowed(false_alarms, len(held_out)) - 1])
+
+
+def _allowed(false_alarms: float, held_out: int) -> int:
+    """The largest k with k / (n + 1) <= a."""
+    k = math.ceil(false_alarms * (held_out + 1)) + 1  # at most two above it, however it is rounded
+    while k / (held_out + 1) > false_alarms:
+        k -= 1
+    return k
 
 
 def long_run(false_alarms: float, held_out: int, confidence: float = 0.95) -> float:
@@ -106,5 +115,5 @@ def long_run(false_alarms: float, held_out: int, confidence: float = 0.95) -> fl
     """
     from scipy.stats import beta
 
-    k = math.floor(Fraction(str(false_alarms)) * (held_out + 1))
+    k = _allowed(false_alarms, held_out)
     return float(beta.ppf(confidence, k, held_out + 1 - k))

@@ -33,13 +33,13 @@ from osad_bench.benchmark.cell.training import CachedFeatures, preset_for
 from osad_bench.benchmark.decide.conformal import needed
 from osad_bench.benchmark.decide.model import About, Below, Fitted, FittedTo
 from osad_bench.benchmark.features.backbones import load_backbone
-from osad_bench.benchmark.grid.plan import Grid, plan
+from osad_bench.benchmark.grid.plan import Grid, plan, read_grid
 from osad_bench.benchmark.grid.run import Options, fill_cache
 from osad_bench.benchmark.grid.workers import Reporter
 from osad_bench.core.border import foreign, said
 from osad_bench.core.errors import InputError
 from osad_bench.datasets.base import Dataset
-from osad_bench.datasets.duplicates import duplicate_groups
+from osad_bench.datasets.duplicates import contradictions, surplus_copies
 from osad_bench.methods.base import Method
 from osad_bench.methods.saving import UnsavableError
 from osad_bench.results.record import Protocol
@@ -68,13 +68,8 @@ def left_out(dataset: Dataset) -> tuple[set[str], set[str]]:
     DatasetError
         An image cannot be read; the message names it.
     """
-    copies, contradictory = set[str](), set[str]()
-    for group in duplicate_groups(dataset):
-        if len({dataset.by_id[name].label for name in group}) > 1:
-            contradictory.update(group)
-        else:
-            copies.update(sorted(group)[1:])
-    return copies, contradictory
+    contradictory = {name for group in contradictions(dataset) for name in group}
+    return set(surplus_copies(dataset)) - contradictory, contradictory
 
 
 def division(dataset: Dataset, calibrate: int | None, seed: int) -> Split:
@@ -141,7 +136,7 @@ def plan_fit(
         return [(Protocol(shots=len(parts.train_anomaly), seed=grid.seeds[0]), parts)]
 
     seed = request.pop("seed", 0)
-    grid = Grid(methods=[method], datasets=[data], seeds=[seed], floor=None, shots=[1], **request)
+    grid = read_grid(None, {"methods": [method], "datasets": [data], "seeds": [seed], "floor": None, **request})
     cells = plan(grid, machine, divide)
     if len(cells) != 1:
         names = sorted({cell.cell.method for cell in cells})

@@ -46,7 +46,7 @@ from osad_bench.results.record import Count, Moment, Provenance, Settings, Text
 if TYPE_CHECKING:
     import pandas as pd
 
-FORMAT = 1
+FORMAT: Literal[1] = 1
 ABOUT, METHOD, BELOW, CALIBRATION = "model.json", "method.safetensors", "below.safetensors", "calibration.safetensors"
 
 
@@ -170,8 +170,11 @@ class Fitted:
     def score_rows(self, rows: Rows) -> npt.NDArray[np.float64]:
         """Scores (n,) of rows; an image's score does not depend on the others."""
         index = np.arange(len(rows[0]))
-        with as_cells_run(self.about.preset, self.machine):
+        with foreign() as outcome, as_cells_run(self.about.preset, self.machine):
             scores = score_rows(self.method, lambda part: self.pyramid([one[part] for one in rows]), index)
+        if outcome.error is not None:
+            problem = " ".join(said(outcome.error).split())
+            raise InputError(f"{self.about.method} fails on these photographs: {problem}") from outcome.error
         found: npt.NDArray[np.float64] = scores.numpy()
         return found
 
@@ -180,6 +183,13 @@ class Fitted:
         with as_cells_run(self.about.preset, self.machine), torch.no_grad():
             found = self.method.score_map(self.pyramid(rows))
         return None if found is None else found.detach().double().cpu().numpy()
+
+    @classmethod
+    def load(
+        cls, folder: Path | str, *, device: str = "auto", weights: Path | None = None, method_file: Path | None = None
+    ) -> Fitted:
+        """Read a model that `save` wrote; see `load_model`."""
+        return load_model(folder, device=device, weights=weights, method_file=method_file)
 
     def score(self, photos: Path | str | Sequence[Path | str], false_alarms: float | None = 0.01) -> pd.DataFrame:
         """Score photographs.
@@ -339,7 +349,7 @@ def load_model(
         raise outcome.error
     if outcome.error is not None:
         raise InputError(
-            f"{folder} cannot be put together again ({said(outcome.error)}): fit it anew"
+            f"{folder} cannot be put together again ({' '.join(said(outcome.error).split())}): fit it anew"
         ) from outcome.error
     if len(scores) != about.fitted_to.calibration:
         raise InputError(f"{folder} is damaged: {CALIBRATION} has {len(scores)} scores. Fit it anew")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -19,7 +20,7 @@ from osad_bench.benchmark.features.cache import BATCH, in_threads
 from osad_bench.benchmark.features.views import squeezed
 from osad_bench.core.errors import InputError
 from osad_bench.datasets.base import DatasetError
-from osad_bench.datasets.reading.images import SUFFIXES, read_rgb
+from osad_bench.datasets.reading.images import read_rgb, suffixes_read
 
 if TYPE_CHECKING:
     from osad_bench.benchmark.decide.model import Fitted
@@ -48,7 +49,7 @@ class Verdict:
         ``anomaly`` where the p-value is at most the promised share of false alarms, else ``normal``; ``broken`` for a file
         that cannot be read; empty where nothing was promised.
     problem
-        What is wrong with a broken file.
+        What is wrong with a broken file, or that the method gave it no finite score.
     """
 
     file: str
@@ -106,7 +107,7 @@ def find(places: Sequence[Path | str]) -> Photographs:
                     path, ending = Path(folder, name), os.path.splitext(name)[1].lower()  # noqa: PTH122
                     if name.startswith("."):
                         continue
-                    if ending in SUFFIXES:
+                    if ending in suffixes_read():
                         files[path.relative_to(place).as_posix() if len(places) == 1 else path.as_posix()] = path
                     else:
                         passed[ending or name] = passed.get(ending or name, 0) + 1
@@ -126,8 +127,13 @@ class _Read:
     problems: dict[str, str]
 
 
-def read_image(path: Path) -> npt.NDArray[np.uint8]:
+def read_image(path: Path, upright: bool) -> npt.NDArray[np.uint8]:
     """A photograph as images of data sets are read, (H, W, 3).
+
+    Parameters
+    ----------
+    upright
+        Whether the model's own images were turned as their EXIF orientation says.
 
     Raises
     ------
@@ -135,7 +141,7 @@ def read_image(path: Path) -> npt.NDArray[np.uint8]:
         It cannot be read; the message names it.
     """
     try:
-        return read_rgb(path)
+        return read_rgb(path, upright=upright)
     except OSError as error:
         raise DatasetError(f"image {path} cannot be read: {error.strerror or error}") from None
 
@@ -144,7 +150,7 @@ def _read(model: Fitted, part: Sequence[tuple[str, Path]]) -> _Read:
     images, good, problems = [], [], {}
     for name, path in part:
         try:
-            images.append(squeezed(read_image(path), model.about.preset.image_size))
+            images.append(squeezed(read_image(path, model.about.fitted_to.upright), model.about.preset.image_size))
             good.append(name)
         except DatasetError as error:
             problems[name] = str(error)
@@ -198,6 +204,9 @@ def _judged(
             yield Verdict(name, path, None, None, "broken", problems[name])
             continue
         score = float(found[name])
+        if not math.isfinite(score):
+            yield Verdict(name, path, None, None, "broken", f"{model.about.method} gives {path} the score {score}")
+            continue
         p_value = float(p_values(model.calibration, np.array([score]))[0]) if len(model.calibration) else None
         decision: Decision = ""
         if false_alarms is not None and p_value is not None:

@@ -8,11 +8,7 @@ import json
 
 from osad_bench.benchmark.decide.score import COLUMNS, Verdict
 from osad_bench.core.text import printable
-
-
-def inert(text: str) -> str:
-    """`text` so that no spreadsheet takes it for a formula: one that begins like it gets a quote first."""
-    return f"'{text}" if text[:1] in {"=", "+", "-", "@"} else text
+from osad_bench.results.render import inert
 
 
 def header() -> str:

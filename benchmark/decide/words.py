@@ -39,7 +39,7 @@ def said_of_fit(model: Fitted) -> list[str]:
     if not held:
         sentences.append("no normals were held out: the model gives scores, and no p-values or decisions")
         return sentences
-    can = f"it can promise at most {percent(smallest(held))} false alarms or any larger share"
+    can = f"the smallest share of false alarms that it can promise is {percent(smallest(held))}"
     usual = "" if held >= needed(0.01) else f"; for 1 % it needs {needed(0.01)} held-out normals"
     sentences.append(f"{counted(held, 'other normal')} held out for the threshold: {can}{usual}")
     return sentences

@@ -1,0 +1,81 @@
+"""`osad-bench advise`: which method for your images, in plain words."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from osad_bench.benchmark.cli import options as o
+
+EPILOG = """[bold]Examples[/bold]
+
+  osad-bench advise folder:photos
+
+  osad-bench advise csv:parts.csv --methods evidence,devnet --splits 10 --json
+
+Compared are two floors, two closed forms and two trained methods, each on several divisions of your anomalies into known
+ones and test images. Minutes on two cores; what is computed is kept in --out, and the same command goes on from there.
+
+Exit code: 0 advice given, 1 a method failed (the others are compared), 2 wrong usage or input, 130 interrupted."""
+
+
+def advise(
+    data: Annotated[str, typer.Argument(help="folder:PATH, csv:FILE or a data set's name.")],
+    methods: Annotated[str | None, typer.Option(help="Methods to compare, separated by commas.")] = None,
+    splits: Annotated[int, typer.Option(min=2, help="How often the anomalies are divided anew.")] = 5,
+    preset: o.Preset = None,
+    changes: o.Changes = None,
+    out: o.Out = Path("osad-advice"),
+    json_: Annotated[bool, typer.Option("--json", help="Print the advice as JSON on stdout.")] = False,
+    jobs: o.Jobs = None,
+    device: o.Device = "auto",
+    weights: o.Weights = None,
+    data_root: o.DataRoot = None,
+    cache: o.Cache = None,
+) -> int:
+    """Compare methods on your own images and recommend one, with what the images cannot tell and what would help."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from osad_bench.benchmark.cli.screen import ProgressReporter, duration, shown
+    from osad_bench.benchmark.decide.advise import CANDIDATES, PROMISES
+    from osad_bench.benchmark.decide.advise import advise as advice_on
+    from osad_bench.benchmark.decide.words import percent
+    from osad_bench.benchmark.grid.run import Options
+    from osad_bench.core.text import printable
+
+    options = Options(out=out, jobs=jobs, device=device, weights=weights, data_root=data_root, cache=cache)
+    reporter = ProgressReporter(Console(stderr=True))
+    with reporter.bars:
+        advice = advice_on(
+            data, candidates=o.names(methods) or CANDIDATES, splits=splits, options=options, reporter=reporter,
+            **o.request(changes=changes, preset=preset),
+        )  # fmt: skip
+    for line in advice.failures:
+        reporter.say(line, "[red]failed[/red] ")
+    if json_:
+        print(json.dumps(asdict(advice)))
+        return int(bool(advice.failures))
+    console = Console()
+    table = Table("method", "AUROC", *(f"recall at {percent(a)}" for a in PROMISES), "per fit", box=None)
+    for one in advice.candidates:
+        shares = ["cannot be told" if (share := one.recall[a]) is None else f"{share:.0%}" for a in PROMISES]
+        table.add_row(one.method, f"{one.auroc:.3f}±{one.spread:.3f}", *shares, duration(one.seconds))
+    console.print(table)
+    for sentence in advice.sentences:
+        console.print(shown(f"{sentence}."), highlight=False, soft_wrap=True)
+    if advice.remedies:
+        console.print("\n[bold]What would help most[/bold]")
+    for number, remedy in enumerate(advice.remedies, 1):
+        console.print(shown(f"{number}. {remedy}."), highlight=False, soft_wrap=True)
+    for why, files in advice.look.items():
+        console.print(f"\nLook at {shown(why)}", highlight=False, soft_wrap=True)
+        for name in files:
+            print(printable(f"  {name}"))
+    console.print()
+    console.print(shown(f"next: osad-bench fit {advice.method} {data} --out model"), highlight=False, soft_wrap=True)
+    return int(bool(advice.failures))

@@ -1,0 +1,202 @@
+"""A sheet of scored photographs, most anomalous first: each beside its heat map, with score, p-value and decision.
+
+All heat maps of a sheet share one scale, so that two can be compared: it starts at the middle of the maps' values and ends
+at their highest. Red is what the method takes for most anomalous; what lies below the start is not coloured.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageDraw, ImageFont
+
+from osad_bench.benchmark.decide.model import Fitted
+from osad_bench.benchmark.decide.score import Rows, Verdict, read_image
+from osad_bench.benchmark.decide.words import percent, said_of_scores
+from osad_bench.benchmark.features.cache import BATCH
+from osad_bench.benchmark.features.views import squeezed
+from osad_bench.core.errors import InputError
+from osad_bench.core.text import printable
+from osad_bench.datasets.base import DatasetError
+
+ENDINGS = (".html", ".png", ".jpg", ".jpeg")
+SIDE = 220
+"""Longest side of a photograph on the sheet, in pixels."""
+STRONGEST = 0.6
+"""Opacity of the highest values."""
+
+Maps = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One photograph: as it is, and with its heat map where the method has one."""
+
+    verdict: Verdict
+    photograph: Image.Image
+    heat: Image.Image | None
+
+
+def check_sheet(path: Path) -> None:
+    """Refuse a name that says no known format.
+
+    Raises
+    ------
+    InputError
+        The ending is none of `ENDINGS`.
+    """
+    if path.suffix.lower() not in ENDINGS:
+        raise InputError(f"--sheet {path}: expected a name that ends in {', '.join(ENDINGS)}")
+
+
+def write_sheet(
+    path: Path, model: Fitted, verdicts: Sequence[Verdict], false_alarms: float | None, most: int = 60
+) -> None:
+    """Write the sheet of the most anomalous photographs.
+
+    Parameters
+    ----------
+    path
+        Its ending says the format: one self-contained HTML file, or a picture.
+    verdicts
+        All that was scored.
+    most
+        Photographs on the sheet, at most.
+
+    Raises
+    ------
+    OSError
+        The file cannot be written.
+    """
+    check_sheet(path)
+    shown = sorted((one for one in verdicts if one.score is not None), key=lambda one: -(one.score or 0.0))[:most]
+    tiles = draw_tiles(model, shown)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix.lower() == ".html":
+        path.write_text(_page(model, verdicts, tiles, false_alarms), encoding="utf-8")
+    else:
+        picture(tiles).save(path)
+
+
+def draw_tiles(model: Fitted, verdicts: Sequence[Verdict]) -> list[Tile]:
+    """Photographs with their heat maps, all maps on one scale."""
+    size = model.about.preset.image_size
+    kept: list[Verdict] = []
+    photographs: list[Image.Image] = []
+    maps: list[Maps] = []
+    for start in range(0, len(verdicts), BATCH):
+        images = []
+        for verdict in verdicts[start : start + BATCH]:
+            with suppress(DatasetError):  # gone, or overwritten, since it was scored
+                images.append(read_image(verdict.path, model.about.fitted_to.upright))
+                kept.append(verdict)
+        if not images:
+            continue
+        rows: Rows = model.rows(np.stack([squeezed(image, size) for image in images]))
+        found = model.maps(rows)
+        maps += [] if found is None else list(found)
+        for image in images:
+            small = Image.fromarray(image)
+            small.thumbnail((SIDE, SIDE))
+            photographs.append(small)
+    heats = [overlay(one, heat) for one, heat in zip(photographs, on_one_scale(maps))] if maps else []
+    return [
+        Tile(verdict, photograph, heats[index] if heats else None)
+        for index, (verdict, photograph) in enumerate(zip(kept, photographs))
+    ]
+
+
+def on_one_scale(maps: Sequence[Maps]) -> list[Maps]:
+    """Maps (H, W) to [0, 1]: 0 up to the median of all values, 1 the highest of all."""
+    values = np.concatenate([one.ravel() for one in maps])
+    low, high = float(np.median(values)), float(values.max())
+    width = max(high - low, 1e-12)
+    return [np.clip((one - low) / width, 0, 1) for one in maps]
+
+
+def overlay(photograph: Image.Image, heat: Maps) -> Image.Image:
+    """A photograph in grey with its map (H, W), in [0, 1], laid over it: yellow to red, stronger where higher."""
+    smooth = Image.fromarray((255 * heat).astype(np.uint8)).resize(photograph.size, Image.Resampling.BICUBIC)
+    level = np.asarray(smooth, dtype=np.float64)[:, :, None] / 255
+    grey = np.asarray(photograph.convert("L"), dtype=np.float64)[:, :, None].repeat(3, axis=2)
+    colour = np.concatenate([np.full_like(level, 255), 220 * (1 - level), np.zeros_like(level)], axis=2)
+    opacity = STRONGEST * np.sqrt(level)
+    return Image.fromarray((grey * (1 - opacity) + colour * opacity).round().astype(np.uint8))
+
+
+GAP, LINE, COLUMNS = 8, 15, 4
+RED, BLACK = (190, 0, 0), (30, 30, 30)
+
+
+def caption(verdict: Verdict, width: int = 60) -> list[str]:
+    """File name, and score with p-value and decision."""
+    name = printable(verdict.file)
+    name = name if len(name) <= width else "…" + name[1 - width :]
+    p_value = "" if verdict.p_value is None else f"   p = {verdict.p_value:.3g}"
+    return [name, f"{verdict.decision}   score {verdict.score:.4g}{p_value}".strip()]
+
+
+def picture(tiles: Sequence[Tile]) -> Image.Image:
+    """The sheet as one picture, `COLUMNS` photographs per row, each beside its heat map."""
+    font = ImageFont.load_default(size=12)
+    pair = 2 * SIDE + 2 if any(tile.heat for tile in tiles) else SIDE
+    width, height = pair + GAP, SIDE + 2 * LINE + 2 * GAP
+    columns = min(COLUMNS, max(1, len(tiles)))
+    sheet = Image.new("RGB", (columns * width + GAP, math.ceil(len(tiles) / columns) * height + GAP), (255, 255, 255))
+    draw = ImageDraw.Draw(sheet)
+    for index, tile in enumerate(tiles):
+        left, top = GAP + index % columns * width, GAP + index // columns * height
+        for step, line in enumerate(caption(tile.verdict)):
+            colour = RED if step and tile.verdict.decision == "anomaly" else BLACK
+            draw.text((left, top + step * LINE), line, fill=colour, font=font)
+        sheet.paste(tile.photograph, (left, top + 2 * LINE + 2))
+        if tile.heat is not None:
+            sheet.paste(tile.heat, (left + tile.photograph.width + 2, top + 2 * LINE + 2))
+    return sheet
+
+
+def _address(image: Image.Image) -> str:
+    """A picture as a ``data:`` address."""
+    stream = io.BytesIO()
+    image.save(stream, "JPEG", quality=80)
+    return "data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode()
+
+
+def _page(model: Fitted, verdicts: Sequence[Verdict], tiles: Sequence[Tile], false_alarms: float | None) -> str:
+    """One HTML file that needs no network."""
+    from jinja2 import Environment, StrictUndefined
+
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    template = environment.from_string((files(__package__) / "sheet.html.jinja").read_text("utf-8"))
+    about = model.about
+    return template.render(
+        title=f"{about.method_title}, fitted to {printable(about.fitted_to.dataset)}",
+        sentences=said_of_scores(model, verdicts, false_alarms if len(model.calibration) else None),
+        promise="" if false_alarms is None else percent(false_alarms),
+        total=len(verdicts),
+        heat=any(tile.heat for tile in tiles),
+        tiles=[
+            {
+                "name": printable(tile.verdict.file),
+                "decision": tile.verdict.decision,
+                "line": caption(tile.verdict)[1],
+                "photograph": _address(tile.photograph),
+                "heat": _address(tile.heat) if tile.heat is not None else "",
+            }
+            for tile in tiles
+        ],
+        broken=[
+            {"name": printable(one.file), "problem": printable(one.problem)}
+            for one in verdicts
+            if one.decision == "broken"
+        ],
+    )

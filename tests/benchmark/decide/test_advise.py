@@ -1,0 +1,109 @@
+"""`osad-bench advise`: corrected for choosing, honest about what few images cannot tell, in plain words."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from scipy.stats import binomtest
+
+from osad_bench.benchmark.decide.advise import corrected, interval, within_chance
+
+SMALL = ["--set", "image_size=64", "--methods", "mahalanobis,evidence", "--splits", "3", "--jobs", "1"]
+
+
+def drawn(random: np.random.Generator, methods: int, splits: int, anomalies: int, strength: float = 0.0):
+    """Results on splits that each test half of the anomalies; every method is as good as any other."""
+    quality = random.uniform(size=(methods, 1, anomalies)) ** (1 / (1 + strength))
+    above = np.clip(quality + random.normal(0, 0.05, (methods, splits, anomalies)), 0, 1)
+    tested = np.stack([random.permutation(anomalies) < anomalies // 2 for _ in range(splits)])
+    return np.where(tested, above, np.nan)
+
+
+def test_the_recall_of_the_chosen_method_is_not_too_good():
+    """Twelve equal methods: the best of them looks better than it is, and the correction takes that away."""
+    random, naive, honest = np.random.default_rng(0), [], []
+    for _ in range(150):
+        above = drawn(random, 12, 5, 12)
+        found = np.where(np.isnan(above), np.nan, above > 0.6)  # any method finds 40 % of all anomalies
+        best = np.nanmean(above, axis=(1, 2)).argmax()
+        naive.append(np.nanmean(found[best]))
+        honest.append(corrected(above, found, draws=200))
+    truth, error = 0.4, np.std(honest) / 150**0.5
+    assert np.mean(naive) > truth + 0.1
+    assert np.mean(honest) < truth + 4 * error + 0.02
+
+
+def test_the_interval_is_clopper_and_pearsons():
+    for hits, count in [(0, 12), (5, 12), (10, 12), (12, 12)]:
+        wanted = binomtest(hits, count).proportion_ci(0.95, "exact")
+        assert interval(hits / count, count) == pytest.approx((wanted.low, wanted.high))
+
+
+def test_a_difference_is_told_from_chance():
+    random = np.random.default_rng(1)
+    above = drawn(random, 2, 5, 30)
+    above[0] = np.where(np.isnan(above[0]), np.nan, 0.9)
+    above[1] = np.where(np.isnan(above[1]), np.nan, 0.5)
+    assert not within_chance(above, 0, 1)
+    above[1] = above[0]
+    assert within_chance(above, 0, 1)
+
+
+def test_advice_is_one_method_with_its_recall_and_what_cannot_be_told(cli, parts):
+    arguments = ["advise", f"folder:{parts}", *SMALL]
+    done = cli(*arguments)
+    assert done.returncode == 0, done.stderr
+    assert "Use evidence (Evidence (ours))" in done.stdout
+    assert (
+        "At 1 % false alarms: cannot be told. That takes 99 normals kept from the fit, and there are 12." in done.stdout
+    )
+    assert "At 5 % false alarms: cannot be told. That takes 19" in done.stdout
+    assert (
+        "with 36, fit holds 18 out and can promise 5.26 % false alarms or more; 198 are enough for 1 %" in done.stdout
+    )
+    assert "fewer are there of burr (3)" in done.stdout
+    assert "next: osad-bench fit evidence" in done.stdout
+    assert "0 to do" in cli(*arguments).stderr, "what was computed is kept"
+    found = json.loads(cli(*arguments, "--json").stdout)
+    assert found["method"] == "evidence"
+    assert [one["method"] for one in found["candidates"]] == ["evidence", "mahalanobis"]
+    assert found["recall"][0]["share"] is None
+
+
+def test_enough_normals_give_a_recall_with_its_interval(cli, parts, part, tmp_path):
+    folder = tmp_path / "more"
+    shutil.copytree(parts, folder)
+    for index in range(12, 24):
+        part(500 + index).save(folder / "test" / "good" / f"{index}.png")
+    found = json.loads(cli("advise", f"folder:{folder}", *SMALL, "--json").stdout)
+    one, five = found["recall"]
+    assert one["share"] is None
+    assert (five["false_alarms"], five["normals"]) == (0.05, 24)
+    assert 0 <= five["low"] < five["share"] <= five["high"] <= 1
+    assert five["high"] - five["low"] > 0.2, "eight anomalies cannot tell more"
+
+
+def test_contradicting_labels_and_copies_are_named(cli, parts, tmp_path):
+    folder = tmp_path / "copied"
+    shutil.copytree(parts, folder)
+    shutil.copy(folder / "train/good/02.png", folder / "test/good/again.png")
+    shutil.copy(folder / "train/good/03.png", folder / "test/hole/which.png")
+    done = cli("advise", f"folder:{folder}", *SMALL)
+    assert done.returncode == 0, done.stderr
+    assert "Correct contradicting labels: 2 images" in done.stdout
+    assert "test/hole/which.png" in done.stdout
+    assert "1 copy of other images" in done.stdout
+
+
+def test_one_anomaly_is_too_few_to_compare_on(cli, parts, tmp_path):
+    folder = tmp_path / "one"
+    shutil.copytree(parts, folder)
+    shutil.rmtree(folder / "test" / "burr")
+    for path in sorted((folder / "test" / "hole").iterdir())[1:]:
+        path.unlink()
+    done = cli("advise", f"folder:{folder}", *SMALL)
+    assert done.returncode == 2
+    assert "has 1 different anomaly: one to learn from and one to test on are the least" in done.stderr

@@ -1,0 +1,38 @@
+"""A model as an ONNX graph, run by onnxruntime: the same scores, within 1e-4 of them."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from osad_bench.benchmark.decide.export import EXPORTED, check_export, export
+from osad_bench.benchmark.decide.score import read_image
+from osad_bench.benchmark.features.views import squeezed
+from osad_bench.core.errors import InputError
+
+runtime = pytest.importorskip("onnxruntime", reason="pip install 'osad-bench[onnx]'")
+
+
+@pytest.mark.parametrize("method", EXPORTED)
+def test_the_graph_gives_the_models_scores(method, fitted, parts, tmp_path):
+    model = fitted(method)
+    export(model, tmp_path / "model.onnx")
+    session = runtime.InferenceSession(str(tmp_path / "model.onnx"), providers=["CPUExecutionProvider"])
+    about = json.loads(session.get_modelmeta().custom_metadata_map["osad_bench"])
+    files = sorted((parts / "test").rglob("*.png"))[::3]
+    wanted = model.score(files, None)["score"].to_numpy()
+    images = [squeezed(read_image(path, True), about["image_size"]) for path in files]
+    found = [session.run(None, {"image": one.transpose(2, 0, 1)[None]})[0][0] for one in images]
+    np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-4)
+    assert np.std(wanted) > 1e-2, "the scores differ among themselves by far more"
+    assert about["held_out_scores"] == sorted(model.calibration.tolist())
+
+
+def test_a_method_that_cannot_be_exported_is_refused_before_the_fit(cli, parts):
+    done = cli("fit", "dpdl", f"folder:{parts}", "--out", "model", "--onnx", "model.onnx")
+    assert done.returncode == 2
+    assert "--onnx: dpdl cannot be exported; these can: devnet, evidence" in done.stderr
+    with pytest.raises(InputError):
+        check_export("saoe")

@@ -1,0 +1,226 @@
+"""`osad-bench fit` and `score` as a user runs them."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from osad_bench.benchmark.decide.model import Fitted
+from osad_bench.benchmark.decide.score import Verdict, find
+from osad_bench.benchmark.decide.sheet import on_one_scale, overlay
+from osad_bench.benchmark.decide.tables import row
+
+
+@pytest.fixture
+def model(fitted, tmp_path) -> Path:
+    """An Evidence model with 12 held-out normals: it can promise 8 % and more."""
+    return fitted("evidence").save(tmp_path / "model")
+
+
+@pytest.fixture
+def photos(parts, tmp_path) -> Path:
+    """Photographs of all sorts, in sub-folders, one of them broken, one no image."""
+    folder = tmp_path / "photos"
+    shutil.copytree(parts / "test", folder)
+    (folder / "hole" / "broken.jpg").write_bytes(b"\xff\xd8\xff no more")
+    (folder / "notes.txt").write_text("mine")
+    (folder / ".hidden.png").write_bytes(b"")
+    return folder
+
+
+def test_every_photograph_is_a_row_of_csv_and_a_broken_one_stops_nothing(cli, model, photos):
+    done = cli("score", model, photos, "--false-alarms", "0.1")
+    assert done.returncode == 0, done.stderr
+    rows = list(csv.DictReader(io.StringIO(done.stdout)))
+    assert list(rows[0]) == ["file", "score", "p_value", "decision", "problem"]
+    assert len(rows) == 21
+    broken = [one for one in rows if one["decision"] == "broken"]
+    assert [one["file"] for one in broken] == ["hole/broken.jpg"]
+    assert "broken.jpg" in broken[0]["problem"]
+    assert broken[0]["score"] == ""
+    found = [one["file"] for one in rows if one["decision"] == "anomaly"]
+    assert sum(name.startswith(("hole", "burr")) for name in found) >= 6, "dark spots, which the model was fitted to"
+    for one in rows:
+        if one["decision"] in ("anomaly", "normal"):
+            assert (float(one["p_value"]) <= 0.1) == (one["decision"] == "anomaly")
+    assert "1 .txt" in done.stderr
+    assert "at most 10 %" in done.stderr
+
+
+def test_json_lines_hold_the_same_as_the_csv_and_as_python(cli, model, photos):
+    lines = [
+        json.loads(line) for line in cli("score", model, photos, "--false-alarms", "0.1", "--json").stdout.splitlines()
+    ]
+    rows = list(csv.DictReader(io.StringIO(cli("score", model, photos, "--false-alarms", "0.1").stdout)))
+    frame = Fitted.load(model).score(photos, 0.1)
+    assert [line["file"] for line in lines] == [one["file"] for one in rows] == frame["file"].tolist()
+    assert [line["score"] for line in lines] == [float(one["score"]) if one["score"] else None for one in rows]
+    assert [line["score"] or 0.0 for line in lines] == frame["score"].fillna(0).tolist()
+    assert [line["decision"] for line in lines] == frame["decision"].tolist()
+
+
+def test_too_few_held_out_normals_are_an_error_that_says_how_many_are_needed(cli, model, photos):
+    done = cli("score", model, photos)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert "--false-alarms 0.01 needs at least 99 held-out normals, and this model has 12" in done.stderr
+    assert "it can promise 0.077 or more" in done.stderr
+
+
+def test_a_model_without_held_out_normals_scores_and_decides_nothing(cli, fitted, photos, tmp_path):
+    model = fitted("mahalanobis", 0).save(tmp_path / "bare")
+    assert cli("score", model, photos).returncode == 2
+    done = cli("score", model, photos, "--false-alarms", "0", "--json")
+    assert done.returncode == 0, done.stderr
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert {line["decision"] for line in lines} == {"", "broken"}
+    assert {line["p_value"] for line in lines} == {None}
+
+
+@pytest.mark.parametrize(
+    ("what", "where", "code"),
+    [("anomaly", "hole", 1), ("anomaly", "none", 0), ("broken", "hole", 1), ("broken", "good", 0), ("any", "hole", 1)],
+)
+def test_the_exit_code_says_what_was_asked_for(cli, model, photos, what, where, code):
+    (photos / "none").mkdir()
+    shutil.copy(photos / "good" / "00.png", photos / "none" / "00.png")
+    assert cli("score", model, photos / where, "--false-alarms", "0.08", "--fail-on", what).returncode == code
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["{model}", "{photos}", "--fail-on", "legs"], "--fail-on legs: expected anomaly, broken, any"),
+        (["{model}", "{photos}", "--sheet", "sheet.doc"], "--sheet sheet.doc: expected a name that ends in .html"),
+        (["{model}", "{photos}", "--false-alarms", "1.5"], "expected a share above 0 and below 1"),
+        (["{model}", "nowhere"], "there is no file or folder nowhere"),
+        (["{model}", "{photos}/none"], "there is no photograph in"),
+        (["{photos}", "{photos}"], "is no model (model.json: No such file or directory)"),
+    ],
+)
+def test_wrong_input_is_one_line_with_the_remedy(cli, model, photos, arguments, message):
+    (photos / "none").mkdir()
+    done = cli("score", *[text.format(model=model, photos=photos) for text in arguments])
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("ending", ["html", "png", "jpg"])
+def test_the_sheet_shows_the_most_anomalous_with_their_heat_maps(cli, model, photos, tmp_path, ending):
+    sheet = tmp_path / "out" / f"sheet.{ending}"
+    done = cli("score", model, photos, "--false-alarms", "0.1", "--sheet", sheet, "--most", "6")
+    assert done.returncode == 0, done.stderr
+    if ending != "html":
+        with Image.open(sheet) as image:
+            assert image.width > 4 * 220
+        return
+    text = sheet.read_text("utf-8")
+    assert text.count("<figure") == 6
+    assert text.count("data:image/jpeg") == 12
+    assert text.count('class="anomaly"') == 6, "the most anomalous of 20, 8 of them with a spot"
+    assert "broken.jpg" in text
+    assert "http" not in text.replace("http-equiv", "")
+
+
+def test_names_are_text_on_the_page_and_no_formula_in_a_spreadsheet(cli, fitted, photos, tmp_path):
+    odd = photos / "odd"
+    odd.mkdir()
+    for name in ("=1+1.png", "<b>x</b>".replace("/", "") + ".png", "line\nbreak.png"):
+        shutil.copy(photos / "good" / "00.png", odd / name)
+    model = fitted("evidence").save(tmp_path / "m")
+    done = cli("score", model, odd, "--false-alarms", "0.1", "--sheet", tmp_path / "s.html")
+    assert done.returncode == 0, done.stderr
+    names = [one["file"] for one in csv.DictReader(io.StringIO(done.stdout))]
+    assert names == ["<b>x<b>.png", "'=1+1.png", r"line\nbreak.png"]
+    assert "<b>" not in (tmp_path / "s.html").read_text("utf-8")
+    verdict = Verdict("=1+1.png", odd, 0.5, 0.5, "normal")
+    assert json.loads(row(verdict, as_json=True))["file"] == "=1+1.png", "JSON is no spreadsheet"
+
+
+def test_a_heat_map_is_red_where_the_map_is_highest_and_grey_where_it_is_low():
+    maps = np.zeros((2, 8, 8))
+    maps[1, 2, 5] = 4.0
+    low, high = on_one_scale(list(maps))
+    assert low.max() == 0.0
+    assert high.max() == 1.0
+    drawn = np.asarray(overlay(Image.new("RGB", (80, 80), (120, 120, 120)), high)).astype(int)
+    redness = drawn[:, :, 0] - drawn[:, :, 2]
+    top, left = np.unravel_index(redness.argmax(), redness.shape)
+    assert (abs(top - 25) <= 5, abs(left - 55) <= 5) == (True, True)
+    assert redness[60:, :20].max() == 0
+
+
+def test_files_and_folders_are_found_once_each_in_order(photos):
+    found = find([photos])
+    assert list(found.files)[:3] == ["burr/00.png", "burr/01.png", "burr/02.png"]
+    assert found.passed_over == {".txt": 1}
+    assert len(find([photos / "good", photos / "burr/00.png"]).files) == 13
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+def test_a_watched_folder_gives_a_row_per_file_as_it_arrives_and_ends_by_ctrl_c(model, photos, tmp_path):
+    incoming = tmp_path / "incoming"
+    incoming.mkdir()
+    command = [
+        sys.executable,
+        "-m",
+        "osad_bench.benchmark.cli",
+        "score",
+        model,
+        incoming,
+        "--watch",
+        "--false-alarms",
+        "0.1",
+    ]
+    command[1:3] = ["-c", "from osad_bench.benchmark.cli import main; main()"]
+    with subprocess.Popen(
+        list(map(str, command)),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        try:
+            assert process.stdout.readline() == "file,score,p_value,decision,problem\n"
+            shutil.copy(photos / "hole" / "00.png", incoming / "first.png")
+            assert process.stdout.readline().startswith("first.png,")
+            whole = (photos / "good" / "00.png").read_bytes()
+            (incoming / "second.png").write_bytes(whole[:200])  # stands still half-written, then goes on
+            assert ",broken," in process.stdout.readline()
+            (incoming / "second.png").write_bytes(whole)
+            assert process.stdout.readline().startswith("second.png,")
+        finally:
+            process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 0
+        assert "3 photographs" in process.stderr.read()
+
+
+def test_fit_says_what_was_fitted_to_what_and_what_can_be_promised(cli, parts, tmp_path):
+    small = ["--set", "image_size=64"]
+    done = cli("fit", "mahalanobis", f"folder:{parts}", "--out", "model", "--calibrate", "12", *small)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == ""
+    assert "Mahalanobis fitted to 24 normals and 8 anomalies (3 burr, 5 hole)" in done.stderr
+    assert (
+        "12 other normals held out for the threshold: the smallest share of false alarms that it can promise is 7.69 %"
+        in done.stderr
+    )
+    assert "for 1 % it needs 99 held-out normals" in done.stderr
+    again = cli("fit", "mahalanobis", f"folder:{parts}", "--out", "model", *small)
+    assert again.returncode == 2
+    assert "add --replace" in again.stderr
+    assert cli("fit", "mahalanobis", f"folder:{parts}", "--out", "model", "--replace", *small).returncode == 0
