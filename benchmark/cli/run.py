@@ -21,6 +21,10 @@ EPILOG = """[bold]Examples[/bold]
 
   osad-bench run --methods dpdl --set dpdl.prototypes=16,32
 
+  osad-bench run --methods dra --shots 1,2,5,10,20,50 --same-test
+
+  osad-bench run --methods dra --contamination 0,0.05,0.1 --same-test
+
   osad-bench run --config grid.toml --seeds 1 --dry-run
 
 A folder of your own holds train/good, test/good and test/KIND.
@@ -46,6 +50,11 @@ def run(
     ] = False,
     dedup: o.Dedup = False,
     reserve: o.Reserve = None,
+    same_test: o.SameTest = False,
+    contamination: o.Contamination = None,
+    mislabelled: o.Mislabelled = None,
+    train_group: o.TrainGroup = None,
+    test_group: o.TestGroup = None,
     out: o.Out = o.RESULTS,
     jobs: o.Jobs = None,
     device: o.Device = "auto",
@@ -73,7 +82,8 @@ def run(
 
     flags = o.request(
         datasets=datasets, setting=setting, shots=shots, seeds_=seeds, changes=changes, methods=o.names(methods),
-        preset=preset, reserve=reserve, validate=validate, dedup=dedup, floor=floor,
+        preset=preset, reserve=reserve, same_test=same_test, contamination=contamination, mislabelled=mislabelled,
+        train_group=train_group, test_group=test_group, validate=validate, dedup=dedup, floor=floor,
     )  # fmt: skip
     grid = read_grid(config, flags)
 
