@@ -25,6 +25,8 @@ EPILOG = """[bold]Examples[/bold]
 
   osad-bench run --methods dra --contamination 0,0.05,0.1 --same-test
 
+  osad-bench run --methods dra,devnet --until decided --max-seeds 40
+
   osad-bench run --config grid.toml --seeds 1 --dry-run
 
 A folder of your own holds train/good, test/good and test/KIND.
@@ -66,6 +68,14 @@ def run(
     retry_failed: o.RetryFailed = False,
     recompute: o.Recompute = None,
     time_limit: o.TimeLimit = None,
+    until: Annotated[
+        str | None,
+        typer.Option(metavar="decided", help="Add seeds, --seeds at a time, until the best method is known for sure."),
+    ] = None,
+    between: Annotated[
+        str | None, typer.Option(metavar="A,B", help="With --until: which of these two is better, instead of the best.")
+    ] = None,
+    max_seeds: Annotated[int, typer.Option(min=2, max=10_000, help="With --until: seeds at the most.")] = 50,
     oracle: Annotated[
         bool, typer.Option("--oracle", help="Also record the best test epoch's AUC, as a diagnostic only.")
     ] = False,
@@ -87,7 +97,7 @@ def run(
     )  # fmt: skip
     grid = read_grid(config, flags)
 
-    from osad_bench.benchmark.cli.screen import show_results, work
+    from osad_bench.benchmark.cli.screen import show_results, work, work_until
     from osad_bench.benchmark.grid.run import Options
 
     options = Options(
@@ -95,5 +105,8 @@ def run(
         cache=cache, retry_failed=retry_failed, recompute=recompute or (), oracle=oracle, time_limit=time_limit,
         dry_run=dry_run,
     )  # fmt: skip
-    outcome = work([grid], options)
+    if until is None and between is None:
+        outcome = work([grid], options)
+    else:
+        outcome = work_until(grid, options, until, o.names(between), max_seeds)
     return 0 if dry_run else show_results(outcome, as_json=json_)

@@ -236,7 +236,7 @@ def protocols(grid: Grid, dataset: Dataset) -> list[Protocol]:
         except ValidationError as error:
             raise InputError(first_problem(error)) from None
 
-    stress = [
+    stress: list[dict[str, Any]] = [
         dict(zip(("contamination", "mislabelled", "train_group", "test_group"), values))
         for values in itertools.product(
             grid.contamination, grid.mislabelled, _groups(grid.train_group, dataset), _groups(grid.test_group, dataset)
