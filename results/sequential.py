@@ -29,7 +29,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 from scipy import optimize
-from scipy.special import ndtr, ndtri, stdtr  # many times quicker than scipy.stats for single numbers
+from scipy.special import ndtr, ndtri, stdtr, stdtrit  # many times quicker than scipy.stats for single numbers
 
 from osad_bench.results.paired import placements
 
@@ -198,19 +198,22 @@ def follow(
     for seeds in looks:
         seen = np.asarray(differences[:seeds], dtype=np.float64)
         mean, of_seeds, of_images = float(seen.mean()), float(seen.var(ddof=1)), image_variances(seeds)
-        variance = of_images + of_seeds / seeds
+        # A small spread that few seeds show by chance would end the test too early: it is widened as in `paired`.
+        variance = of_images + _widened(seeds) * of_seeds / seeds
         if variance <= 1e-18:  # deterministic scores on separable images: nothing is left to chance
             state: State = "hopeless" if abs(mean) < 1e-12 else "first" if mean > 0 else "second"
             return Verdict(state, [*done, Look(seeds, mean, 0.0, 1.0, 0.0, 0.0)])
         needed = _needed(mean, of_seeds, of_images, alpha)
-        last = (of_images + of_seeds / most) / variance
+        last = (of_images + _widened(most) * of_seeds / most) / variance
         share = 1.0 if seeds >= most or last > 1 - LEAST_STEP else last
         if boundary.times and share < boundary.times[-1] + LEAST_STEP and share < 1:
             continue  # the estimates of the variances changed: this look has nothing new
         if boundary.times and boundary.times[-1] >= 1:
             break
         error = math.sqrt(variance)
-        freedom = variance**2 / max((of_seeds / seeds) ** 2 / (seeds - 1), 1e-300)  # Satterthwaite; images as known
+        freedom = variance**2 / max(
+            (_widened(seeds) * of_seeds / seeds) ** 2 / (seeds - 1), 1e-300
+        )  # Satterthwaite; images as known
         z = math.copysign(-float(ndtri(stdtr(min(freedom, 1e9), -abs(mean) / error))), mean)
         done.append(Look(seeds, mean, error, share, z, boundary.add(max(share, _next(boundary)))))
         if abs(z) >= done[-1].boundary:
@@ -218,6 +221,11 @@ def follow(
         if share == 1 or _chance(abs(z), share, alpha) < HOPELESS:
             return Verdict("hopeless", done, needed)
     return Verdict("open", done, needed)
+
+
+def _widened(seeds: int) -> float:
+    """Square of Student's quantile over the normal one, 2.0 for five seeds."""
+    return float(stdtrit(seeds - 1, 0.975) / ndtri(0.975)) ** 2
 
 
 def _next(boundary: Boundary) -> float:

@@ -18,7 +18,9 @@ from typing import Annotated, Any
 
 import typer
 
-from osad_bench.benchmark.cli import data, doctor, gate, merge, methods, power, published, report, run, splits, study
+from osad_bench.benchmark.cli import (
+    data, doctor, gate, merge, methods, power, published, report, run, splits, study, submit,
+)  # fmt: skip
 from osad_bench.core.text import forgive, lines
 
 app = typer.Typer(
@@ -41,6 +43,9 @@ app.command("check", epilog=gate.CHECK_EPILOG)(gate.check)
 app.command("published", epilog=published.EPILOG)(published.published)
 app.command("power", epilog=power.EPILOG)(power.power)
 app.command("splits", epilog=splits.EPILOG)(splits.splits)
+app.command("submit", epilog=submit.SUBMIT_EPILOG)(submit.submit)
+app.command("verify", epilog=submit.VERIFY_EPILOG)(submit.verify)
+app.command("board", epilog=submit.BOARD_EPILOG)(submit.board)
 app.add_typer(data.app, name="datasets")
 app.add_typer(methods.app, name="methods")
 app.command("doctor")(doctor.doctor)

@@ -27,6 +27,8 @@ EPILOG = """[bold]Examples[/bold]
 
   osad-bench run --methods dra,devnet --until decided --max-seeds 40
 
+  osad-bench run --methods dra --dry-run --freeze plan.json     and later: osad-bench report DIR --plan plan.json
+
   osad-bench run --config grid.toml --seeds 1 --dry-run
 
 A folder of your own holds train/good, test/good and test/KIND.
@@ -80,6 +82,10 @@ def run(
         bool, typer.Option("--oracle", help="Also record the best test epoch's AUC, as a diagnostic only.")
     ] = False,
     dry_run: o.DryRun = False,
+    freeze: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="With --dry-run: write the plan, to show later what was planned."),
+    ] = None,
     json_: Annotated[
         bool, typer.Option("--json", help="Print the cells as JSON lines on stdout instead of the table.")
     ] = False,
@@ -98,15 +104,22 @@ def run(
     grid = read_grid(config, flags)
 
     from osad_bench.benchmark.cli.screen import show_results, work, work_until
-    from osad_bench.benchmark.grid.run import Options
+    from osad_bench.benchmark.grid.run import Options, freeze_plan
+    from osad_bench.core.errors import InputError
 
     options = Options(
         out=out, jobs=jobs, device=device, backend=backend, scheduler=scheduler, weights=weights, data_root=data_root,
         cache=cache, retry_failed=retry_failed, recompute=recompute or (), oracle=oracle, time_limit=time_limit,
         dry_run=dry_run,
     )  # fmt: skip
+    if freeze is not None and (not dry_run or until is not None):
+        raise InputError("--freeze goes with --dry-run, and with a fixed number of --seeds instead of --until")
     if until is None and between is None:
         outcome = work([grid], options)
     else:
         outcome = work_until(grid, options, until, o.names(between), max_seeds)
+    if freeze is not None:
+        frozen = freeze_plan(grid, outcome)
+        freeze.write_text(frozen.dump(), encoding="utf-8")
+        typer.echo(f"froze {len(frozen.cells)} cells in {freeze}; digest of the plan: {frozen.digest}", err=True)
     return 0 if dry_run else show_results(outcome, as_json=json_)
