@@ -287,6 +287,7 @@ def judge(
     from osad_bench.results.operating import operating_points, points_for_print
     from osad_bench.results.ranking import dataset_means
     from osad_bench.results.scores import load_scores
+    from osad_bench.results.shots import shots_in_words
     from osad_bench.results.words import differences_for_print, in_words
 
     titles = titles_of(records)
@@ -303,6 +304,8 @@ def judge(
         points = operating_points(records, partial(load_scores, directory))
         more[OPERATING] = points_for_print(points, titles)
     sentences = in_words(pairs, {} if number == 3 else dataset_means(records, metric), records) if words else []
+    if words and tests is not None and number == 0:
+        sentences += shots_in_words(records, pairs)
     return more, sentences
 
 

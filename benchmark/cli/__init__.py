@@ -19,7 +19,18 @@ from typing import Annotated, Any
 import typer
 
 from osad_bench.benchmark.cli import (
-    data, doctor, gate, merge, methods, power, published, report, run, splits, study, submit,
+    data,
+    doctor,
+    gate,
+    merge,
+    methods,
+    power,
+    published,
+    report,
+    run,
+    splits,
+    study,
+    submit,
 )  # fmt: skip
 from osad_bench.core.text import forgive, lines
 

@@ -16,7 +16,10 @@ from osad_bench.results.metrics import compute
 from osad_bench.results.record import Cell, Protocol, Record, TestScores
 from osad_bench.results.store import Store
 
-SMALL = {"datasets": ["textures"], "set": {"image_size": [64], "scales": [[1.0]], "schedule.epochs": [1], "schedule.steps": [2]}}
+SMALL = {
+    "datasets": ["textures"],
+    "set": {"image_size": [64], "scales": [[1.0]], "schedule.epochs": [1], "schedule.steps": [2]},
+}
 
 
 def filled(root: Path, separations: dict[str, float], seeds: int) -> tuple[Store, set[str]]:
