@@ -4,7 +4,7 @@ J. Silvestre-Blanes, T. Albero-Albero, I. Miralles, R. Perez-Llorens, J. Moreno:
 detection methods and results. AUTEX Research Journal 19, 2019. As in the OSAD papers each photograph of 4096 x 256 pixels
 is cut into 16 patches of 256 x 256. All patches of ``NODefect_images`` are normal; a patch of ``Defect_images`` is an anomaly
 where its part of the mask is not empty, and is dropped otherwise. A name such as ``0044_019_04.png`` holds the number, the
-code of the defect and the code of the fabric.
+code of the defect and the code of the fabric, which is the image's group.
 
 Peculiarities of the original archives: two photographs have two masks (``_mask1``, ``_mask2``), which are joined; one has
 no mask and one has an empty one, and neither gives samples; one is 3796 pixels wide, and its last patch is narrower; 175
@@ -59,6 +59,12 @@ _NAME = re.compile(r"(\d+)_(\d{3})_(\d+)")
 def patches(width: int, height: int) -> list[Box]:
     """Boxes of 256 pixels along the width, left to right; the last is narrower where the width is no multiple."""
     return [(left, 0, min(left + SIDE, width), height) for left in range(0, width, SIDE)]
+
+
+def fabric_of(path: Path) -> str | None:
+    """Group of a photograph: ``fabric-04`` of ``0044_019_04.png``; None where its name holds no code."""
+    match = _NAME.fullmatch(path.stem)
+    return f"fabric-{match.group(3)}" if match else None
 
 
 class AITEX(FileDataset):
@@ -140,7 +146,7 @@ class AITEX(FileDataset):
             if path not in cuts:
                 yield Problem("fatal", self.relative(path), "is broken: restore it from the original download")
             for box in cuts.get(path, ()):
-                yield Sample(self.place(name, path) + "#" + ",".join(map(str, box)), 0)
+                yield Sample(self.place(name, path) + "#" + ",".join(map(str, box)), 0, group=fabric_of(path))
         yield from self._anomalies()
 
     def _anomalies(self) -> Iterator[Sample | Problem]:
@@ -167,7 +173,7 @@ class AITEX(FileDataset):
             else:
                 boxes = sorted({box for mask in of_this for box, defective in marked[mask].items() if defective})
                 for box in boxes:
-                    yield Sample(name + "#" + ",".join(map(str, box)), 1, kind)
+                    yield Sample(name + "#" + ",".join(map(str, box)), 1, kind, group=fabric_of(path))
 
     def mask_files(self, sample: Sample) -> Sequence[Path]:
         """The photograph's masks, of which some have two."""

@@ -81,6 +81,9 @@ class Sample:
         Anomaly class; None for a normal sample. `one_line` is applied.
     partition
         ``"train"`` or ``"test"`` where the data set itself fixes it, else None.
+    group
+        What the image shows, normal or not, where a data set has several sorts of it (ELPV's types of cell, AITEX's
+        fabrics), else None. A method can be trained on one group and tested on another. No part of the fingerprint.
 
     Raises
     ------
@@ -92,6 +95,7 @@ class Sample:
     label: int
     kind: str | None = None
     partition: Partition | None = None
+    group: str | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "id", one_line(self.id))
@@ -385,6 +389,11 @@ class Dataset(abc.ABC):
     def kinds(self) -> tuple[str, ...]:
         """Anomaly classes, sorted."""
         return tuple(sorted({sample.kind for sample in self.samples if sample.kind is not None}))
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """Groups of images, sorted; empty where the data set has none."""
+        return tuple(sorted({sample.group for sample in self.samples if sample.group is not None}))
 
     def read(self, sample: Sample) -> npt.NDArray[np.uint8]:
         """Read one sample as RGB.

@@ -4,7 +4,7 @@ S. Deitsch, V. Christlein, S. Berger, C. Buerhop-Lutz, A. Maier, F. Gallwitz, C.
 defective photovoltaic module cells in electroluminescence images. Solar Energy 185, 2019.
 
 The labels give a probability of a defect. As in the OSAD papers, 0 is normal, 1 an anomaly, and the uncertain 1/3 and
-2/3 are dropped; the kinds are the two types of cell.
+2/3 are dropped. The kinds are the two types of cell, which are also the groups of all images.
 """
 
 from __future__ import annotations
@@ -84,6 +84,6 @@ class ELPV(FileDataset):
                     "fatal", path, "is missing, and labels.csv names it: restore it from the original download"
                 )
             elif probability == 0:
-                yield Sample(path, 0)
+                yield Sample(path, 0, group=kind)
             elif probability == 1:
-                yield Sample(path, 1, kind)
+                yield Sample(path, 1, kind, group=kind)

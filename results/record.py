@@ -15,7 +15,16 @@ from datetime import datetime, timezone
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 SCHEMA_VERSION = 2
 """Of the records written here; older ones are read too. 2: titles, citation, source and package of the method."""
@@ -84,14 +93,40 @@ class Protocol(BaseModel):
     part: Literal["test", "validation"] = Field(
         "test", description="validation: score a part cut from the training data instead"
     )
+    contamination: float = Field(
+        0.0, ge=0, le=0.5, allow_inf_nan=False, description="share of the training normals that are in truth anomalies"
+    )
+    mislabelled: float = Field(
+        0.0, ge=0, lt=1, allow_inf_nan=False, description="share of the known anomalies that are in truth normals"
+    )
+    train_group: Text | None = Field(
+        None,
+        min_length=1,
+        description="train on normals and known anomalies of this group alone, and test on the other groups",
+    )
+    test_group: Text | None = Field(None, min_length=1, description="test on this group alone")
 
     @model_validator(mode="after")
-    def _kind_only_when_hard(self) -> Protocol:
+    def _consistent(self) -> Protocol:
         if (self.setting == "hard") != (self.known_kind is not None):
             raise ValueError("the hard setting needs a known kind, and the general setting has none")
         if self.part == "validation" and self.shots < 2:
             raise ValueError("validation halves the known anomalies, so it needs at least 2 shots")
+        if self.part == "validation" and any(getattr(self, name) for name in STRESS):
+            raise ValueError(
+                f"validation cannot be combined with {', '.join(STRESS)}: its own labels would be in doubt"
+            )
         return self
+
+    @model_serializer(mode="wrap")
+    def _without_unused_stress(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        values: dict[str, Any] = handler(self)
+        return {name: value for name, value in values.items() if name not in STRESS or value}
+
+
+STRESS = ("contamination", "mislabelled", "train_group", "test_group")
+"""Options of a protocol that make the task harder. One that is not used is not written: a cell without has the key it
+had before there were such options."""
 
 
 class Cell(BaseModel):

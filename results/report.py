@@ -13,6 +13,7 @@ import pandas as pd
 from osad_bench.core.errors import InputError
 from osad_bench.core.progress import Silent, Steps
 from osad_bench.results.aggregate import Metric
+from osad_bench.results.registered import FrozenPlan, registered_in_words
 from osad_bench.results.store import foreign_files, load
 from osad_bench.results.tables import METRIC_TITLES, Table, tables
 from osad_bench.results.titles import citations_of, titles_of
@@ -104,6 +105,7 @@ def write_report(
     percent: bool = False,
     statistics: bool | None = None,
     figures: bool | None = None,
+    plan: FrozenPlan | None = None,
     pictures: Pictures = no_pictures,
     steps: Steps | None = None,
     say: Callable[[str], None] = lambda _: None,
@@ -132,6 +134,8 @@ def write_report(
         88.9 instead of 0.889.
     statistics, figures
         Whether to test differences between methods, and to draw figures; None for up to `MANY` cells.
+    plan
+        Say which records are as registered in this plan, and which are exploratory.
     pictures
         Where the page's pictures come from; data sets are not read here.
     steps
@@ -156,6 +160,7 @@ def write_report(
         frame = load(directory, tell)
     for sentence in foreign_files(directory):
         say(sentence)
+    registered = [] if plan is None else registered_in_words(frame, plan)
     frame = chosen_records(frame, methods=methods, datasets=datasets, setting=setting, shots=shots)
     report = Report(Path(out) if out is not None else directory)
     done = frame[(frame["status"] == "ok") & (frame["part"] == "test")]
@@ -175,7 +180,8 @@ def write_report(
             say(f"no records for {name}: {MISSING[number]}")
             continue
         sheet = Sheet(name, shown)
-        sheet.more, sheet.sentences = judged(records, number=number)
+        sheet.more, sentences = judged(records, number=number)
+        sheet.sentences = [*registered, *sentences]
         write(report.folder / name, sheet, formats, records, metric, percent)
         report.sheets.append(sheet)
     if report.sheets:
@@ -188,8 +194,9 @@ def write_report(
         report.written.append("figures")
     if html is not None:
         more, sentences = judged(frame, number=0) if parts or not report.sheets else (
-            report.sheets[0].more, report.sheets[0].sentences
+            report.sheets[0].more, report.sheets[0].sentences[len(registered) :]
         )  # fmt: skip
+        sentences = [*registered, *sentences]
         write_page(Path(html), directory, frame, images, sentences, more, pictures, say)
         report.written.append(str(html))
     return report
@@ -280,6 +287,7 @@ def judge(
     from osad_bench.results.operating import operating_points, points_for_print
     from osad_bench.results.ranking import dataset_means
     from osad_bench.results.scores import load_scores
+    from osad_bench.results.shots import shots_in_words
     from osad_bench.results.words import differences_for_print, in_words
 
     titles = titles_of(records)
@@ -296,6 +304,8 @@ def judge(
         points = operating_points(records, partial(load_scores, directory))
         more[OPERATING] = points_for_print(points, titles)
     sentences = in_words(pairs, {} if number == 3 else dataset_means(records, metric), records) if words else []
+    if words and tests is not None and number == 0:
+        sentences += shots_in_words(records, pairs)
     return more, sentences
 
 

@@ -318,7 +318,7 @@ def _problem(test: TestScores) -> str:
 
 COLUMNS = (
     "key", "status", "dataset", "setting", "shots", "known_kind", "seed", "method", "variant", "preset", "part",
-    "reserve", "dedup", "options", "settings", "auroc", "average_precision", "fpr95", "per_kind", "error", "split_digest",
+    "reserve", "dedup", "contamination", "mislabelled", "train_group", "test_group", "options", "settings", "auroc", "average_precision", "fpr95", "per_kind", "error", "split_digest",
     "train_normal", "train_anomaly", "test_normal", "test_anomaly", "crossing_duplicates", "fit_seconds", "score_seconds",
     "total_seconds", "peak_memory_mb", "device", "project_version", "commit", "fingerprint", "version", "config",
     "preset_config", "diagnostics", "curve", "created", "known", "ablation", "provenance",
@@ -344,6 +344,10 @@ def row(record: Record) -> dict[str, Any]:
         "part": protocol.part,
         "reserve": protocol.reserve,
         "dedup": protocol.dedup,
+        "contamination": protocol.contamination,
+        "mislabelled": protocol.mislabelled,
+        "train_group": None if protocol.train_group is None else printable(protocol.train_group),
+        "test_group": None if protocol.test_group is None else printable(protocol.test_group),
         "options": place.options,
         "settings": place.settings,
         "auroc": metrics.auroc if metrics else np.nan,

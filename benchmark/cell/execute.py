@@ -36,6 +36,7 @@ from osad_bench.datasets.duplicates import duplicate_groups
 from osad_bench.methods.base import Context, Method, Schedule
 from osad_bench.results.metrics import compute
 from osad_bench.results.record import Cell, Failure, Record, SplitSummary, TestScores, Timings
+from osad_bench.results.row import options
 
 EpochProgress = Callable[[int, int, dict[str, float]], None]
 
@@ -105,7 +106,11 @@ class PlannedCell:
         protocol = self.cell.protocol
         kind = f" ({protocol.known_kind})" if protocol.known_kind else ""
         variant = f" [{self.variant}]" if self.variant else ""
-        return f"{self.cell.method}{variant} {self.cell.dataset} {protocol.setting}{kind} M={protocol.shots} seed {protocol.seed}"
+        more = f" {options(protocol)}" if options(protocol) else ""
+        return (
+            f"{self.cell.method}{variant} {self.cell.dataset} {protocol.setting}{kind} M={protocol.shots}{more} seed "
+            f"{protocol.seed}"
+        )
 
 
 @lru_cache(maxsize=64)

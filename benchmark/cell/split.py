@@ -9,6 +9,15 @@ The protocol is DRA's (Ding, Pang and Shen, CVPR 2022, Sec. 4.1), which AHL and 
 - hard setting: the first M of one kind are known; anomalies of all *other* kinds test; the known kind's remainder is
   left out.
 
+What makes it harder (`osad_bench.results.record.STRESS`), each off unless asked for:
+
+- contamination c: anomalies stand among the training normals, so many that they are the share c of them (rounded down, as
+  in DRA's code, ``cont_rate``). They are the last of the anomalies that are left out of the test part, so that they are
+  neither known nor tested, and the same at every M that shares a reserve;
+- mislabelled s: of the M known anomalies the share s (rounded down) is wrong: training normals stand in the place of the
+  last ones, which are left out. (The reverse, an anomaly labelled normal, is contamination.)
+- train group, test group: normals and anomalies to train on are of one group of images, those to test on of another.
+
 The order is by sha256 of seed and id, so that it is the same for every version of every library and M = 1 is nested in
 M = 10.
 """
@@ -17,6 +26,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -87,10 +97,15 @@ def _normals(samples: Sequence[Sample], name: str) -> tuple[list[str], list[str]
     return train, test
 
 
-def known_kinds(dataset: Dataset, shots: int) -> tuple[str, ...]:
+def known_kinds(dataset: Dataset, shots: int, group: str | None = None) -> tuple[str, ...]:
     """Kinds that can be the known one of the hard setting: those with at least `shots` anomalies.
 
     Where the published hard tables leave kinds out (AITEX, Mastcam), so does this.
+
+    Parameters
+    ----------
+    group
+        Count the anomalies of this group of images alone.
 
     Raises
     ------
@@ -104,13 +119,15 @@ def known_kinds(dataset: Dataset, shots: int) -> tuple[str, ...]:
             f"the hard setting needs at least two kinds of anomaly, and {dataset.full_name} has {len(counts)} ({kinds}); "
             "use --setting general"
         )
+    if group is not None:
+        counts = Counter(sample.kind for sample in dataset.samples if sample.kind and sample.group == group)
     if dataset.hard_kinds:
         counts = Counter({kind: n for kind, n in counts.items() if kind in dataset.hard_kinds})
     enough = tuple(sorted(kind for kind, n in counts.items() if n >= shots))
     if not enough:
         raise InputError(
             f"no kind of {dataset.full_name} has {shots} anomalies ({', '.join(f'{k}: {n}' for k, n in sorted(counts.items()))}); "
-            f"use --shots {max(counts.values())} or fewer"
+            f"use --shots {max(counts.values(), default=0)} or fewer"
         )
     return enough
 
@@ -128,49 +145,147 @@ def split(dataset: Dataset, protocol: Protocol) -> Split:
     Raises
     ------
     InputError
-        Too few normals or anomalies for the protocol; the message says what would do.
+        Too few normals or anomalies for the protocol, or no such group; the message says what would do.
     DatasetError
         With ``protocol.dedup``: an image cannot be read.
     """
-    name = dataset.full_name
-    samples: Sequence[Sample] = dataset.samples
-    if protocol.dedup:
-        surplus = surplus_copies(dataset)
-        samples = [sample for sample in samples if sample.id not in surplus]
-    train_normal, test_normal = _normals(samples, name)
-    anomalies = [sample for sample in samples if sample.label == 1]
-    reserved = max(protocol.shots, protocol.reserve)
+    train_normal, test_normal = _normals_of(dataset, protocol)
+    training, tested = _anomalies_of(dataset, protocol)
+    polluting = contaminants(dataset, protocol)
+    reserved = max(protocol.shots + polluting, protocol.reserve)
+    train, test = ([sample.id for sample in part] for part in (training, tested))
+    order = _shuffled(train, str(protocol.seed))
+    test_anomaly = _shuffled(test, str(protocol.seed))
     if protocol.setting == "general":
-        order = _shuffled([sample.id for sample in anomalies], str(protocol.seed))
-        known, test_anomaly = order[: protocol.shots], order[reserved:]
-    else:
-        known_kinds(dataset, 1)
-        kinds = {sample.kind for sample in anomalies}
-        if protocol.known_kind not in kinds:
-            raise InputError(
-                f"{name} has no anomalies of kind {protocol.known_kind!r}; kinds: {', '.join(sorted(map(str, kinds)))}"
-            )
-        order = _shuffled([s.id for s in anomalies if s.kind == protocol.known_kind], str(protocol.seed))
-        known = order[: protocol.shots]
-        test_anomaly = _shuffled([s.id for s in anomalies if s.kind != protocol.known_kind], str(protocol.seed))
-    if len(known) < protocol.shots or not test_anomaly:
-        of_kind = f" of kind {protocol.known_kind!r}" if protocol.known_kind else ""
-        # In the general setting at least one anomaly has to be left to test.
-        most = len(order) - (protocol.setting == "general")
-        remedy = f"use --shots {most} or fewer" if most > 0 else "the data set needs more anomalies"
-        problem = (
-            f"{len(order)} anomalies{of_kind}, fewer than the {protocol.shots} shots asked for"
-            if len(order) < protocol.shots
-            else f"{len(order)} anomalies, of which {reserved} are held for training: none to test is left"
-        )
-        raise InputError(f"{name} has {problem}; {remedy}")
+        # Of the anomalies to test on, those that train, or are kept for training at another M, are left out.
+        kept = {*order[:reserved], *test_anomaly[: protocol.reserve]}
+        test_anomaly = [name for name in test_anomaly if name not in kept]
+    known = order[: protocol.shots]
+    if len(order) < protocol.shots + polluting or not test_anomaly:
+        raise InputError(_too_few(dataset, protocol, len(order), polluting, reserved))
     if protocol.part == "validation":
         # Cut from the training part alone: a quarter of the normals, half of the known anomalies.
         mixed = _shuffled(train_normal, f"validation/{protocol.seed}")
         held = max(1, round(len(mixed) * TEST_SHARE))
         half = (protocol.shots + 1) // 2
         return Split(tuple(sorted(mixed[held:])), tuple(known[:half]), tuple(sorted(mixed[:held])), tuple(known[half:]))
-    return Split(tuple(train_normal), tuple(known), tuple(test_normal), tuple(sorted(test_anomaly)))
+    reserved = min(reserved, len(order))
+    wrong = _mislabelled(train_normal, protocol)
+    return Split(
+        tuple(sorted({*train_normal, *order[reserved - polluting : reserved]}.difference(wrong))),
+        (*known[: protocol.shots - len(wrong)], *wrong),
+        tuple(test_normal),
+        tuple(sorted(test_anomaly)),
+    )
+
+
+def _samples_of(dataset: Dataset, protocol: Protocol) -> Sequence[Sample]:
+    """The samples that a protocol divides, and a check that it names groups that there are."""
+    for option in ("train_group", "test_group"):
+        group = getattr(protocol, option)
+        if group is not None and group not in dataset.groups:
+            known = f"groups: {', '.join(dataset.groups)}" if dataset.groups else "it has no groups of images"
+            raise InputError(f"{dataset.full_name} has no group {group!r} (--{option.replace('_', '-')}); {known}")
+    if not protocol.dedup:
+        return dataset.samples
+    surplus = surplus_copies(dataset)
+    return [sample for sample in dataset.samples if sample.id not in surplus]
+
+
+def _trains(sample: Sample, protocol: Protocol) -> bool:
+    return protocol.train_group in (None, sample.group)
+
+
+def _tests(sample: Sample, protocol: Protocol) -> bool:
+    if protocol.test_group is not None:
+        return sample.group == protocol.test_group
+    return protocol.train_group is None or sample.group != protocol.train_group
+
+
+def _normals_of(dataset: Dataset, protocol: Protocol) -> tuple[list[str], list[str]]:
+    """Ids of the normals of the groups that train and of those that are tested."""
+    train, test = _normals(_samples_of(dataset, protocol), dataset.full_name)
+    train = [name for name in train if _trains(dataset.by_id[name], protocol)]
+    test = [name for name in test if _tests(dataset.by_id[name], protocol)]
+    if not train or not test:
+        part, group = ("training", protocol.train_group) if not train else ("test", protocol.test_group)
+        raise InputError(f"{dataset.full_name} has no {part} normals of group {group!r}; use another group")
+    return train, test
+
+
+def _anomalies_of(dataset: Dataset, protocol: Protocol) -> tuple[list[Sample], list[Sample]]:
+    """The anomalies from which the known ones are taken, and those from which the tested ones are."""
+    anomalies = [sample for sample in _samples_of(dataset, protocol) if sample.label == 1]
+    training = [sample for sample in anomalies if _trains(sample, protocol)]
+    tested = [sample for sample in anomalies if _tests(sample, protocol)]
+    if protocol.setting == "hard":
+        known_kinds(dataset, 1)
+        kinds = {str(sample.kind) for sample in anomalies}
+        if protocol.known_kind not in kinds:
+            raise InputError(
+                f"{dataset.full_name} has no anomalies of kind {protocol.known_kind!r}; kinds: {', '.join(sorted(kinds))}"
+            )
+        training = [sample for sample in training if sample.kind == protocol.known_kind]
+        tested = [sample for sample in tested if sample.kind != protocol.known_kind]
+    return training, tested
+
+
+def _down(count: float) -> int:
+    """A number of images, rounded down; a share such as 0.29 of 100 is 29."""
+    return math.floor(count + 1e-9)
+
+
+def contaminants(dataset: Dataset, protocol: Protocol) -> int:
+    """Number of anomalies that stand among the training normals, so that they are the share that the protocol names.
+
+    Raises
+    ------
+    InputError
+        It is less than one image.
+    """
+    share = protocol.contamination
+    if not share:
+        return 0
+    normals, _ = _normals_of(dataset, protocol)
+    count = _down(len(normals) * share / (1 - share))
+    if not count:
+        raise InputError(
+            f"--contamination {share:g} of {len(normals)} training normals is less than one image; "
+            f"use {math.ceil(1000 / (len(normals) + 1)) / 1000} or more"
+        )
+    return count
+
+
+def _mislabelled(train_normal: Sequence[str], protocol: Protocol) -> list[str]:
+    """Ids of the normals that stand among the known anomalies."""
+    count = _down(protocol.shots * protocol.mislabelled)
+    if protocol.mislabelled and not count:
+        raise InputError(
+            f"--mislabelled {protocol.mislabelled:g} of {protocol.shots} shots is less than one label; "
+            f"use --shots {math.ceil(1 / protocol.mislabelled)} or more"
+        )
+    if count >= len(train_normal):
+        raise InputError(f"{count} labels are to be wrong, and there are only {len(train_normal)} training normals")
+    return _shuffled(train_normal, f"mislabelled/{protocol.seed}")[:count]
+
+
+def _too_few(dataset: Dataset, protocol: Protocol, found: int, polluting: int, reserved: int) -> str:
+    """What is wrong where the anomalies do not suffice, and the remedy."""
+    of = f" of kind {protocol.known_kind!r}" if protocol.known_kind else ""
+    of += f" of group {protocol.train_group!r}" if protocol.train_group else ""
+    # In the general setting at least one anomaly has to be left to test.
+    most = found - polluting - (protocol.setting == "general")
+    remedy = f"use --shots {most} or fewer" if most > 0 else "the data set needs more anomalies"
+    if polluting:
+        remedy += ", or a smaller --contamination"
+    asked = f"{protocol.shots} shots" + (f" and {polluting} contaminants" if polluting else "")
+    if found < protocol.shots + polluting:
+        problem = f"{found} anomalies{of}, fewer than the {asked} asked for"
+    elif protocol.setting == "hard":
+        problem, remedy = "no anomalies of another kind to test on in that group", "use another group"
+    else:
+        problem = f"{found} anomalies{of}, of which {reserved} are held for training: none to test is left"
+    return f"{dataset.full_name} has {problem}; {remedy}"
 
 
 def crossing(split: Split, duplicates: Sequence[Sequence[str]]) -> int:

@@ -33,6 +33,7 @@ from osad_bench.benchmark.cli import (
     score,
     splits,
     study,
+    submit,
 )
 from osad_bench.core.text import forgive, lines
 
@@ -59,6 +60,9 @@ app.command("splits", epilog=splits.EPILOG)(splits.splits)
 app.command("advise", epilog=advise.EPILOG)(advise.advise)
 app.command("fit", epilog=fit.EPILOG)(fit.fit)
 app.command("score", epilog=score.EPILOG)(score.score)
+app.command("submit", epilog=submit.SUBMIT_EPILOG)(submit.submit)
+app.command("verify", epilog=submit.VERIFY_EPILOG)(submit.verify)
+app.command("board", epilog=submit.BOARD_EPILOG)(submit.board)
 app.add_typer(data.app, name="datasets")
 app.add_typer(methods.app, name="methods")
 app.command("doctor")(doctor.doctor)

@@ -27,6 +27,19 @@ Changes = Annotated[
 Reserve = Annotated[
     int | None, typer.Option(min=0, help="Leave at least this many anomalies out of the test part at every M.")
 ]
+SameTest = Annotated[
+    bool, typer.Option("--same-test", help="One test part at every M and contamination: the largest one's reserve.")
+]
+Contamination = Annotated[
+    str | None, typer.Option(help="Shares of the training normals that are in truth anomalies, such as 0,0.1.")
+]
+Mislabelled = Annotated[
+    str | None, typer.Option(help="Shares of the known anomalies that are in truth normals, such as 0,0.2.")
+]
+TrainGroup = Annotated[
+    str | None, typer.Option(help="Train on this group of images alone (elpv: mono, poly), or on each in turn.")
+]
+TestGroup = Annotated[str | None, typer.Option(help="Test on this group of images alone, or on each in turn.")]
 Dedup = Annotated[bool, typer.Option("--dedup", help="Keep one of each group of identical images.")]
 Out = Annotated[Path, typer.Option(help="Folder of the records; cells already in it are kept.")]
 Jobs = Annotated[
@@ -79,6 +92,22 @@ def numbers(option: str, text: str | None) -> list[int] | None:
         ) from None
 
 
+def shares(option: str, text: str | None) -> list[float] | None:
+    """Shares separated by commas.
+
+    Raises
+    ------
+    InputError
+        Something else is there.
+    """
+    from osad_bench.core.errors import InputError
+
+    try:
+        return None if text is None else [float(name) for name in names(text) or []]
+    except ValueError:
+        raise InputError(f"--{option} {text[:80] if text else text}: expected shares such as 0,0.1") from None
+
+
 def seeds(text: str | None) -> int | list[int] | None:
     """A number n means the seeds 0 to n-1; a list has a comma."""
     found = numbers("seeds", text)
@@ -92,6 +121,10 @@ def request(
     shots: str | None = None,
     seeds_: str | None = None,
     changes: list[str] | None = None,
+    contamination: str | None = None,
+    mislabelled: str | None = None,
+    train_group: str | None = None,
+    test_group: str | None = None,
     **others: Any,
 ) -> dict[str, Any]:
     """What `osad_bench.benchmark.grid.plan.read_grid` takes, of the options that were given."""
@@ -103,6 +136,10 @@ def request(
         "setting": names(setting),
         "shots": numbers("shots", shots),
         "seeds": seeds(seeds_),
+        "contamination": shares("contamination", contamination),
+        "mislabelled": shares("mislabelled", mislabelled),
+        "train_group": names(train_group),
+        "test_group": names(test_group),
         **{name: value or None if isinstance(value, bool) else value for name, value in others.items()},
     }
     return {name: value for name, value in given.items() if value is not None} | {

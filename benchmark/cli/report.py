@@ -40,6 +40,10 @@ def report(
         str, typer.Option("--format", help="md, tex, csv and html, separated by commas.")
     ] = "md,tex,csv",
     compare: Annotated[str | None, typer.Option(help="published: our numbers beside the DPDL paper's.")] = None,
+    plan: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="A frozen plan: say what is as registered, and what exploratory."),
+    ] = None,
     html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write everything as one page.")] = None,
     out: Annotated[Path | None, typer.Option(help="Write the files here instead of into DIR.")] = None,
     metric: Annotated[str, typer.Option(help="auroc, average_precision or fpr95.")] = "auroc",
@@ -71,6 +75,7 @@ def report(
     from osad_bench.core.errors import InputError
     from osad_bench.datasets.inspect.thumbnails import thumbnails
     from osad_bench.results.aggregate import Metric
+    from osad_bench.results.registered import read_plan
     from osad_bench.results.render import print_tables
     from osad_bench.results.report import BESIDE, alike, write_report
 
@@ -80,7 +85,7 @@ def report(
         directory, out=out, methods=methods, datasets=datasets, setting=setting, shots=shots, table=table,
         formats=[name.strip() for name in formats.split(",")], compare=bool(compare), html=html,
         metric=cast("Metric", metric), percent=percent, statistics=statistics, figures=figures,
-        pictures=partial(thumbnails, data_root=data_root, sources=images or []), steps=Steps(Console(stderr=True)),
+        plan=None if plan is None else read_plan(plan), pictures=partial(thumbnails, data_root=data_root, sources=images or []), steps=Steps(Console(stderr=True)),
         say=partial(typer.echo, err=True),
     )  # fmt: skip
     typer.echo(f"wrote {', '.join(made.written) or 'nothing'} to {made.folder}", err=True)

@@ -21,6 +21,14 @@ EPILOG = """[bold]Examples[/bold]
 
   osad-bench run --methods dpdl --set dpdl.prototypes=16,32
 
+  osad-bench run --methods dra --shots 1,2,5,10,20,50 --same-test
+
+  osad-bench run --methods dra --contamination 0,0.05,0.1 --same-test
+
+  osad-bench run --methods dra,devnet --until decided --max-seeds 40
+
+  osad-bench run --methods dra --dry-run --freeze plan.json     and later: osad-bench report DIR --plan plan.json
+
   osad-bench run --config grid.toml --seeds 1 --dry-run
 
 A folder of your own holds train/good, test/good and test/KIND.
@@ -46,6 +54,11 @@ def run(
     ] = False,
     dedup: o.Dedup = False,
     reserve: o.Reserve = None,
+    same_test: o.SameTest = False,
+    contamination: o.Contamination = None,
+    mislabelled: o.Mislabelled = None,
+    train_group: o.TrainGroup = None,
+    test_group: o.TestGroup = None,
     out: o.Out = o.RESULTS,
     jobs: o.Jobs = None,
     device: o.Device = "auto",
@@ -57,10 +70,22 @@ def run(
     retry_failed: o.RetryFailed = False,
     recompute: o.Recompute = None,
     time_limit: o.TimeLimit = None,
+    until: Annotated[
+        str | None,
+        typer.Option(metavar="decided", help="Add seeds, --seeds at a time, until the best method is known for sure."),
+    ] = None,
+    between: Annotated[
+        str | None, typer.Option(metavar="A,B", help="With --until: which of these two is better, instead of the best.")
+    ] = None,
+    max_seeds: Annotated[int, typer.Option(min=2, max=10_000, help="With --until: seeds at the most.")] = 50,
     oracle: Annotated[
         bool, typer.Option("--oracle", help="Also record the best test epoch's AUC, as a diagnostic only.")
     ] = False,
     dry_run: o.DryRun = False,
+    freeze: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="With --dry-run: write the plan, to show later what was planned."),
+    ] = None,
     json_: Annotated[
         bool, typer.Option("--json", help="Print the cells as JSON lines on stdout instead of the table.")
     ] = False,
@@ -73,17 +98,28 @@ def run(
 
     flags = o.request(
         datasets=datasets, setting=setting, shots=shots, seeds_=seeds, changes=changes, methods=o.names(methods),
-        preset=preset, reserve=reserve, validate=validate, dedup=dedup, floor=floor,
+        preset=preset, reserve=reserve, same_test=same_test, contamination=contamination, mislabelled=mislabelled,
+        train_group=train_group, test_group=test_group, validate=validate, dedup=dedup, floor=floor,
     )  # fmt: skip
     grid = read_grid(config, flags)
 
-    from osad_bench.benchmark.cli.screen import show_results, work
-    from osad_bench.benchmark.grid.run import Options
+    from osad_bench.benchmark.cli.screen import show_results, work, work_until
+    from osad_bench.benchmark.grid.run import Options, freeze_plan
+    from osad_bench.core.errors import InputError
 
     options = Options(
         out=out, jobs=jobs, device=device, backend=backend, scheduler=scheduler, weights=weights, data_root=data_root,
         cache=cache, retry_failed=retry_failed, recompute=recompute or (), oracle=oracle, time_limit=time_limit,
         dry_run=dry_run,
     )  # fmt: skip
-    outcome = work([grid], options)
+    if freeze is not None and (not dry_run or until is not None):
+        raise InputError("--freeze goes with --dry-run, and with a fixed number of --seeds instead of --until")
+    if until is None and between is None:
+        outcome = work([grid], options)
+    else:
+        outcome = work_until(grid, options, until, o.names(between), max_seeds)
+    if freeze is not None:
+        frozen = freeze_plan(grid, outcome)
+        freeze.write_text(frozen.dump(), encoding="utf-8")
+        typer.echo(f"froze {len(frozen.cells)} cells in {freeze}; digest of the plan: {frozen.digest}", err=True)
     return 0 if dry_run else show_results(outcome, as_json=json_)

@@ -17,6 +17,7 @@ from osad_bench.benchmark.grid.plan import Grid
 from osad_bench.benchmark.grid.run import Options, Outcome, run_grid, summarise_failures
 from osad_bench.benchmark.grid.todo import Todo
 from osad_bench.benchmark.grid.workers import Reporter
+from osad_bench.core.errors import InputError
 from osad_bench.core.text import printable
 from osad_bench.results.record import Record, finite
 from osad_bench.results.render import print_summary
@@ -106,6 +107,42 @@ def work(grids: Sequence[Grid], options: Options) -> Outcome:
     reporter = ProgressReporter(Console(stderr=True))
     with reporter.bars:
         outcome = run_grid(grids, options, reporter)
+    return _planned(outcome, options)
+
+
+def work_until(
+    grid: Grid, options: Options, until: str | None, between: Sequence[str] | None, max_seeds: int
+) -> Outcome:
+    """Run a grid until its question is answered, telling where it stands after each look.
+
+    Raises
+    ------
+    InputError
+        The options are no question.
+    """
+    from osad_bench.benchmark.grid.until import Answer, Question, run_until
+
+    if until != "decided":
+        raise InputError(f"--until {until}: expected decided" if until else "--between goes with --until decided")
+    if between is not None and len(between) != 2:
+        raise InputError(f"--between {','.join(between)}: expected two methods, such as dra,devnet")
+    question = Question((between[0], between[1]) if between else None, max_seeds)
+    reporter = ProgressReporter(Console(stderr=True))
+
+    def tell(answers: Sequence[Answer]) -> None:
+        for one in answers:
+            if one.state == "open":
+                reporter.say(f"{one.row}: open after {one.seeds} seeds, {one.best} leads")
+
+    with reporter.bars:
+        outcome, answers = run_until(grid, options, question, reporter, tell)
+    for one in answers:
+        reporter.say(one.in_words(question))
+    return _planned(outcome, options)
+
+
+def _planned(outcome: Outcome, options: Options) -> Outcome:
+    """Print the cells of a dry run with their state."""
     if options.dry_run:
         states = {cell.key: state for state in ("open", "failed", "done") for cell in getattr(outcome.todo, state)}
         for cell in outcome.cells:

@@ -33,6 +33,11 @@ def splits(
     shots: o.Shots = None,
     seeds: o.Seeds = None,
     reserve: o.Reserve = None,
+    same_test: o.SameTest = False,
+    contamination: o.Contamination = None,
+    mislabelled: o.Mislabelled = None,
+    train_group: o.TrainGroup = None,
+    test_group: o.TestGroup = None,
     dedup: o.Dedup = False,
     out: Annotated[Path, typer.Option(help="Folder to write to, one file per split.")] = Path("osad-splits"),
     check: Annotated[
@@ -55,8 +60,10 @@ def splits(
     if files:
         raise InputError(f"{files[0]}: files are given with --check only")
     flags = o.request(
-        datasets=datasets, setting=setting, shots=shots, seeds_=seeds, reserve=reserve, dedup=dedup, methods=["none"]
-    )
+        datasets=datasets, setting=setting, shots=shots, seeds_=seeds, reserve=reserve, same_test=same_test,
+        contamination=contamination, mislabelled=mislabelled, train_group=train_group, test_group=test_group,
+        dedup=dedup, methods=["none"],
+    )  # fmt: skip
     written = _write(read_grid(None, flags), user_path(out), data_root)
     typer.echo(f"wrote {written} splits to {out}", err=True)
     return 0
@@ -68,13 +75,15 @@ def _write(grid: Grid, out: Path, data_root: Path | None) -> int:
     from osad_bench.benchmark.grid.plan import splits as splits_of
     from osad_bench.core.text import file_name, printable
     from osad_bench.datasets.catalogue import expand, open_dataset
+    from osad_bench.results.record import STRESS
 
     written = set[str]()
     for task in dict.fromkeys(part for asked in grid.datasets for part in expand(asked)):
         dataset = open_dataset(task, data_root)
         for protocol, division in splits_of(grid, dataset):
             kind = [protocol.known_kind] if protocol.known_kind else []
-            parts = [dataset.full_name, protocol.setting, *kind, f"m{protocol.shots}", f"seed{protocol.seed}"]
+            more = [f"{name}{value}" for name in STRESS if (value := getattr(protocol, name))]
+            parts = [dataset.full_name, protocol.setting, *kind, f"m{protocol.shots}", *more, f"seed{protocol.seed}"]
             name = "_".join(file_name(part.replace("/", "-")) for part in parts)
             if name in written:  # two kinds whose names differ only in what a file name cannot hold
                 name += f"_{division.digest[:8]}"

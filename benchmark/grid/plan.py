@@ -55,6 +55,23 @@ class Grid(BaseModel):
     )
     floor: str | None = Field("mahalanobis", description="reference method that is always run beside the others")
     reserve: int = Field(0, ge=0, description="leave at least this many anomalies out of the test part at every M")
+    same_test: bool = Field(
+        False, description="one test part for every M and contamination: reserve as many anomalies as the largest takes"
+    )
+    contamination: list[Annotated[float, Field(ge=0, le=0.5)]] = Field(
+        default=[0.0], min_length=1, description="shares of the training normals that are in truth anomalies"
+    )
+    mislabelled: list[Annotated[float, Field(ge=0, lt=1)]] = Field(
+        default=[0.0], min_length=1, description="shares of the known anomalies that are in truth normals"
+    )
+    train_group: list[str] | None = Field(
+        None,
+        min_length=1,
+        description="train on one of these groups of images alone, and test on the others; each: all in turn",
+    )
+    test_group: list[str] | None = Field(
+        None, min_length=1, description="test on one of these groups alone; each: all in turn"
+    )
     dedup: bool = Field(False, description="keep one of each group of identical images")
     validate_: bool = Field(
         False, alias="validate", description="score a part cut from the training data instead of the test part"
@@ -69,10 +86,13 @@ class Grid(BaseModel):
             raise ValueError(f"more than {MOST_SEEDS} seeds; a single seed is written with a comma, such as 7,")
         return list(range(value)) if isinstance(value, int) else value
 
-    @field_validator("methods", "datasets", "setting", "shots", mode="before")
+    @field_validator(
+        "methods", "datasets", "setting", "shots", "contamination", "mislabelled", "train_group", "test_group",
+        mode="before",
+    )  # fmt: skip
     @classmethod
     def _one_is_a_list(cls, value: Any) -> Any:
-        return [value] if isinstance(value, (str, int, type)) else value
+        return [value] if isinstance(value, (str, int, float, type)) else value
 
     @field_validator("floor", mode="before")
     @classmethod
@@ -199,30 +219,56 @@ def _variants(name: str, changes: dict[str, list[Any]]) -> list[tuple[str, dict[
     return list(result.items())
 
 
-def splits(grid: Grid, dataset: Dataset) -> list[tuple[Protocol, Split]]:
-    """Every way in which a grid divides a data set, with the split.
+def protocols(grid: Grid, dataset: Dataset) -> list[Protocol]:
+    """Every way in which a grid divides a data set.
 
     Raises
     ------
     InputError
-        The data set has too few normals or anomalies, or too few kinds.
+        The data set has too few normals or anomalies, too few kinds, or none of the groups.
     """
-    from osad_bench.benchmark.cell.split import known_kinds, split
+    from osad_bench.benchmark.cell.split import contaminants, known_kinds
     from osad_bench.results.record import Protocol
 
+    def protocol(**values: Any) -> Protocol:
+        try:
+            return Protocol(dedup=grid.dedup, part="validation" if grid.validate_ else "test", **values)
+        except ValidationError as error:
+            raise InputError(first_problem(error)) from None
+
+    stress: list[dict[str, Any]] = [
+        dict(zip(("contamination", "mislabelled", "train_group", "test_group"), values))
+        for values in itertools.product(
+            grid.contamination, grid.mislabelled, _groups(grid.train_group, dataset), _groups(grid.test_group, dataset)
+        )
+    ]
+    taken = [(shots, contaminants(dataset, protocol(shots=shots, **one))) for shots in grid.shots for one in stress]
+    reserve = max(grid.reserve, *map(sum, taken)) if grid.same_test else grid.reserve
     found = []
-    for setting, shots in itertools.product(grid.setting, grid.shots):
-        kinds = known_kinds(dataset, max(shots, grid.reserve)) if setting == "hard" else (None,)
-        for seed, kind in itertools.product(grid.seeds, kinds):
-            try:
-                protocol = Protocol(
-                    setting=setting, shots=shots, known_kind=kind, seed=seed, reserve=grid.reserve,
-                    dedup=grid.dedup, part="validation" if grid.validate_ else "test",
-                )  # fmt: skip
-            except ValidationError as error:
-                raise InputError(first_problem(error)) from None
-            found.append((protocol, split(dataset, protocol)))
+    for setting, (shots, one) in itertools.product(grid.setting, itertools.product(grid.shots, stress)):
+        wanted = max(shots + contaminants(dataset, protocol(shots=shots, **one)), reserve)
+        kinds = known_kinds(dataset, wanted, one["train_group"]) if setting == "hard" else (None,)
+        found += [
+            protocol(setting=setting, shots=shots, known_kind=kind, seed=seed, reserve=reserve, **one)
+            for seed, kind in itertools.product(grid.seeds, kinds)
+        ]
     return found
+
+
+def _groups(asked: list[str] | None, dataset: Dataset) -> Sequence[str | None]:
+    """The groups of a data set that were asked for; ``each`` stands for all of them."""
+    if asked is None:
+        return (None,)
+    if "each" in asked and not dataset.groups:
+        raise InputError(f"{dataset.full_name} has no groups of images to train or test on apart")
+    return list(dict.fromkeys(name for one in asked for name in (dataset.groups if one == "each" else [one])))
+
+
+def splits(grid: Grid, dataset: Dataset) -> list[tuple[Protocol, Split]]:
+    """`protocols`, each with the split."""
+    from osad_bench.benchmark.cell.split import split
+
+    return [(protocol, split(dataset, protocol)) for protocol in protocols(grid, dataset)]
 
 
 def _check_change(key: str, running: Sequence[str], asked: Sequence[object]) -> None:

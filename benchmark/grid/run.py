@@ -14,6 +14,8 @@ from pathlib import Path
 import torch
 
 from osad_bench.benchmark.cell.execute import Machine, PlannedCell, dataset_of, method_class, pick_device
+from osad_bench.benchmark.cell.provenance import commit
+from osad_bench.benchmark.cell.source import source_digest
 from osad_bench.benchmark.cell.training import needed, preset_for
 from osad_bench.benchmark.features.backbones import load_backbone
 from osad_bench.benchmark.features.cache import FeatureCache
@@ -24,7 +26,9 @@ from osad_bench.benchmark.grid.workers import Reporter, in_processes, on_dask, o
 from osad_bench.benchmark.preset import Preset
 from osad_bench.core.errors import InputError
 from osad_bench.core.places import default_cache, user_path
+from osad_bench.core.text import printable
 from osad_bench.results.record import Record
+from osad_bench.results.registered import FrozenCell, FrozenPlan
 from osad_bench.results.store import Store
 
 BACKENDS = ("local", "dask")
@@ -249,6 +253,21 @@ def carry_out(
         timings.save()
         results.close()
     return records
+
+
+def freeze_plan(grid: Grid, outcome: Outcome) -> FrozenPlan:
+    """The plan of a dry run, to be shown before its results are there."""
+    from importlib.metadata import version
+
+    cells = {
+        cell.key: FrozenCell(title=printable(cell.title), method_source=source_digest(method_class(cell)))
+        for cell in outcome.cells
+    }
+    asked = grid.model_dump(mode="json", exclude={"methods"}, exclude_defaults=True)
+    names = sorted({cell.cell.method for cell in outcome.cells})
+    return FrozenPlan(
+        project_version=version("osad-bench"), commit=commit(), grid={"methods": names, **asked}, cells=cells
+    )
 
 
 def summarise_failures(records: Sequence[Record]) -> list[str]:

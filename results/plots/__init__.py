@@ -7,6 +7,7 @@ from osad_bench.results.plots.gallery import all_figures, each_figure
 from osad_bench.results.plots.kinds import kind_heatmap, score_histograms
 from osad_bench.results.plots.ranks import critical_difference_diagram
 from osad_bench.results.plots.seeds import seed_points
+from osad_bench.results.plots.shots import shots_curves
 from osad_bench.results.plots.style import save
 
 __all__ = [
@@ -22,4 +23,5 @@ __all__ = [
     "score_histograms",
     "seed_points",
     "sensitivity",
+    "shots_curves",
 ]

@@ -18,7 +18,10 @@ from osad_bench.results.plots.curves import learning_curves, roc_curves
 from osad_bench.results.plots.kinds import kind_heatmap, score_histograms
 from osad_bench.results.plots.ranks import critical_difference_diagram
 from osad_bench.results.plots.seeds import seed_points
+from osad_bench.results.plots.shots import shots_curves
+from osad_bench.results.plots.stress import LABELS, Share, levels, stress_curves, transfer_matrix, transfers
 from osad_bench.results.ranking import dataset_means
+from osad_bench.results.shots import curves
 from osad_bench.results.tables import ablation_lines
 from osad_bench.results.titles import titles_of
 
@@ -114,6 +117,15 @@ def _wanted(frame: pd.DataFrame, scores: pd.DataFrame) -> dict[str, tuple[str, C
         add("roc", caption, of_scores(roc_curves), scored)
         caption = "Scores of normals and of seen and unseen kinds of anomalies"
         add("scores", caption, of_scores(score_histograms), scored)
+    if len(scores) and len(curves(scored)):
+        caption = "AUROC over the number of known anomalies; filled: told from what learns nothing from them"
+        wanted["shots"] = caption, partial(shots_curves, scored, scores)
+    shares: tuple[Share, ...] = ("contamination", "mislabelled")
+    for share in shares:
+        if len(levels(frame, share)):
+            wanted[share] = f"AUROC over the {LABELS[share]}".replace("\n", " "), partial(stress_curves, frame, share)
+    if len(transfers(frame)):
+        wanted["groups"] = "AUROC where one group of images trains and one is tested", partial(transfer_matrix, frame)
     if any(done["per_kind"]):
         add("kinds", "AUROC of each kind of anomaly against all test normals", kind_heatmap, frame)
     add("cost", "AUROC against the seconds that one cell takes", auc_against_cost, frame)

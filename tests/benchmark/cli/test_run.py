@@ -45,7 +45,22 @@ def test_importing_the_results_imports_no_torch():
 
 @pytest.mark.parametrize(
     "verb",
-    ["run", "report", "merge", "ablate", "sweep", "baseline", "check", "splits", "doctor", "datasets", "methods"],
+    [
+        "run",
+        "report",
+        "merge",
+        "ablate",
+        "sweep",
+        "baseline",
+        "check",
+        "splits",
+        "doctor",
+        "datasets",
+        "methods",
+        "submit",
+        "verify",
+        "board",
+    ],
 )
 def test_every_verb_teaches(cli, verb):
     done = cli(verb, "--help")
