@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from osad_bench.benchmark.cell.shared import Shelf
 from osad_bench.benchmark.cell.split import Split
+from osad_bench.benchmark.features.augment import rotate
 from osad_bench.benchmark.features.backbones import Backbone
 from osad_bench.benchmark.features.cache import FeatureCache
 from osad_bench.benchmark.features.extractor import PyramidExtractor, as_tensor
@@ -352,7 +353,8 @@ class FineTuned(_Parts):
         (self.images,) = cache.rows(dataset, preset, backbone, ids, view, device)
         self.augment = preset.augment
         self.generators = {name: pseudo_anomalies.get(name) for name in generators}
-        self.trunk = PyramidExtractor(copy.deepcopy(backbone.module), backbone.mean, backbone.std, preset).to(device)
+        self.trunk = PyramidExtractor(copy.deepcopy(backbone.module), backbone.mean, backbone.std, preset)
+        self.trunk = self.trunk.to(device, memory_format=torch.channels_last)
         self.trunk.eval()
         with torch.no_grad():
             self.shapes = [tuple(scale.shape[1:]) for scale in self.pyramid(self.normal_rows[:1])]  # type: ignore[misc]
@@ -378,13 +380,10 @@ class FineTuned(_Parts):
             images[2] = np.stack(
                 [self.generators[pseudo[int(random.integers(len(pseudo)))]](image, random)[0] for image in images[2]]
             )
-        batch = as_tensor(np.concatenate([part for part in images if len(part)]))
+        batch = as_tensor(np.concatenate([part for part in images if len(part)])).to(self.device)
         if self.augment == "rotate":
-            from torchvision.transforms.functional import rotate
-
-            angles = torch.rand(len(batch), generator=self.streams["augment"]) * 360 - 180
-            batch = torch.stack([rotate(image, float(angle)) for image, angle in zip(batch, angles)])
-        return _divided(self.trunk(batch.to(self.device)), counts, references, self.device)
+            batch = rotate(batch, torch.rand(len(batch), generator=self.streams["augment"]) * 360 - 180)
+        return _divided(self.trunk(batch), counts, references, self.device)
 
     def parameters(self) -> list[nn.Parameter]:
         """The backbone's parameters."""
