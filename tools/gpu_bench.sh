@@ -7,8 +7,8 @@
 #           weights lie in it as resnet18-f37072fd.pth
 #   OUT     folder for the figures; default gpu-bench
 #
-# It prints the card, then: ratios (tests/perf.py), cells of `quick` cold and warm, and, where the weights are there, one
-# step of training in `paper` with and without its input. Nothing outside OUT and a virtual environment in it is written.
+# It prints the card, then: the ratio of the batched rotation (tests/perf.py), seconds of three methods in `quick` for a first
+# and a second seed, and, where the weights are there, of two epochs of DRA in `paper`. Only OUT is written to.
 set -eu
 [ $# -ge 2 ] || { sed -n '2,12s/^# \{0,1\}//p' "$0"; exit 2; }
 wheels=$1 data=$2 out=${3:-gpu-bench}

@@ -142,11 +142,16 @@ def _owner() -> dict[str, str | int]:
     return {"host": socket.gethostname(), "pid": os.getpid(), "born": _born(os.getpid())}
 
 
+def _stat(pid: int) -> list[str]:
+    """What the system says of a process from its state on; empty where it does not tell."""
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text("utf-8", "replace").rpartition(")")[2].split()
+    return []
+
+
 def _born(pid: int) -> str:
     """When a process started, as the system counts; empty where it does not tell. Tells a reused number apart."""
-    with suppress(OSError, IndexError):
-        return Path(f"/proc/{pid}/stat").read_text("utf-8", "replace").rpartition(")")[2].split()[19]
-    return ""
+    return "".join(_stat(pid)[19:20])
 
 
 def _ended(path: Path) -> bool:
@@ -180,7 +185,7 @@ def _alive(pid: int) -> bool:
         return False
     except PermissionError:
         return True
-    return True
+    return _stat(pid)[:1] not in (["Z"], ["X"])  # ended, and nobody has asked how
 
 
 def _remove(path: Path) -> None:
