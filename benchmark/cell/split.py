@@ -90,8 +90,8 @@ def _normals(samples: Sequence[Sample], name: str) -> tuple[list[str], list[str]
             f"data set {name} has {len(normals)} normal images; at least 4 are needed to train and test on"
         )
     if not any(sample.partition for sample in normals):
-        train, test = _random_parts(tuple(sample.id for sample in normals))
-        return list(train), list(test)
+        parts = _random_parts(tuple(sample.id for sample in normals))
+        return list(parts[0]), list(parts[1])
     train = [sample.id for sample in normals if sample.partition == "train"]
     test = [sample.id for sample in normals if sample.partition == "test"]
     if not train or not test:
