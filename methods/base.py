@@ -22,6 +22,8 @@ Optional parts, each with a default:
 - `state` and `restore`: what `fit` learned as tensors, so that a fitted method can be saved without pickle. The default
   serves a method whose attributes are tensors and lists of tensors.
 - `stages`: the backbone stages that the method reads, in place of the preset's.
+- ``context.shared(...)`` in `fit`: what depends on the training normals alone (a covariance, a coreset) is computed once
+  for all seeds and shots. `measure` and `score_measured` do the same for what `score` computes of each image from that.
 - A `Config` that derives from `MixedConfig`: training batches hold pseudo-anomalies too, made by the generators that the
   method names in `pseudo_anomalies`.
 
@@ -36,7 +38,7 @@ import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol, TypeVar
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -46,6 +48,8 @@ from osad_bench.methods.saving import State, pack, unpack
 
 NORMAL, SEEN, PSEUDO = 0, 1, 2
 """Targets of a batch: normal, seen (labelled) anomaly, pseudo-anomaly."""
+
+T = TypeVar("T")
 
 Pyramid = list[Tensor]
 """One tensor (B, C, H, W) per scale (per scale and stage where there are several stages), finest image first."""
@@ -179,6 +183,18 @@ def seed_of(seed: int, purpose: str) -> int:
     return int.from_bytes(hashlib.sha256(f"{seed}/{purpose}".encode()).digest()[:8], "big") >> 1
 
 
+Random = Callable[[str], torch.Generator]
+"""Gives a new generator for each purpose, as `Context.random` does."""
+
+Keep = Callable[[str, Mapping[str, object], Callable[[], State]], State]
+"""Called with a name, settings and a computation; returns its result, computed now or kept from before."""
+
+
+def _computed(name: str, settings: Mapping[str, object], compute: Callable[[], State]) -> State:  # noqa: ARG001
+    """Keep nothing."""
+    return compute()
+
+
 def _silent(epoch: int, epochs: int, values: dict[str, float]) -> None:
     """Report nothing."""
 
@@ -200,6 +216,10 @@ class Context:
         training curve of the record.
     after_epoch
         Called by the shared loop after each epoch with the epoch's index (the oracle diagnostic hooks in here).
+    seed_of_normals
+        Of draws that concern the training normals alone: the same for all seeds and shots with the same normals.
+    keep
+        Where `shared` values are kept; by default nowhere.
     generator
         `random("")`, made once: for a method that draws for a single purpose.
     """
@@ -209,6 +229,8 @@ class Context:
     schedule: Schedule
     progress: Callable[[int, int, dict[str, float]], None] = _silent
     after_epoch: Callable[[int], None] | None = None
+    seed_of_normals: int = 0
+    keep: Keep = _computed
     generator: torch.Generator = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -221,6 +243,37 @@ class Context:
         only source of randomness a method may use for its own draws.
         """
         return torch.Generator().manual_seed(seed_of(self.seed, purpose))
+
+    def shared(self, name: str, kind: type[T], compute: Callable[[Random], T], **settings: object) -> T:
+        """Return what depends on the training normals alone, computed once for all seeds and shots that ask for it.
+
+        Parameters
+        ----------
+        name
+            Of the value, unique within the method.
+        kind
+            What `compute` returns: ``Tensor``, a dataclass of tensors and numbers, or a list of such (``list[Tensor]``).
+        compute
+            A function of ``train.normals()`` and the settings alone, never of the known anomalies. It draws from the
+            generators that it is given, which are the same for all seeds.
+        settings
+            The settings that `compute` uses, as JSON can hold them: other settings are another value.
+
+        Examples
+        --------
+        >>> import torch
+        >>> context = Context(0, torch.device("cpu"), Schedule())
+        >>> normals = torch.arange(10.0)
+        >>> context.shared("some", torch.Tensor, lambda random: normals[torch.randperm(10, generator=random("which"))[:3]])
+        tensor([7., 6., 3.])
+        """
+
+        def random(purpose: str) -> torch.Generator:
+            return torch.Generator().manual_seed(seed_of(self.seed_of_normals, f"{name}/{purpose}"))
+
+        state = self.keep(name, settings, lambda: pack(compute(random), "value"))
+        value: T = unpack(kind, state, "value")
+        return value
 
     @contextmanager
     def initialised(self, name: str) -> Iterator[None]:
@@ -289,6 +342,28 @@ class Method(abc.ABC):
         -------
         tensor of shape (B,), finite, higher = more anomalous
         """
+
+    def measure(self, pyramid: Pyramid) -> list[Tensor]:  # noqa: ARG002
+        """Return what `score` computes of images from `Context.shared` values and settings alone; by default nothing.
+
+        For a method that scores slowly. The benchmark measures each image once for all seeds and shots, and scores by
+        `score_measured`; the method's `score` is then ``score_measured(measure(pyramid), lambda: pyramid)``.
+
+        Returns
+        -------
+        list of tensors (B, ...), of the same number, types and shapes for all images
+        """
+        return []
+
+    def score_measured(self, measures: list[Tensor], pyramid: Callable[[], Pyramid]) -> Tensor:  # noqa: ARG002
+        """`score`, from what `measure` returned of the same B images.
+
+        Parameters
+        ----------
+        pyramid
+            Reads the images' features; a method that has all it needs in its measures does not call it.
+        """
+        return self.score(pyramid())
 
     def score_map(self, pyramid: Pyramid) -> Tensor | None:  # noqa: ARG002
         """Where the anomaly is, for heat maps and pixel metrics.

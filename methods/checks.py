@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
 
 from osad_bench.methods.base import Context, Method, MethodConfig, Pyramid, Schedule
 from osad_bench.methods.in_memory import InMemory
-from osad_bench.methods.saving import UnsavableError
+from osad_bench.methods.saving import State, UnsavableError
 
 SHAPES = ((6, 4, 4), (6, 2, 2))
 
@@ -35,8 +37,10 @@ def check_method(kind: type[Method], config: MethodConfig | None = None) -> None
     >>> check_method(DevNet)
     """
     _check_attributes(kind)
+    kept: Kept = {}
+    measured: list[list[Tensor]] = []
     for seen in (5, 1):
-        method, same = (_fitted(kind, config, seen) for _ in range(2))
+        method, same = (_fitted(kind, config, seen, kept) for _ in range(2))
         maps = _draw(7, 9)
         copies = [scale.clone() for scale in maps]
         scores = method.score(maps).detach()
@@ -50,6 +54,10 @@ def check_method(kind: type[Method], config: MethodConfig | None = None) -> None
         assert close, "an image's score depends on the images scored with it: use no statistics of the batch"
         _check_map(method, maps)
         _check_saving(method, maps, scores)
+        measured.append(method.measure(maps))
+        by_measures = method.score_measured(measured[-1], lambda maps=maps: maps).detach()  # type: ignore[misc]
+        assert torch.equal(scores, by_measures), "score and score_measured(measure(...)) differ"
+    assert all(map(torch.equal, *measured)), "measure depends on the known anomalies: it may use shared values only"
 
 
 def _check_attributes(kind: type[Method]) -> None:
@@ -99,11 +107,25 @@ def _draw(size: int, seed: int, shift: float = 0.0) -> Pyramid:
     return [torch.randn(size, *shape, generator=generator) + shift for shape in SHAPES]
 
 
-def _fitted(kind: type[Method], config: MethodConfig | None, seen: int) -> Method:
+Kept = dict[tuple[str, str], State]
+"""Shared values by name and settings."""
+
+
+def _fitted(kind: type[Method], config: MethodConfig | None, seen: int, kept: Kept) -> Method:
     """The method, fitted to 40 normals, `seen` anomalies and, where it draws any, pseudo-anomalies."""
+
+    def keep(name: str, settings: Mapping[str, object], compute: Callable[[], State]) -> State:
+        value = compute()
+        before = kept.setdefault((name, json.dumps(settings, sort_keys=True)), value)
+        same = before.keys() == value.keys() and all(torch.equal(before[key], value[key]) for key in value)
+        assert same, (
+            f"the shared value {name!r} differs between fits: compute it from train.normals() and `random` alone"
+        )
+        return value
+
     torch.manual_seed(0)
     method = kind(config)
     schedule = (kind.schedule or Schedule()).model_copy(update={"epochs": 1, "steps": 2, "batch": 12})
     train = InMemory(_draw(40, 1), _draw(seen, 2, 1.0), _draw(40, 3, 0.5) if kind.pseudo_anomalies else [])
-    method.fit(train, Context(0, torch.device("cpu"), schedule))
+    method.fit(train, Context(0, torch.device("cpu"), schedule, keep=keep))
     return method

@@ -28,9 +28,8 @@ Chosen by validation on training parts alone: docs/deviations.md, "Whitened and 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import ClassVar
 
 import torch
@@ -39,10 +38,10 @@ from sklearn.cluster import KMeans
 from torch import Tensor
 from torch.nn import functional
 
-from osad_bench.methods.base import Context, Method, MethodConfig, Pyramid, TrainingSet
+from osad_bench.methods.base import Context, Method, MethodConfig, Pyramid, Random, TrainingSet
 from osad_bench.methods.parts.coreset import nearest, patches, remember
 from osad_bench.methods.parts.heads import over_scales, top_count, top_mean
-from osad_bench.methods.parts.whitening import Fit, Pooled, Units, Whitening, out_of_fold, pooled
+from osad_bench.methods.parts.whitening import Evidence, Fold, Gaussian, Pooled, Units, Whitening, pooled
 from osad_bench.methods.saving import unpack
 
 
@@ -72,24 +71,22 @@ class Config(MethodConfig):
 
 @dataclass(frozen=True)
 class Images:
-    """Distance to the nearest normals, and direction, of averages (n, C)."""
+    """Distance to the nearest normals: the whitening of averages, and the whitened normals (n, C)."""
 
-    pooled: Pooled
+    whiten: Whitening
     normals: Tensor
     neighbours: int
 
     @classmethod
-    def fit(cls, normals: Tensor, anomalies: Tensor, *, neighbours: int = 5) -> Images:
-        """From averages (n, C) and (M, C)."""
-        evidence = Pooled.fit(normals, anomalies)
-        return cls(evidence, evidence.whiten(normals), min(neighbours, len(normals)))
+    def of(cls, whiten: Whitening, normals: Tensor, neighbours: int) -> Images:
+        """From the whitening and the normals' averages (n, C)."""
+        return cls(whiten, whiten(normals), min(neighbours, len(normals)))
 
     def __call__(self, rows: Tensor) -> Tensor:
-        """(B, C) -> (B, 2): log squared distance from the mean of the nearest normals, mean cosine."""
-        z = self.pooled.whiten(rows)
+        """(B, C) -> (B,): log squared distance from the mean of the nearest normals."""
+        z = self.whiten(rows)
         near = torch.cdist(z, self.normals).topk(self.neighbours, dim=1, largest=False).indices
-        distance = (z - self.normals[near].mean(1)).square().sum(1).clamp_min(1e-12).log()
-        return torch.stack([distance, self.pooled(rows)[:, 1]], dim=1)
+        return (z - self.normals[near].mean(1)).square().sum(1).clamp_min(1e-12).log()
 
 
 def places(maps: Tensor) -> Tensor:
@@ -99,30 +96,55 @@ def places(maps: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Patches:
-    """Distance and direction of `places`."""
+    """Distance of `places` to a memory of normals, and their whitening."""
 
     whiten: Whitening
     memory: Tensor
-    direction: Tensor
 
     @classmethod
-    def fit(cls, normals: Tensor, anomalies: Tensor, *, config: Config, generator: torch.Generator) -> Patches:
-        """From (n, P, 2 C) and (M, P, 2 C)."""
+    def fit(cls, normals: Tensor, config: Config, generator: torch.Generator) -> Patches:
+        """From (n, P, 2 C)."""
         channels = normals.shape[2] // 2
         own, near = normals[..., :channels].flatten(0, 1), normals[..., channels:]
         some = torch.randperm(len(own), generator=generator)[: config.patches]
         whiten = Whitening.fit(own[some.to(own.device)])
-        memory = remember(near, config.memory, config.candidates, config.projected, generator)
-        z = whiten(anomalies[..., :channels])
-        farthest = z.square().sum(2).topk(top_count(z.shape[1], config.topk), dim=1).indices
-        chosen = z.gather(1, farthest.unsqueeze(2).expand(-1, -1, z.shape[2]))
-        return cls(whiten, memory, functional.normalize(chosen, dim=2).mean(dim=(0, 1)))
+        return cls(whiten, remember(near, config.memory, config.candidates, config.projected, generator))
 
     def __call__(self, rows: Tensor) -> Tensor:
-        """(B, P, 2 C) -> (B, P, 2): log distance to the memory, mean cosine to the known anomalies' patches."""
+        """(B, P, 2 C) -> (B, P, 2): log distance to the memory, length of the whitened features."""
         own, near = rows.chunk(2, dim=2)
-        alike = functional.normalize(self.whiten(own), dim=2) @ self.direction
-        return torch.stack([nearest(near, self.memory)[0].clamp_min(1e-6).log(), alike], dim=2)
+        distance = nearest(near, self.memory)[0].clamp_min(1e-6).log()
+        return torch.stack([distance, self.whiten(own).norm(dim=2)], dim=2)
+
+
+def direction(whiten: Whitening, anomalies: Tensor, topk: float) -> Tensor:
+    """Mean unit vector (C,) of those whitened positions of the known anomalies (M, C, H, W) that are longest."""
+    z = whiten(anomalies.float().flatten(2).transpose(1, 2))
+    farthest = z.square().sum(2).topk(top_count(z.shape[1], topk), dim=1).indices
+    chosen = z.gather(1, farthest.unsqueeze(2).expand(-1, -1, z.shape[2]))
+    return functional.normalize(chosen, dim=2).mean(dim=(0, 1))
+
+
+def alike(whiten: Whitening, maps: Tensor, length: Tensor, direction: Tensor) -> Tensor:
+    """Cosine of whitened positions to a direction, weighed by the direction's length.
+
+    The root is symmetric, so <R (x - m), d> = <x - m, R d>: the direction is turned in place of each position.
+
+    Parameters
+    ----------
+    maps
+        (B, C, H, W).
+    length
+        |R (x - m)| of each position, (B, H W).
+    direction
+        d, (C,).
+
+    Returns
+    -------
+    tensor of shape (B, H W)
+    """
+    turned = whiten.root @ direction
+    return (turned @ maps.float().flatten(2) - whiten.mean @ turned) / length.clamp_min(1e-12)
 
 
 @dataclass(frozen=True)
@@ -153,22 +175,9 @@ class Usual:
     spread: Tensor
 
     @classmethod
-    def fit(
-        cls, fit: Fit, normals: Tensor, anomalies: Tensor, sorts: Tensor, config: Config, generator: torch.Generator
-    ) -> Usual:
-        """From held-out normals.
-
-        Parameters
-        ----------
-        fit
-            Fits the evidence.
-        normals, anomalies
-            (n, ..., F), n at least 4, and (M, ..., F).
-        sorts
-            One-hot sort of each normal, (n, sorts).
-        """
-        measures, index = out_of_fold(fit, normals, anomalies, config.folds, config.measured, generator)
-        units, sorts = Units.of(measures), sorts[index.to(sorts.device)]
+    def fit(cls, measures: Tensor, sorts: Tensor, config: Config) -> Usual:
+        """From the measures (m, ..., 2) of held-out normals and their one-hot sorts (m, sorts)."""
+        units = Units.of(measures)
         sums = top_evidence(units, measures, config)
         mean = (sorts.T @ sums + config.prior * sums.mean()) / (sorts.sum(0) + config.prior)
         return cls(units, mean, (sums - sorts @ mean).std(correction=0).clamp_min(1e-9))
@@ -186,20 +195,94 @@ def top_evidence(units: Units, measures: Tensor, config: Config) -> Tensor:
 
 
 @dataclass(frozen=True)
+class Normals:
+    """All that is known of one scale from the training normals alone.
+
+    Attributes
+    ----------
+    gaussian, sorts, patches
+        Of all normals.
+    patches_of_others
+        For each fold of the Gaussian, the whitening of the other normals' positions.
+    held
+        For each fold, what `Patches` fitted to the others measures of the normals held out, (m, P, 2).
+    """
+
+    gaussian: Gaussian
+    sorts: Sorts
+    patches: Patches
+    patches_of_others: list[Whitening]
+    held: list[Tensor]
+
+    @classmethod
+    def fit(cls, normals: Tensor, config: Config, random: Random) -> Normals:
+        """From features (n, C, H, W), n at least 4."""
+        rows, at = pooled(normals), places(normals)
+        folds = Fold.divide(len(rows), config.folds, config.measured, random("folds"))
+        gaussian, sorts = Gaussian.fit(rows, folds), Sorts.fit(rows, config.sorts, random("sorts"))
+        generator, whitenings, held = random("patches"), [], []
+        patches = Patches.fit(at, config, generator)
+        for fold in folds:
+            others = Patches.fit(at[fold.others], config, generator)
+            whitenings.append(others.whiten)
+            held.append(others(at[fold.held]))
+        return cls(gaussian, sorts, patches, whitenings, held)
+
+
+@dataclass(frozen=True)
 class Scale:
-    """All that is known of one scale."""
+    """All that is known of one scale: from the normals, and the known anomalies' directions and what follows from them."""
 
     sorts: Sorts
     images: Images
+    pooled: Pooled
     of_images: Usual
     patches: Patches
+    direction: Tensor
     of_patches: Usual
+
+    @classmethod
+    def fit(cls, known: Normals, normals: Callable[[Tensor], Tensor], seen: Tensor, config: Config) -> Scale:
+        """From what is known of the normals, a function that reads some of them (their index), and the known anomalies."""
+        gaussian, rows = known.gaussian, pooled(seen)
+
+        def of_image(whiten: Whitening, others: Tensor) -> Evidence:
+            images, alike = Images.of(whiten, others, config.nearest), Pooled.of(whiten, rows)
+            return lambda held: torch.stack([images(held), alike(held)[:, 1]], dim=1)
+
+        index = torch.cat([fold.held for fold in gaussian.folds])
+        sorts = known.sorts(gaussian.rows[index.to(gaussian.rows.device)])
+        measures = []
+        for fold, whiten, held in zip(gaussian.folds, known.patches_of_others, known.held):
+            likeness = alike(whiten, normals(fold.held), held[..., 1], direction(whiten, seen, config.topk))
+            measures.append(torch.stack([held[..., 0], likeness], dim=2))
+        return cls(
+            known.sorts,
+            Images.of(gaussian.whiten, gaussian.rows, config.nearest),
+            Pooled.of(gaussian.whiten, rows),
+            Usual.fit(gaussian.out_of_fold(of_image), sorts, config),
+            known.patches,
+            direction(known.patches.whiten, seen, config.topk),
+            Usual.fit(torch.cat(measures), sorts, config),
+        )
+
+    def measure(self, maps: Tensor) -> list[Tensor]:
+        """What depends on the normals alone: averages (B, C), their distance (B,), and of places (B, P, 2)."""
+        rows = pooled(maps)
+        return [rows, self.images(rows), self.patches(places(maps))]
+
+    def evidence(self, measures: list[Tensor], maps: Tensor) -> tuple[Tensor, Tensor]:
+        """Both measures of the image, (B, 2), and of its places, (B, P, 2)."""
+        rows, distance, of_places = measures
+        image = torch.stack([distance, self.pooled(rows)[:, 1]], dim=1)
+        likeness = alike(self.patches.whiten, maps, of_places[..., 1], self.direction)
+        return image, torch.stack([of_places[..., 0], likeness], dim=2)
 
 
 class EvidenceSum(Method):
     """Distance from the normals and likeness to the known anomalies, of the image and of its patches."""
 
-    name, title, version = "evidence", "Evidence (ours)", 4
+    name, title, version = "evidence", "Evidence (ours)", 5
     citation = "osad-bench"
     kind: ClassVar[str] = "ours"
     departures = "docs/deviations.md#whitened-and-evidence"
@@ -210,45 +293,56 @@ class EvidenceSum(Method):
     Config = Config
 
     def fit(self, train: TrainingSet, context: Context) -> None:
-        """Sorts and evidence of each scale."""
-        config = self.config
+        """All that is known of each scale."""
+        config: Config = self.config
+
+        def normals(random: Random) -> list[Normals]:
+            def of_scale(number: int) -> Random:
+                return lambda purpose: random(f"{purpose}, scale {number}")
+
+            return [Normals.fit(maps, config, of_scale(i)) for i, maps in enumerate(train.normals())]
+
+        settings = config.model_dump(exclude={"direction", "prior", "nearest", "topk"})
+        known = context.shared("normals", list[Normals], normals, **settings)
         self.scales = []
-        for number, (normals, seen) in enumerate(zip(train.normals(), train.seen())):
+        for number, (of_normals, seen) in enumerate(zip(known, train.seen())):
 
-            def random(purpose: str, number: int = number) -> torch.Generator:
-                return context.random(f"{purpose}, scale {number}")
+            def some(index: Tensor, number: int = number) -> Tensor:
+                return train.normals(index.tolist())[number]
 
-            rows, known = pooled(normals), pooled(seen)
-            sorts = Sorts.fit(rows, config.sorts, random("sorts"))
-            of_images = partial(Images.fit, neighbours=config.nearest)
-            of_patches = partial(Patches.fit, config=config, generator=random("patches"))
-            image_usual = Usual.fit(of_images, rows, known, sorts(rows), config, random("folds of images"))
-            at, alike = places(normals), places(seen)
-            patches = of_patches(at, alike)
-            patch_usual = Usual.fit(of_patches, at, alike, sorts(rows), config, random("folds of patches"))
-            self.scales.append(Scale(sorts, of_images(rows, known), image_usual, patches, patch_usual))
+            self.scales.append(Scale.fit(of_normals, some, seen, config))
+
+    def measure(self, pyramid: Pyramid) -> list[Tensor]:
+        """What each scale measures by the normals alone, one after the other."""
+        return [tensor for maps, scale in zip(pyramid, self.scales) for tensor in scale.measure(maps)]
+
+    def _evidence(self, measures: list[Tensor], pyramid: Pyramid) -> Iterator[tuple[Scale, Tensor, Tensor, Tensor]]:
+        """Each scale, with the one-hot sorts of the images, both measures of the images and those of their places."""
+        for number, (scale, maps) in enumerate(zip(self.scales, pyramid)):
+            of_scale = measures[3 * number : 3 * number + 3]
+            yield scale, scale.sorts(of_scale[0]), *scale.evidence(of_scale, maps)
 
     def score(self, pyramid: Pyramid) -> Tensor:
         """Sum over scales of the image's and its patches' evidence, (B,)."""
+        return self.score_measured(self.measure(pyramid), lambda: pyramid)
+
+    def score_measured(self, measures: list[Tensor], pyramid: Callable[[], Pyramid]) -> Tensor:
+        """`score` from what was measured by the normals alone."""
         total = []
-        for maps, scale in zip(pyramid, self.scales):
-            rows = pooled(maps)
-            sort = scale.sorts(rows)
-            parts = (scale.images(rows), scale.of_images), (scale.patches(places(maps)), scale.of_patches)
-            total += [self._compared(top_evidence(usual.units, m, self.config), sort, usual) for m, usual in parts]
+        for scale, sort, image, place in self._evidence(measures, pyramid()):
+            for usual, measured in ((scale.of_images, image), (scale.of_patches, place)):
+                total.append(self._compared(top_evidence(usual.units, measured, self.config), sort, usual))
         return torch.stack(total).sum(0)
 
     def score_map(self, pyramid: Pyramid) -> Tensor:
         """The same sum with the evidence of each place in place of its image's top share, mean over scales, (B, H, W)."""
         maps_of, image_sum = [], torch.zeros(())
-        for maps, scale in zip(pyramid, self.scales):
-            rows = pooled(maps)
-            sort = scale.sorts(rows)
-            image = top_evidence(scale.of_images.units, scale.images(rows), self.config)
-            image_sum = image_sum + self._compared(image, sort, scale.of_images)
-            place = evidence_of(scale.of_patches.units, scale.patches(places(maps)), self.config)
-            place = self._compared(place, sort, scale.of_patches)
-            maps_of.append(place.view(len(maps), *maps.shape[2:]))
+        for (scale, sort, image, place), maps in zip(self._evidence(self.measure(pyramid), pyramid), pyramid):
+            of_image = top_evidence(scale.of_images.units, image, self.config)
+            image_sum = image_sum + self._compared(of_image, sort, scale.of_images)
+            of_place = evidence_of(scale.of_patches.units, place, self.config)
+            of_place = self._compared(of_place, sort, scale.of_patches)
+            maps_of.append(of_place.view(len(maps), *maps.shape[2:]))
         return over_scales(maps_of) * len(maps_of) + image_sum[:, None, None]
 
     @staticmethod

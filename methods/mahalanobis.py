@@ -19,7 +19,7 @@ import torch
 from sklearn.covariance import LedoitWolf
 from torch import Tensor
 
-from osad_bench.methods.base import Context, Method, Pyramid, TrainingSet
+from osad_bench.methods.base import Context, Method, Pyramid, Random, TrainingSet
 from osad_bench.methods.parts.whitening import pooled
 
 
@@ -31,11 +31,15 @@ class Mahalanobis(Method):
     departures = "docs/deviations.md#patchcore-and-mahalanobis"
     kind: ClassVar[str] = "floor"
 
-    def fit(self, train: TrainingSet, context: Context) -> None:  # noqa: ARG002
+    def fit(self, train: TrainingSet, context: Context) -> None:
         """Mean and shrunk covariance of the training normals."""
-        rows = pooled(train.normals()[0])
-        gaussian = LedoitWolf().fit(rows.cpu().numpy())
-        self.mean, self.precision = (torch.from_numpy(x).to(rows) for x in (gaussian.location_, gaussian.precision_))
+
+        def gaussian(_: Random) -> list[Tensor]:
+            rows = pooled(train.normals()[0])
+            fitted = LedoitWolf().fit(rows.cpu().numpy())
+            return [torch.from_numpy(x).to(rows) for x in (fitted.location_, fitted.precision_)]
+
+        self.mean, self.precision = context.shared("gaussian", list[Tensor], gaussian)
 
     def score(self, pyramid: Pyramid) -> Tensor:
         """Squared distances, shape (B,)."""

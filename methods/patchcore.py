@@ -16,13 +16,14 @@ Source: Roth, Pemula, Zepeda, Schoelkopf, Brox and Gehler, "Towards total recall
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import ClassVar
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from osad_bench.methods.base import Context, Method, MethodConfig, Pyramid, TrainingSet
+from osad_bench.methods.base import Context, Method, MethodConfig, Pyramid, Random, TrainingSet
 from osad_bench.methods.parts.coreset import coreset, nearest, patches
 from osad_bench.methods.parts.heads import top_mean
 
@@ -33,7 +34,7 @@ CHUNK = 64
 class PatchCore(Method):
     """Distance to a coreset of normal patches."""
 
-    name, title, version = "patchcore", "PatchCore", 2
+    name, title, version = "patchcore", "PatchCore", 3
     citation = "Roth et al., Towards total recall in industrial anomaly detection, CVPR 2022"
     departures = "docs/deviations.md#patchcore-and-mahalanobis"
     kind: ClassVar[str] = "floor"
@@ -65,19 +66,36 @@ class PatchCore(Method):
         return patches(pyramid[: len(self.stages)])
 
     def fit(self, train: TrainingSet, context: Context) -> None:
-        """Choose the memory, reading the normals in chunks: all patches of a data set are more than memory holds."""
-        config, generator = self.config, context.random("memory")
+        """Choose the memory."""
+        config = self.config
+
+        def memory(random: Random) -> Tensor:
+            points, generator = self._candidates(train, random("candidates")), random("coreset")
+            return points[coreset(points, config.memory, config.projected, generator).to(points.device)]
+
+        settings = config.model_dump(include={"memory", "projected", "candidates"})
+        self.memory = context.shared("memory", Tensor, memory, **settings)
+
+    def _candidates(self, train: TrainingSet, generator: torch.Generator) -> Tensor:
+        """Random patches (N, C), reading the normals in chunks: all patches of a data set are more than memory holds."""
         _, height, width = train.shapes[0]
         count = height * width
-        chosen = torch.randperm(train.n_normal * count, generator=generator)[: config.candidates]
+        chosen = torch.randperm(train.n_normal * count, generator=generator)[: self.config.candidates]
         some = []
         for start in range(0, train.n_normal, CHUNK):
             images = range(start, min(start + CHUNK, train.n_normal))
             points = self._patches(train.normals(images)).flatten(0, 1)
             here = chosen[(chosen >= start * count) & (chosen < images.stop * count)] - start * count
             some.append(points[here.to(points.device)])
-        points = torch.cat(some)
-        self.memory = points[coreset(points, config.memory, config.projected, generator).to(points.device)]
+        return torch.cat(some)
+
+    def measure(self, pyramid: Pyramid) -> list[Tensor]:
+        """The score: nothing of it depends on the known anomalies."""
+        return [self.score(pyramid)]
+
+    def score_measured(self, measures: list[Tensor], pyramid: Callable[[], Pyramid]) -> Tensor:  # noqa: ARG002
+        """The score, measured already."""
+        return measures[0]
 
     def score(self, pyramid: Pyramid) -> Tensor:
         """The largest distance, weighed by how alone its memory entry is (Eqs. 6 and 7), (B,)."""

@@ -58,7 +58,8 @@ def unpack(kind: Any, state: Mapping[str, Tensor], name: str) -> Any:
         ``Tensor``, ``int``, ``float``, ``list[...]`` of a kind, or a dataclass with annotated fields.
     """
     if kind is Tensor:
-        return state[name]
+        # A copy: where a file's tensors lie in memory, a matrix product may add up in another order.
+        return state[name].clone(memory_format=torch.contiguous_format)
     if kind in (int, float):
         return kind(state[name].item())
     if get_origin(kind) is list:

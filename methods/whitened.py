@@ -27,8 +27,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from osad_bench.methods.base import Context, Method, MethodConfig, Pyramid, TrainingSet
-from osad_bench.methods.parts.whitening import Pooled, Units, out_of_fold, pooled
+from osad_bench.methods.base import Context, Method, MethodConfig, Pyramid, Random, TrainingSet
+from osad_bench.methods.parts.whitening import Evidence, Fold, Gaussian, Pooled, Units, Whitening, pooled
 from osad_bench.methods.saving import unpack
 
 
@@ -43,7 +43,7 @@ class Part:
 class Whitened(Method):
     """Whitened distance plus whitened direction, standardised and added."""
 
-    name, title, version = "whitened", "Whitened", 2
+    name, title, version = "whitened", "Whitened", 3
     citation = "osad-bench; covariance by Ledoit and Wolf 2004, directions by Banerjee et al. 2005"
     kind: ClassVar[str] = "floor"
     departures = "docs/deviations.md#whitened-and-evidence"
@@ -58,12 +58,22 @@ class Whitened(Method):
     def fit(self, train: TrainingSet, context: Context) -> None:
         """Evidence of each scale, and its units."""
         config = self.config
+
+        def gaussians(random: Random) -> list[Gaussian]:
+            rows = [pooled(normals) for normals in train.normals()]
+            folds = Fold.divide(len(rows[0]), config.folds, config.measured, random("folds"))
+            return [Gaussian.fit(scale, folds) for scale in rows]
+
+        fitted = context.shared("gaussians", list[Gaussian], gaussians, folds=config.folds, measured=config.measured)
         self.parts = []
-        for scale, (normals, seen) in enumerate(zip(train.normals(), train.seen())):
-            rows, known = pooled(normals), pooled(seen)
-            folds = context.random(f"folds, scale {scale}")
-            measures, _ = out_of_fold(Pooled.fit, rows, known, config.folds, config.measured, folds)
-            self.parts.append(Part(Pooled.fit(rows, known), Units.of(measures)))
+        for gaussian, seen in zip(fitted, train.seen()):
+            known = pooled(seen)
+
+            def evidence(whiten: Whitening, _: Tensor, known: Tensor = known) -> Evidence:
+                return Pooled.of(whiten, known)
+
+            measures = gaussian.out_of_fold(evidence)
+            self.parts.append(Part(Pooled.of(gaussian.whiten, known), Units.of(measures)))
 
     def score(self, pyramid: Pyramid) -> Tensor:
         """Sum over scales and measures, (B,)."""

@@ -1,12 +1,15 @@
 """Speed, as ratios of two ways to do the same thing timed in turns: ``tox -e perf``.
 
-On a shared machine absolute times vary too much to compare; the ratio of two things timed in turns does not. Each line gives
-the median ratio (how many times faster the second way is than the first) and the range over ``--repeat`` repetitions.
+Absolute times are noise on a shared machine; a ratio of two things timed in turns is not. Each line gives the median
+ratio (how many times faster the second is than the first) and the range over the repetitions. Processor time of this
+process is compared, so that other programs do not count; where other processes do the work, wall-clock time.
+``tox -e perf -- WORD`` times only the pairs whose name holds the word. Figures: docs/performance.md.
 """
 
 from __future__ import annotations
 
 import argparse
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -20,30 +23,35 @@ import torch
 from PIL import Image
 from rich.console import Console
 from rich.table import Table
+from torchvision.transforms.functional import rotate as rotate_one
 
 from osad_bench.benchmark import fit
+from osad_bench.benchmark.cell.execute import Machine, execute
+from osad_bench.benchmark.features.augment import rotate
 from osad_bench.benchmark.features.backbones import load_backbone
 from osad_bench.benchmark.features.cache import BATCH, FeatureCache, in_threads
 from osad_bench.benchmark.features.extractor import PyramidExtractor, as_tensor, for_inference
 from osad_bench.benchmark.features.views import resized
+from osad_bench.benchmark.grid.plan import Grid, plan
 from osad_bench.benchmark.preset import load_preset
+from osad_bench.core.places import default_cache
 from osad_bench.datasets.catalogue import open_dataset
 
 Work = Callable[[], object]
 
 
-def seconds(work: Work) -> float:
-    start = time.perf_counter()
+def seconds(work: Work, clock: Callable[[], float]) -> float:
+    start = clock()
     work()
-    return time.perf_counter() - start
+    return clock() - start
 
 
-def ratios(slow: Work, fast: Work, repeat: int) -> list[float]:
+def ratios(slow: Work, fast: Work, repeat: int, clock: Callable[[], float]) -> list[float]:
     slow(), fast()
-    return [seconds(slow) / seconds(fast) for _ in range(repeat)]
+    return [seconds(slow, clock) / seconds(fast, clock) for _ in range(repeat)]
 
 
-def backbone_pairs() -> dict[str, tuple[Work, Work]]:
+def backbone_pairs() -> list[tuple[Work, Work]]:
     """Forward passes of the default backbone at the default size."""
     preset = load_preset("quick")[1]
     backbone = load_backbone(preset.backbone)
@@ -59,10 +67,7 @@ def backbone_pairs() -> dict[str, tuple[Work, Work]]:
 
         return run
 
-    return {
-        "features: folded batch norms against plain ones": (through(plain, BATCH), through(fast, BATCH)),
-        f"features: batches of {BATCH} against one of 32": (through(fast, 32), through(fast, BATCH)),
-    }
+    return [(through(plain, BATCH), through(fast, BATCH)), (through(fast, 32), through(fast, BATCH))]
 
 
 def cache_pair(folder: Path) -> tuple[Work, Work]:
@@ -111,22 +116,66 @@ def start_pair() -> tuple[Work, Work]:
     return run(sys.executable, "-c", "import torch"), run(script, "--help")
 
 
+def shared_pair(folder: Path, method: str) -> tuple[Work, Work]:
+    """A closed-form cell on warm features of ELPV: nothing known of the normals, against all of it known."""
+    machine = Machine(cache=folder / "shared pair")
+    machine.cache.mkdir(exist_ok=True)
+    features = default_cache() / "features"
+    features.mkdir(parents=True, exist_ok=True)
+    if not (machine.cache / "features").exists():
+        (machine.cache / "features").symlink_to(features)
+    (cell,) = plan(Grid(methods=[method], seeds=[0], floor=None), machine)
+
+    def cold() -> None:
+        shutil.rmtree(machine.cache / "shared", ignore_errors=True)
+        execute(cell, machine)
+
+    return cold, lambda: execute(cell, machine)
+
+
+def rotation_pair() -> tuple[Work, Work]:
+    """The rotations of one `paper` batch: image by image by torchvision, against the whole batch."""
+    images = torch.randint(256, (48, 448, 448, 3), dtype=torch.uint8).permute(0, 3, 1, 2)
+    degrees = torch.rand(48) * 360 - 180
+    return (
+        lambda: torch.stack([rotate_one(image, float(angle)) for image, angle in zip(images, degrees)]),
+        lambda: rotate(images, degrees),
+    )
+
+
+def key_pair(folder: Path) -> tuple[Work, Work]:
+    """Keys of 1,200 planned cells: each hashed alone, against the whole plan, which hashes what they share once."""
+    grid = Grid(methods=["whitened", "evidence", "dra", "devnet", "dpdl"], datasets=["textures"], seeds=200, floor=None)
+    cells = plan(grid, Machine(cache=folder))
+    return lambda: [cell.cell.key for cell in cells], lambda: plan(grid, Machine(cache=folder))
+
+
 def main() -> None:
-    """Time the pairs and print the table."""
+    """Time the pairs whose name holds the word given and print the table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--repeat", type=int, default=7, help="how often each pair is timed (7)")
-    repeat = parser.parse_args().repeat
+    parser.add_argument("word", nargs="?", default="", help="only pairs whose name holds it")
+    given = parser.parse_args()
     torch.set_num_threads(2)
-    with tempfile.TemporaryDirectory() as folder:
-        pairs = backbone_pairs() | {
-            "cache: second visit against the first": cache_pair(Path(folder)),
-            "score: photographs against the bare backbone": score_pair(Path(folder)),
-            "start: --help against import torch": start_pair(),
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        pairs: dict[str, Callable[[], tuple[Work, Work]]] = {
+            "features: folded batch norms against plain ones": lambda: backbone_pairs()[0],
+            f"features: batches of {BATCH} against one of 32": lambda: backbone_pairs()[1],
+            "cache: second visit against the first": lambda: cache_pair(folder),
+            "score: photographs against the bare backbone": lambda: score_pair(folder),
+            "start: --help against import torch": start_pair,
+            "rotate: a paper batch against its images": rotation_pair,
+            "plan: 1,000 cells against their keys alone": lambda: key_pair(folder),
+            "shared: evidence with the normals known": lambda: shared_pair(folder, "evidence"),
+            "shared: whitened with the normals known": lambda: shared_pair(folder, "whitened"),
         }
         table = Table("what", "times faster, median", "range")
-        for name, (slow, fast) in pairs.items():
-            found = ratios(slow, fast, repeat)
-            table.add_row(name, f"{median(found):.2f}", f"{min(found):.2f} to {max(found):.2f}")
+        for title, make in pairs.items():
+            if given.word in title:
+                clock = time.perf_counter if title.startswith("start") else time.process_time
+                found = ratios(*make(), given.repeat, clock)
+                table.add_row(title, f"{median(found):.2f}", f"{min(found):.2f} to {max(found):.2f}")
     Console(width=100).print(table)
 
 

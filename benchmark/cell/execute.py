@@ -20,7 +20,8 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from osad_bench.benchmark.cell.provenance import provenance
-from osad_bench.benchmark.cell.seeds import seed_of
+from osad_bench.benchmark.cell.seeds import seed_of, seed_of_normals
+from osad_bench.benchmark.cell.shared import Shelf
 from osad_bench.benchmark.cell.split import Split, crossing
 from osad_bench.benchmark.cell.training import CachedFeatures, FineTuned, preset_for
 from osad_bench.benchmark.features.backbones import load_backbone
@@ -175,7 +176,7 @@ def schedule_of(method: Method, preset: Preset) -> Schedule:
 
 
 def _open_training(
-    planned: PlannedCell, method: Method, dataset: Dataset, machine: Machine
+    planned: PlannedCell, method: Method, dataset: Dataset, machine: Machine, shelf: Shelf
 ) -> CachedFeatures | FineTuned:
     """The training set of a cell; fills the cache where it lacks something."""
     preset = preset_for(type(method), planned.preset)
@@ -190,7 +191,16 @@ def _open_training(
         method.pseudo_anomalies,
         seed_of(planned.cell, "batches"),
         torch.device(machine.device),
+        shelf,
     )
+
+
+def _shelf(planned: PlannedCell, method: Method, machine: Machine) -> Shelf:
+    """What is kept of the cell's training normals."""
+    preset = preset_for(type(method), planned.preset)
+    weights = load_backbone(preset.backbone, machine.weights).weights
+    device, normals = torch.device(machine.device), planned.division.train_normal
+    return Shelf.of_normals(machine.cache, planned.cell.fingerprint, normals, preset, weights, device)
 
 
 def _peak_memory_mb() -> float:
@@ -394,7 +404,8 @@ def fit_method(
     method = cls(cls.Config(**cell.config))
 
     clock = time.perf_counter()
-    train = _open_training(planned, method, dataset, machine)
+    shelf = _shelf(planned, method, machine)
+    train = _open_training(planned, method, dataset, machine, shelf)
     timings = Timings(features=time.perf_counter() - clock)
     fitting = Fitting(planned, dataset, method, train, timings)
     curve = fitting.curve
@@ -415,6 +426,8 @@ def fit_method(
         schedule=schedule_of(method, planned.preset),
         progress=report,
         after_epoch=oracle.after_epoch if machine.oracle else None,
+        seed_of_normals=seed_of_normals(cell, planned.division.train_normal),
+        keep=shelf.of_method(cls).keep,
     )
     clock = time.perf_counter()
     method.fit(train, context)

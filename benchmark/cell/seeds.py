@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
+from typing import Any
 
 from osad_bench.results.record import Cell
 
@@ -27,5 +29,14 @@ def seed_of(cell: Cell, purpose: str, *, of_method: bool = False) -> int:
     parts = [cell.fingerprint, cell.protocol.model_dump(mode="json", exclude_defaults=True), purpose]
     if of_method:
         parts.append(cell.method)
+    return _seed(parts)
+
+
+def seed_of_normals(cell: Cell, normals: Sequence[str]) -> int:
+    """Seed of a method's draws that concern the training normals alone: the same for all seeds and shots with these normals."""
+    return _seed([cell.fingerprint, list(normals), "normals", cell.method])
+
+
+def _seed(parts: list[Any]) -> int:
     text = json.dumps(parts, sort_keys=True, separators=(",", ":"))
     return int.from_bytes(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:8], "big") >> 1

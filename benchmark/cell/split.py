@@ -31,6 +31,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
+from functools import lru_cache
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -54,8 +55,9 @@ class Split:
     test_anomaly: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        repeated = [name for name, n in Counter(sum(self.parts().values(), ())).items() if n > 1]
-        if repeated:
+        ids = sum(self.parts().values(), ())
+        if len(set(ids)) < len(ids):
+            repeated = [name for name, n in Counter(ids).items() if n > 1]
             raise AssertionError(f"split is not disjoint: {repeated[:3]}")
 
     def parts(self) -> dict[str, tuple[str, ...]]:
@@ -70,7 +72,24 @@ class Split:
 
 def _shuffled(ids: Sequence[str], salt: str) -> list[str]:
     """Ids in the pseudo-random order that `salt` fixes, whatever the machine or library version."""
-    return sorted(ids, key=lambda name: hashlib.sha256(f"{salt}/{name}".encode("utf-8", "surrogateescape")).digest())
+    return list(_order(tuple(ids), salt))
+
+
+@lru_cache(maxsize=1024)
+def _order(ids: tuple[str, ...], salt: str) -> tuple[str, ...]:
+    """`_shuffled`, remembered: all shots of a seed and all kinds share an order."""
+    return tuple(
+        sorted(ids, key=lambda name: hashlib.sha256(f"{salt}/{name}".encode("utf-8", "surrogateescape")).digest())
+    )
+
+
+@lru_cache(maxsize=64)
+def _random_parts(ids: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Training and test part of normals that the data set itself does not divide, each sorted."""
+    from sklearn.model_selection import train_test_split
+
+    train, test = train_test_split(ids, test_size=TEST_SHARE, random_state=NORMAL_SEED)
+    return tuple(sorted(train)), tuple(sorted(test))
 
 
 def _normals(samples: Sequence[Sample], name: str) -> tuple[list[str], list[str]]:
@@ -80,13 +99,9 @@ def _normals(samples: Sequence[Sample], name: str) -> tuple[list[str], list[str]
         raise InputError(
             f"data set {name} has {len(normals)} normal images; at least 4 are needed to train and test on"
         )
-    if all(sample.partition is None for sample in normals):
-        from sklearn.model_selection import train_test_split
-
-        train, test = train_test_split(
-            [sample.id for sample in normals], test_size=TEST_SHARE, random_state=NORMAL_SEED
-        )
-        return sorted(train), sorted(test)
+    if not any(sample.partition for sample in normals):
+        parts = _random_parts(tuple(sample.id for sample in normals))
+        return list(parts[0]), list(parts[1])
     train = [sample.id for sample in normals if sample.partition == "train"]
     test = [sample.id for sample in normals if sample.partition == "test"]
     if not train or not test:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from osad_bench.benchmark.cell.shared import Shelf
 from osad_bench.benchmark.cell.split import Split
+from osad_bench.benchmark.features.augment import rotate
 from osad_bench.benchmark.features.backbones import Backbone
 from osad_bench.benchmark.features.cache import FeatureCache
 from osad_bench.benchmark.features.extractor import PyramidExtractor, as_tensor
@@ -25,6 +28,7 @@ from osad_bench.benchmark.preset import Preset
 from osad_bench.core.registry import pseudo_anomalies
 from osad_bench.datasets.base import Dataset
 from osad_bench.methods.base import NORMAL, PSEUDO, SEEN, Batch, Method, Mix, Pyramid, seed_of
+from osad_bench.methods.saving import State
 
 EVAL_BATCH = 32
 """Images scored at a time, always: the last batch is padded, so that no score depends on how many are asked for.
@@ -117,13 +121,20 @@ class Adapter(nn.Module):
         return x + change
 
 
-def score_rows(method: Method, read: Callable[[npt.NDArray[np.int64]], Pyramid], rows: npt.NDArray[np.int64]) -> Tensor:
+def score_rows(
+    method: Method,
+    read: Callable[[npt.NDArray[np.int64]], Pyramid],
+    rows: npt.NDArray[np.int64],
+    measured: Callable[[npt.NDArray[np.int64]], list[Tensor]] | None = None,
+) -> Tensor:
     """Scores of rows by a fitted method; each row's score is the same whatever rows are scored with it.
 
     Parameters
     ----------
     read
         Gives the features of rows.
+    measured
+        Gives what `Method.measure` returned for rows; None to measure them now.
 
     Returns
     -------
@@ -139,7 +150,11 @@ def score_rows(method: Method, read: Callable[[npt.NDArray[np.int64]], Pyramid],
         part = rows[start : start + EVAL_BATCH]
         padded = np.concatenate([part, np.repeat(part[-1:], EVAL_BATCH - len(part))])
         with torch.no_grad():
-            found = method.score(read(padded)).detach().double().cpu()
+            if measured is None:
+                found = method.score(read(padded))
+            else:
+                found = method.score_measured(measured(padded), partial(read, padded))
+            found = found.detach().double().cpu()
         if found.shape != (EVAL_BATCH,):
             raise ValueError(f"{method.name}.score returned shape {tuple(found.shape)} for {EVAL_BATCH} images")
         values.append(found[: len(part)])
@@ -239,8 +254,10 @@ class CachedFeatures(_Parts):
         generators: Sequence[str],
         seed: int,
         device: torch.device,
+        shelf: Shelf | None = None,
     ) -> None:
         super().__init__(dataset, split, seed, device)
+        self.shelf = shelf or Shelf(None, {})
         views = {
             view: cache.rows(dataset, preset, backbone, ids, view, device)
             for view, ids in needed(split, preset, generators).items()
@@ -249,12 +266,37 @@ class CachedFeatures(_Parts):
         self.pseudo = {name: [rows for view, rows in views.items() if view.generator == name] for name in generators}
         self.normalisers, self.adapters = nn.ModuleList(), nn.ModuleDict()
         if preset.normalise != "none":
-            normals = [torch.from_numpy(scale[self.normal_rows]) for scale in self.clean]
-            self.normalisers = nn.ModuleList(Normaliser.fit(scale, preset.normalise) for scale in normals).to(device)
+            self.normalisers = nn.ModuleList(self._normalisers(preset.normalise)).to(device)
         if preset.adapter != "none":
             for channels in {int(scale.shape[1]) for scale in self.clean}:
                 self.adapters[str(channels)] = Adapter(channels, preset.adapter, preset.adapter_width).to(device)
         self.shapes = [tuple(scale.shape[1:]) for scale in self.pyramid(self.normal_rows[:1])]  # type: ignore[misc]
+
+    def _normalisers(self, mode: str) -> list[Normaliser]:
+        """One per map of the pyramid."""
+
+        def fit() -> State:
+            normals = (torch.from_numpy(scale[self.normal_rows]) for scale in self.clean)
+            return nn.ModuleList(Normaliser.fit(scale, mode) for scale in normals).state_dict()
+
+        state = self.shelf.keep("normalisers", {}, fit)
+        return [
+            Normaliser(mode, state[f"{number}.mean"], state[f"{number}.matrix"]) for number in range(len(self.clean))
+        ]
+
+    def scores(self, method: Method) -> Tensor:
+        """Scores of the test part by a fitted method; what depends on the training normals alone is measured once."""
+        if type(method).measure is Method.measure:
+            return super().scores(method)
+        shelf = self.shelf.of_method(type(method))
+        measures = shelf.measures(method, len(self.ids), self.test_rows, self.pyramid, EVAL_BATCH)
+        place = np.zeros(len(self.ids), dtype=np.int64)
+        place[self.test_rows] = np.arange(len(self.test_rows))
+
+        def measured(rows: npt.NDArray[np.int64]) -> list[Tensor]:
+            return [torch.from_numpy(one[place[rows]]).to(self.device) for one in measures]
+
+        return score_rows(method, self.pyramid, self.test_rows, measured)
 
     def _below(self, arrays: Sequence[npt.NDArray[Any]]) -> Pyramid:
         """float16 rows -> normalised, adapted pyramid."""
@@ -304,13 +346,15 @@ class FineTuned(_Parts):
         generators: Sequence[str],
         seed: int,
         device: torch.device,
+        shelf: Shelf | None = None,  # noqa: ARG002 (its features are trained: nothing can be kept of them)
     ) -> None:
         super().__init__(dataset, split, seed, device)
         ((view, ids),) = needed(split, preset, generators).items()
         (self.images,) = cache.rows(dataset, preset, backbone, ids, view, device)
         self.augment = preset.augment
         self.generators = {name: pseudo_anomalies.get(name) for name in generators}
-        self.trunk = PyramidExtractor(copy.deepcopy(backbone.module), backbone.mean, backbone.std, preset).to(device)
+        self.trunk = PyramidExtractor(copy.deepcopy(backbone.module), backbone.mean, backbone.std, preset)
+        self.trunk = self.trunk.to(device, memory_format=torch.channels_last)
         self.trunk.eval()
         with torch.no_grad():
             self.shapes = [tuple(scale.shape[1:]) for scale in self.pyramid(self.normal_rows[:1])]  # type: ignore[misc]
@@ -336,13 +380,10 @@ class FineTuned(_Parts):
             images[2] = np.stack(
                 [self.generators[pseudo[int(random.integers(len(pseudo)))]](image, random)[0] for image in images[2]]
             )
-        batch = as_tensor(np.concatenate([part for part in images if len(part)]))
+        batch = as_tensor(np.concatenate([part for part in images if len(part)])).to(self.device)
         if self.augment == "rotate":
-            from torchvision.transforms.functional import rotate
-
-            angles = torch.rand(len(batch), generator=self.streams["augment"]) * 360 - 180
-            batch = torch.stack([rotate(image, float(angle)) for image, angle in zip(batch, angles)])
-        return _divided(self.trunk(batch.to(self.device)), counts, references, self.device)
+            batch = rotate(batch, torch.rand(len(batch), generator=self.streams["augment"]) * 360 - 180)
+        return _divided(self.trunk(batch), counts, references, self.device)
 
     def parameters(self) -> list[nn.Parameter]:
         """The backbone's parameters."""

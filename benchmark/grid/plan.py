@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
 import pickle
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from osad_bench.benchmark.cell.split import Split
     from osad_bench.datasets.base import Dataset
     from osad_bench.methods.base import Method
-    from osad_bench.results.record import Protocol
+    from osad_bench.results.record import Cell, Protocol
 
 MOST_SEEDS = 10_000
 
@@ -327,20 +328,42 @@ def plan(grid: Grid, machine: Machine, divide: Divide | None = None) -> list[Pla
         settled = preset.model_dump(mode="json") | {"weights": backbone.weights}
         for name in dict.fromkeys(part for asked in grid.datasets for part in expand(asked)):
             dataset = dataset_of(name, machine.data_root)
-            for (protocol, division), method in itertools.product((divide or splits)(grid, dataset), names):
-                for variant, config in variants[method]:
-                    cell = Cell(
-                        dataset=dataset.full_name, fingerprint=dataset.fingerprint, protocol=protocol, method=method,
-                        version=methods.get(method).version, config=config, preset=settled,
-                    )  # fmt: skip
-                    # A folder that was given twice, in two spellings, is one data set.
-                    cells.setdefault(
-                        cell.key,
-                        PlannedCell(
-                            cell, cell.key, label, variant, dataset.spec, preset, division, **origins.get(method, {})
-                        ),
-                    )
+            divisions = (divide or splits)(grid, dataset)
+            family = []
+            for method, variant, config in ((name, *one) for name in names for one in variants[name]):
+                cell = Cell(
+                    dataset=dataset.full_name, fingerprint=dataset.fingerprint, protocol=divisions[0][0], method=method,
+                    version=methods.get(method).version, config=config, preset=settled,
+                )  # fmt: skip
+                family.append((cell, dict(cell), _around_protocol(cell), variant, origins.get(method, {})))
+            source = dataset.spec
+            for protocol, division in divisions:
+                text = _protocol_text(family[0][0], protocol)
+                for _, fields, (before, after), variant, origin in family:
+                    key = hashlib.sha256(before + text + after).hexdigest()
+                    if key not in cells:  # a folder that was given twice, in two spellings, is one data set
+                        cell = Cell.model_construct(**(fields | {"protocol": protocol}))  # its parts are checked
+                        cells[key] = PlannedCell(cell, key, label, variant, source, preset, division, **origin)
     return sorted(cells.values(), key=lambda planned: planned.cell.protocol.seed)
+
+
+def _canonical(value: Any) -> str:
+    """JSON as `Cell.key` hashes it."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+
+
+def _around_protocol(cell: Cell) -> tuple[bytes, bytes]:
+    """What stands before and after the protocol in the JSON that `Cell.key` hashes: cells of one family share it."""
+    parts = sorted(cell.model_dump(mode="json", exclude={"protocol"}).items())
+    before = "".join(f"{_canonical(name)}:{_canonical(value)}," for name, value in parts if name < "protocol")
+    after = "".join(f",{_canonical(name)}:{_canonical(value)}" for name, value in parts if name > "protocol")
+    return f'{{{before}"protocol":'.encode(), f"{after}}}".encode()
+
+
+def _protocol_text(cell: Cell, protocol: Protocol) -> bytes:
+    """The protocol in the JSON that `Cell.key` hashes."""
+    other = cell.model_copy(update={"protocol": protocol})
+    return _canonical(other.model_dump(mode="json", include={"protocol"})["protocol"]).encode()
 
 
 def _registered(asked: Sequence[Any]) -> dict[str, dict[str, Any]]:

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from osad_bench.benchmark.cell.training import needed, preset_for
 from osad_bench.benchmark.features.backbones import load_backbone
 from osad_bench.benchmark.features.cache import FeatureCache
 from osad_bench.benchmark.features.views import View
+from osad_bench.benchmark.grid.leases import LOOK, Leases, computed, made
 from osad_bench.benchmark.grid.plan import Grid, plan
 from osad_bench.benchmark.grid.todo import Timings, Todo, compare, default_jobs
 from osad_bench.benchmark.grid.workers import Reporter, in_processes, on_dask, one_by_one
@@ -220,7 +222,7 @@ def carry_out(
     Returns
     -------
     list of Record
-        In the order in which the cells finished.
+        In the order in which the cells finished; those that another run on the same store computed meanwhile included.
 
     Raises
     ------
@@ -236,22 +238,36 @@ def carry_out(
     store.prepare()
     fill_cache(cells, machine, reporter)
     reporter.start(len(cells))
-    if backend == "dask":
-        results = on_dask(cells, machine, scheduler, jobs)
-    elif jobs > 1:
-        results = in_processes(cells, machine, reporter, jobs)
-    else:
-        results = one_by_one(cells, machine, reporter)
-    try:
-        for cell, (record, scores) in results:
-            store.put(record, scores)
-            if record.status == "ok":
-                timings.add(cell, record.timings.total)
-            records.append(record)
-            reporter.finish(cell, record)
-    finally:
-        timings.save()
-        results.close()
+    leases, left = Leases(store.root), list(cells)
+    before = {cell.key: made(cell.key, store) for cell in cells}
+    with leases.kept_alive():
+        while left:
+            mine = leases.mine(left, store, before)
+            if backend == "dask":
+                results = on_dask(list(mine), machine, scheduler, jobs)
+            elif jobs > 1:
+                results = in_processes(list(mine), machine, reporter, jobs)
+            else:
+                results = one_by_one(mine, machine, reporter)
+            try:
+                for cell, (record, scores) in results:
+                    store.put(record, scores)
+                    leases.release(cell.key)
+                    if record.status == "ok":
+                        timings.add(cell, record.timings.total)
+                    records.append(record)
+                    reporter.finish(cell, record)
+            finally:
+                timings.save()
+                results.close()
+            left = [cell for cell in leases.elsewhere if not computed(cell.key, store, before)]
+            open_keys = {cell.key for cell in left}
+            for cell in leases.elsewhere:
+                if cell.key not in open_keys:
+                    records.append(store.get(cell.key))
+                    reporter.finish(cell, records[-1])
+            if left:
+                time.sleep(LOOK)
     return records
 
 

@@ -7,7 +7,7 @@ import os
 import queue
 import threading
 from collections import deque
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -85,8 +85,8 @@ def _pool(jobs: int, events: Any) -> Iterator[ProcessPoolExecutor]:
     pool.shutdown(wait=True, cancel_futures=True)
 
 
-def one_by_one(cells: Sequence[PlannedCell], machine: Machine, reporter: Reporter) -> Results:
-    """One cell after the other, in this process."""
+def one_by_one(cells: Iterable[PlannedCell], machine: Machine, reporter: Reporter) -> Results:
+    """One cell after the other, in this process; a cell is asked for when the one before it is stored."""
     for cell in cells:
         yield cell, execute(cell, machine, lambda *values, cell=cell: reporter.epoch(cell, *values))
 
@@ -173,6 +173,8 @@ def on_dask(cells: Sequence[PlannedCell], machine: Machine, scheduler: str | Non
         from distributed import Client, as_completed
     except ImportError:
         raise InputError("--backend dask needs dask.distributed: pip install 'osad-bench[dask]'") from None
+    if not cells:
+        return
     try:
         client: Any = Client(scheduler) if scheduler else Client(n_workers=jobs, threads_per_worker=1)
     except (OSError, ValueError) as error:

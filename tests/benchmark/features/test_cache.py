@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from osad_bench.benchmark.features import cache as features
+from osad_bench.benchmark.features import rows as features_rows
 from osad_bench.benchmark.features.backbones import load_backbone
 from osad_bench.benchmark.features.cache import FeatureCache
 from osad_bench.benchmark.features.extractor import PyramidExtractor, as_tensor
@@ -67,7 +68,7 @@ def test_a_second_visit_reads_no_image(tmp_path: Path, textures, lite0, monkeypa
 def test_an_interrupted_visit_is_taken_up_where_it_stopped(
     tmp_path: Path, textures, lite0, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(features, "FLUSH", 8)
+    monkeypatch.setattr(features_rows, "FLUSH", 8)
     names = [sample.id for sample in textures.samples[:32]]
     calls: list[str] = []
 
@@ -107,7 +108,7 @@ def test_a_full_disk_is_an_error_and_marks_nothing_done(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(features.os, "fsync", full)
+        patch.setattr(features_rows.os, "fsync", full)
         with pytest.raises(OSError, match="No space left"):
             rows(tmp_path, textures, lite0, names)
     (marks,) = tmp_path.glob("features/*/done.u8")

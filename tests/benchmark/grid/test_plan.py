@@ -216,3 +216,14 @@ def test_a_number_beyond_measure_is_refused_in_little_memory_and_few_words(tmp_p
 
 def test_no_floor_is_written_as_a_word_too(tmp_path: Path):
     assert {cell.cell.method for cell in cells(tmp_path, methods=["devnet"], seeds=1, floor="none")} == {"devnet"}
+
+
+def test_keys_that_share_their_parts_are_the_cells_keys(tmp_path: Path):
+    planned = cells(
+        tmp_path, methods=["devnet", "evidence"], seeds=3, shots=[3, 2], setting=["general", "hard"], validate=True,
+        set={"devnet.topk": [0.1, 0.2], "image_size": [64, 96]},
+    )  # fmt: skip
+    assert [one.key for one in planned] == [one.cell.key for one in planned]
+    assert len({one.key for one in planned}) == len(planned)
+    again = [type(one.cell).model_validate_json(one.cell.model_dump_json()) for one in planned]
+    assert again == [one.cell for one in planned]

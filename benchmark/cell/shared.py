@@ -1,0 +1,185 @@
+"""What depends on the training normals alone, computed once for all seeds, shots and methods that ask for it.
+
+The key is a digest of all that such a value is a function of: the data set's fingerprint, the training normals' ids, the
+preset as the method reads it, the backbone's weights, the method's version and source, the packages that compute it, the
+name and the settings. Methods ask for values by `Context.shared` and for measures of images by `Method.measure`; the
+training set keeps its normalisers the same way. Below the cache folder lie::
+
+    shared/KEY/value.safetensors   a value, or
+    shared/KEY/part0.float32 …     measures, one row per image (see `features.rows`)
+    shared/KEY/meta.json           what it is
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+from osad_bench.benchmark.cell.source import source_digest
+from osad_bench.benchmark.features.rows import META, Computed, Layout, Rows, kept_rows
+from osad_bench.benchmark.preset import Preset
+from osad_bench.core.locks import locked
+from osad_bench.methods.base import Method, Pyramid
+from osad_bench.methods.saving import State
+
+FORMAT = 1
+PACKAGES = ("numpy", "scikit-learn", "scipy", "torch")
+READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
+VALUE = "value.safetensors"
+
+
+def digest(value: object) -> str:
+    """Twenty-four hexadecimal digits that name a value that JSON can hold."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:24]
+
+
+@dataclass(frozen=True)
+class Shelf:
+    """Values that depend on one set of training normals, seen through one preset.
+
+    Attributes
+    ----------
+    root
+        The cache folder; None to keep nothing.
+    identity
+        All that every value on it depends on, as JSON can hold it.
+    """
+
+    root: Path | None
+    identity: Mapping[str, object]
+
+    @classmethod
+    def of_normals(
+        cls, root: Path, fingerprint: str, normals: tuple[str, ...], preset: Preset, weights: str, device: torch.device
+    ) -> Shelf:
+        """The shelf of these training normals; it keeps nothing where the features themselves are trained."""
+        read = preset.model_dump(mode="json", include={"backbone", "image_size", "scales", "stages", "normalise"})
+        identity = {
+            "format": FORMAT,
+            "fingerprint": fingerprint,
+            "normals": digest(normals),
+            "preset": read | {"weights": weights},
+            "packages": {name: version(name) for name in PACKAGES},
+            "device": device.type,
+        }
+        return cls(root if preset.frozen and preset.adapter == "none" else None, identity)
+
+    def of_method(self, method: type[Method]) -> Shelf:
+        """The part that is one method's; it keeps nothing where the method's source cannot be read (a notebook)."""
+        source = source_digest(method)
+        identity = {**self.identity, "method": method.name, "version": method.version, "source": source}
+        return replace(self, root=self.root if source else None, identity=identity)
+
+    def _place(self, name: str, settings: Mapping[str, object]) -> tuple[Path | None, dict[str, Any]]:
+        identity = {**self.identity, "name": name, "settings": dict(settings)}
+        identity = json.loads(json.dumps(identity))  # as a file gives it back
+        return None if self.root is None else self.root / "shared" / digest(identity), identity
+
+    def keep(self, name: str, settings: Mapping[str, object], compute: Callable[[], State]) -> State:
+        """Return the value of this name and these settings, computed where it is not kept yet (`methods.base.Keep`).
+
+        Raises
+        ------
+        OSError
+            The disk is full. A cache that may not be written is read only.
+        """
+        folder, identity = self._place(name, settings)
+        if folder is None:
+            return compute()
+        if (found := _read(folder / VALUE)) is not None:
+            return found
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / "lock").touch()
+        except OSError as error:
+            if error.errno not in READ_ONLY:
+                raise
+            return compute()
+        with locked(folder / "lock"):
+            if (found := _read(folder / VALUE)) is None:
+                found = {key: tensor.contiguous().clone() for key, tensor in compute().items()}
+                _write(folder / META, json.dumps({"identity": identity}, indent=1).encode())
+                _write(folder / VALUE, save({key: tensor.cpu() for key, tensor in found.items()}))
+        return found
+
+    def measures(
+        self,
+        method: Method,
+        total: int,
+        rows: Rows,
+        read: Callable[[Rows], Pyramid],
+        batch: int,
+    ) -> list[npt.NDArray[Any]]:
+        """What a method measures of images (`Method.measure`).
+
+        Parameters
+        ----------
+        total, rows
+            Images of the data set, and those to be measured.
+        read
+            Gives the features of rows.
+        batch
+            Images measured at a time, always: the last batch is padded, so that no image's measures depend on the others.
+
+        Returns
+        -------
+        list of arrays, each with one row per row of `rows`
+        """
+
+        def measured(some: Rows) -> list[npt.NDArray[Any]]:
+            padded = np.concatenate([some, np.repeat(some[-1:], batch - len(some))])
+            with torch.no_grad():
+                return [tensor[: len(some)].cpu().numpy() for tensor in method.measure(read(padded))]
+
+        def compute(missing: Rows) -> Computed:
+            for start in range(0, len(missing), batch):
+                some = missing[start : start + batch]
+                yield some, measured(some)
+
+        def layout() -> Layout:
+            return [(one.dtype.name, one.shape[1:]) for one in measured(rows[:1])]
+
+        folder, identity = self._place("measures", method.config.model_dump(mode="json"))
+        if folder is not None:
+            try:
+                return [kept[rows] for kept in kept_rows(folder, identity, total, rows, layout, compute)]
+            except OSError as error:
+                if error.errno not in READ_ONLY:
+                    raise
+        return [np.concatenate(part) for part in zip(*(values for _, values in compute(rows)))]
+
+
+def _read(path: Path) -> State | None:
+    """The tensors of a file; None where there is none, or it is damaged."""
+    try:
+        state: dict[str, Tensor] = load_file(path)
+    except (OSError, SafetensorError):
+        return None
+    return state
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Write to a temporary file, flush it to disk, rename it."""
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
