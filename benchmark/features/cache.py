@@ -130,7 +130,8 @@ def features_of(
     return [scale[: len(images)].half().cpu().numpy() for scale in scales]
 
 
-Part, Value = TypeVar("Part"), TypeVar("Value")
+Part = TypeVar("Part")
+Value = TypeVar("Value")
 
 
 def in_threads(parts: Iterable[Part], compute: Callable[[Part], Value]) -> Iterator[tuple[Part, Value]]:
