@@ -235,7 +235,7 @@ class Scale:
 
     sorts: Sorts
     images: Images
-    pooled: Pooled
+    image_direction: Tensor
     of_images: Usual
     patches: Patches
     direction: Tensor
@@ -259,7 +259,7 @@ class Scale:
         return cls(
             known.sorts,
             Images.of(gaussian.whiten, gaussian.rows, config.nearest),
-            Pooled.of(gaussian.whiten, rows),
+            Pooled.of(gaussian.whiten, rows).direction,
             Usual.fit(gaussian.out_of_fold(of_image), sorts, config),
             known.patches,
             direction(known.patches.whiten, seen, config.topk),
@@ -274,7 +274,7 @@ class Scale:
     def evidence(self, measures: list[Tensor], maps: Tensor) -> tuple[Tensor, Tensor]:
         """Both measures of the image, (B, 2), and of its places, (B, P, 2)."""
         rows, distance, of_places = measures
-        image = torch.stack([distance, self.pooled(rows)[:, 1]], dim=1)
+        image = torch.stack([distance, Pooled(self.images.whiten, self.image_direction)(rows)[:, 1]], dim=1)
         likeness = alike(self.patches.whiten, maps, of_places[..., 1], self.direction)
         return image, torch.stack([of_places[..., 0], likeness], dim=2)
 

@@ -354,7 +354,7 @@ class FineTuned(_Parts):
         self.augment = preset.augment
         self.generators = {name: pseudo_anomalies.get(name) for name in generators}
         self.trunk = PyramidExtractor(copy.deepcopy(backbone.module), backbone.mean, backbone.std, preset)
-        self.trunk = self.trunk.to(device, memory_format=torch.channels_last)
+        self.trunk = self.trunk.to(device).to(memory_format=torch.channels_last)
         self.trunk.eval()
         with torch.no_grad():
             self.shapes = [tuple(scale.shape[1:]) for scale in self.pyramid(self.normal_rows[:1])]  # type: ignore[misc]

@@ -43,8 +43,9 @@ def rotate(images: Tensor, degrees: Tensor) -> Tensor:
     rows = sine * x + ((high - 1) / 2 + above), cosine * y
     offset = torch.arange(count, device=images.device, dtype=torch.int32)[:, None, None] * (tall * broad)
     turned = []
-    for part in torch.arange(count).split(count if images.device.type != "cpu" else 1):  # a CPU's cache holds one image
-        some = slice(int(part[0]), int(part[-1]) + 1)
+    step = 1 if images.device.type == "cpu" else count  # a CPU's cache holds the numbers of one image
+    for start in range(0, count, step):
+        some = slice(start, start + step)
         across = (columns[0][some, None, :] + columns[1][some, :, None]).round_()
         place = (rows[0][some, None, :] + rows[1][some, :, None]).round_().mul_(broad).add_(across)
         turned.append(pixels.index_select(0, place.int().add_(offset[some]).flatten()))
