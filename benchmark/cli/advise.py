@@ -41,7 +41,8 @@ def advise(
     from rich.console import Console
     from rich.table import Table
 
-    from osad_bench.benchmark.cli.screen import ProgressReporter, duration, shown
+    from osad_bench.benchmark.cli.bars import shown
+    from osad_bench.benchmark.cli.screen import ProgressReporter, duration
     from osad_bench.benchmark.decide.advise import CANDIDATES, PROMISES
     from osad_bench.benchmark.decide.advise import advise as advice_on
     from osad_bench.benchmark.decide.words import percent

@@ -20,6 +20,7 @@ from osad_bench.core.errors import InputError
 from osad_bench.core.registry import UnknownNameError, methods
 from osad_bench.core.text import printable
 from osad_bench.datasets.base import Dataset, DatasetError
+from osad_bench.methods.base import Method
 from osad_bench.results.record import Record, TestScores
 from osad_bench.results.store import Store
 from osad_bench.results.submission import Check, label_of
@@ -133,7 +134,7 @@ def run_again(store: Store, wanted: Sequence[str], own: Sequence[str], machine: 
     return found
 
 
-def _installed(record: Record) -> tuple[type | None, str]:  # type: ignore[type-arg]
+def _installed(record: Record) -> tuple[type[Method] | None, str]:
     """The class of a record's method, or why it cannot be run here."""
     name = record.cell.method
     if name not in methods.names():
