@@ -250,13 +250,6 @@ class Dataset(abc.ABC):
         return self.name if self.variant is None else f"{self.name}/{self.variant}"
 
     @property
-    def full_title(self) -> str:
-        """Name as printed in tables: the title, a class's own name (``Metal nut``), or a folder's name as it is written."""
-        if self.variant is None:
-            return self.title
-        return self.variant.replace("_", " ").capitalize() if self.variant in self.variants else self.full_name
-
-    @property
     def spec(self) -> str:
         """Name that opens this data set again on this machine; for a user's folder or file it holds the real path.
 

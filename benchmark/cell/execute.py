@@ -455,7 +455,7 @@ def _run(
         "curve": fitting.curve,
         "diagnostics": fitting.oracle,
         "peak_memory_mb": _peak_memory_mb(),
-        "dataset_title": fitting.dataset.full_title,
+        "dataset_title": fitting.dataset.title,
     }, scores
 
 

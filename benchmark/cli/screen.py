@@ -59,7 +59,7 @@ class ProgressReporter(Bars, Reporter):
         )
         if todo.failed:
             self.say(f"{len(todo.failed)} cells failed earlier; --retry-failed computes them again")
-        for message in (*todo.damaged, *todo.changed):
+        for message in (*todo.damaged, *todo.changed, *todo.notes):
             self.say(message, style="yellow")
 
     def say(self, text: str, before: str = "", style: str | None = None) -> None:

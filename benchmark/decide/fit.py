@@ -179,7 +179,7 @@ def fit_cell(planned: PlannedCell, machine: Machine, progress: EpochProgress | N
         method_file=_file_of(planned, cls), preset_label=planned.label, preset=preset, backbone=backbone.name,
         weights=backbone.weights, shapes=tuple(train.shapes), seed=planned.cell.protocol.seed,
         fitted_to=FittedTo(
-            dataset=dataset.full_name, title=dataset.full_title, fingerprint=dataset.fingerprint,
+            dataset=dataset.full_name, title=dataset.title, fingerprint=dataset.fingerprint,
             normals=len(parts.train_normal), calibration=len(calibration),
             anomalies=dict(Counter(dataset.by_id[name].kind or "" for name in parts.train_anomaly)),
             copies=len(copies), contradictory=len(contradictory), split=parts.digest,

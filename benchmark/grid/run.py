@@ -22,16 +22,17 @@ from osad_bench.benchmark.features.backbones import load_backbone
 from osad_bench.benchmark.features.cache import FeatureCache
 from osad_bench.benchmark.features.views import View
 from osad_bench.benchmark.grid.leases import LOOK, Leases, computed, made
+from osad_bench.benchmark.grid.notes import notes_on
 from osad_bench.benchmark.grid.plan import Grid, plan
 from osad_bench.benchmark.grid.todo import Timings, Todo, compare, default_jobs
-from osad_bench.benchmark.grid.workers import Reporter, in_processes, on_dask, one_by_one
+from osad_bench.benchmark.grid.workers import Reporter, failed, in_processes, on_dask, one_by_one
 from osad_bench.benchmark.preset import Preset
 from osad_bench.core.errors import InputError
 from osad_bench.core.places import default_cache, user_path
 from osad_bench.core.text import printable
 from osad_bench.results.record import Record
 from osad_bench.results.registered import FrozenCell, FrozenPlan
-from osad_bench.results.store import Store
+from osad_bench.results.store import NewerError, Store, StoreError
 
 BACKENDS = ("local", "dask")
 
@@ -156,6 +157,7 @@ def run_grid(grids: Sequence[Grid], options: Options, reporter: Reporter | None 
     if unknown := [name for name in options.recompute if name not in planned]:
         raise InputError(f"--recompute {unknown[0]}: the methods of this run are {', '.join(sorted(planned))}")
     todo = compare(cells, store, options.retry_failed, options.oracle, options.recompute)
+    todo.notes.extend(notes_on(cells, machine))
     jobs = options.jobs or default_jobs(todo.open, machine)
     reporter.plan(cells, todo, Timings(machine).estimate(todo.open, jobs), store.root)
     records = (
@@ -251,7 +253,13 @@ def carry_out(
                 results = one_by_one(mine, machine, reporter)
             try:
                 for cell, (record, scores) in results:
-                    store.put(record, scores)
+                    try:
+                        store.put(record, scores)
+                    except NewerError:
+                        raise
+                    except StoreError as error:  # the record could not be read back
+                        record, scores = failed(cell, machine, "NotStorable", str(error))
+                        store.put(record, scores)
                     leases.release(cell.key)
                     if record.status == "ok":
                         timings.add(cell, record.timings.total)

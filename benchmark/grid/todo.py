@@ -13,7 +13,7 @@ import torch
 
 from osad_bench.benchmark.cell.execute import Machine, PlannedCell, method_class
 from osad_bench.benchmark.cell.source import source_digest, source_file
-from osad_bench.results.store import Store, StoreError
+from osad_bench.results.store import NewerError, Store, StoreError
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,8 @@ class Todo:
         Messages about records that cannot be read; their cells are among `open`.
     changed
         Messages about methods whose source is another one than that of their stored cells, which are among `done`.
+    notes
+        What a user should know of the data.
     """
 
     done: list[PlannedCell] = field(default_factory=list)
@@ -35,6 +37,7 @@ class Todo:
     open: list[PlannedCell] = field(default_factory=list)
     damaged: list[str] = field(default_factory=list)
     changed: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
 
 def compare(
@@ -62,6 +65,8 @@ def compare(
             continue
         try:
             record = store.get(cell.key)
+        except NewerError:
+            raise
         except StoreError as error:
             todo.damaged.append(f"{str(error).partition('. Delete')[0]}; {cell.title} is computed again")
             todo.open.append(cell)

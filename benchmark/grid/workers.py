@@ -18,6 +18,7 @@ from osad_bench.benchmark.cell.execute import Machine, PlannedCell, execute
 from osad_bench.benchmark.cell.provenance import provenance
 from osad_bench.benchmark.grid import guard
 from osad_bench.core.errors import InputError
+from osad_bench.core.text import lines
 from osad_bench.results.record import Failure, Record, TestScores
 
 if TYPE_CHECKING:
@@ -50,9 +51,14 @@ class Reporter:
 
 def _died(cell: PlannedCell, machine: Machine, detail: str) -> Result:
     """The failed record of a cell whose worker process is gone."""
-    failure = Failure(
-        type="WorkerDied", message=f"the worker process died ({detail}); often memory ran out: try fewer --jobs"
+    return failed(
+        cell, machine, "WorkerDied", f"the worker process died ({detail}); often memory ran out: try fewer --jobs"
     )
+
+
+def failed(cell: PlannedCell, machine: Machine, kind: str, message: str) -> Result:
+    """A failed record for what went wrong outside the cell."""
+    failure = Failure(type=kind, message=lines(message))
     return Record(
         key=cell.key, cell=cell.cell, preset=cell.label, variant=cell.variant, status="failed", error=failure,
         provenance=provenance(machine.device),

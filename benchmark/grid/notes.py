@@ -1,0 +1,51 @@
+"""What a user should know of the data before a run: images not read, contradicting labels, a test part that is too small."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from osad_bench.benchmark.cell.execute import Machine, PlannedCell, dataset_of
+from osad_bench.datasets.duplicates import contradictions
+
+OWN = ("folder:", "csv:")
+"""How the names of a user's own data sets start: nobody has audited these."""
+WORTH_HAVING = 5
+"""Test anomalies below which the M that leaves more is told."""
+SHOWN = 3
+"""Sentences of one sort per data set; `osad-bench datasets verify` tells them all."""
+
+
+def notes_on(cells: Sequence[PlannedCell], machine: Machine) -> list[str]:
+    """Sentences on the data sets of a plan; empty where there is nothing to tell.
+
+    Raises
+    ------
+    DatasetError
+        An image of a user's own data set cannot be read; the message names it.
+    """
+    notes = []
+    for source in dict.fromkeys(cell.source for cell in cells):
+        dataset = dataset_of(source, machine.data_root)
+        passed = [f"{dataset.full_name}: {problem}" for problem in dataset.passed_over]
+        if source.startswith(OWN):
+            passed += [
+                f"{dataset.full_name}: {' and '.join(group)} are one picture, labelled both normal and anomalous; mend the "
+                "label, or leave them out with --dedup"
+                for group in contradictions(dataset)
+            ]
+        notes += passed[:SHOWN]
+        if len(passed) > SHOWN:
+            notes.append(f"… and {len(passed) - SHOWN} more: osad-bench datasets verify {source}")
+    tested: dict[tuple[str, int], tuple[int, int]] = {}
+    for cell in cells:
+        protocol, division = cell.cell.protocol, cell.division
+        if protocol.part == "test":
+            size = len(division.test_anomaly), len(division.train_anomaly)
+            tested.setdefault((cell.cell.dataset, protocol.shots), size)
+    for (name, shots), (left, known) in tested.items():
+        if left < WORTH_HAVING and left + known >= 2:
+            notes.append(
+                f"{name}: M = {shots} of {left + known} anomalies leaves {left} to test on, which tells little; "
+                f"--shots {max(1, (left + known) // 2)} leaves {left + known - max(1, (left + known) // 2)}"
+            )
+    return notes
