@@ -339,11 +339,9 @@ def _sentences(
             )
     if ties:
         sentences.append(f"The data cannot tell it from {', '.join(ties)}: the difference is within chance")
-    blind = next((one for one in candidates if methods.get(one.method).kind == "floor" and one.method in BLIND), None)
-    if blind is not None and blind.method in ties:
-        sentences.append(
-            f"{blind.method}, which never sees an anomaly, is among them: that your labelled anomalies help is not shown"
-        )
+    blind = [name for name in (best.method, *ties) if name in BLIND]
+    if blind:
+        sentences.append(f"{blind[0]} never sees an anomaly, so it is not shown that your labelled ones help")
     sentences.append(
         "Nothing here says how it does on kinds of anomaly that you have no picture of, or under another camera or light"
     )

@@ -56,7 +56,9 @@ def test_advice_is_one_method_with_its_recall_and_what_cannot_be_told(cli, parts
     arguments = ["advise", f"folder:{parts}", *SMALL]
     done = cli(*arguments)
     assert done.returncode == 0, done.stderr
-    assert "Use evidence (Evidence (ours))" in done.stdout
+    assert "Use mahalanobis (Mahalanobis): of 2 methods" in done.stdout, "both separate them: the simpler one"
+    assert "The data cannot tell it from evidence" in done.stdout
+    assert "mahalanobis never sees an anomaly" in done.stdout
     assert (
         "At 1 % false alarms: cannot be told. That takes 99 normals kept from the fit, and there are 12." in done.stdout
     )
@@ -65,11 +67,11 @@ def test_advice_is_one_method_with_its_recall_and_what_cannot_be_told(cli, parts
         "with 36, fit holds 18 out and can promise 5.26 % false alarms or more; 198 are enough for 1 %" in done.stdout
     )
     assert "fewer are there of burr (3)" in done.stdout
-    assert "next: osad-bench fit evidence" in done.stdout
+    assert "\nnext: osad-bench fit mahalanobis" in done.stdout
     assert "0 to do" in cli(*arguments).stderr, "what was computed is kept"
     found = json.loads(cli(*arguments, "--json").stdout)
-    assert found["method"] == "evidence"
-    assert [one["method"] for one in found["candidates"]] == ["evidence", "mahalanobis"]
+    assert found["method"] == "mahalanobis"
+    assert [one["method"] for one in found["candidates"]] == ["mahalanobis", "evidence"]
     assert found["recall"][0]["share"] is None
 
 

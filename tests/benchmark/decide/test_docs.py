@@ -33,6 +33,7 @@ def blocks(root: Path, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
 
 
+@pytest.mark.nightly
 def test_every_command_of_the_page_runs_on_real_photographs(cli, root, photos, monkeypatch):
     pytest.importorskip("onnxruntime")
     commands = [shlex.split(line) for block in blocks(root, "sh") for line in block.splitlines()]

@@ -15,7 +15,13 @@ from osad_bench.core.errors import InputError
 runtime = pytest.importorskip("onnxruntime", reason="pip install 'osad-bench[onnx]'")
 
 
-@pytest.mark.parametrize("method", EXPORTED)
+OFTEN = ("devnet", "whitened")
+"""Exported in every run of the tests; the others nightly, as one export takes seconds."""
+
+
+@pytest.mark.parametrize(
+    "method", [pytest.param(name, marks=[] if name in OFTEN else [pytest.mark.nightly]) for name in EXPORTED]
+)
 def test_the_graph_gives_the_models_scores(method, fitted, parts, tmp_path):
     model = fitted(method)
     export(model, tmp_path / "model.onnx")
