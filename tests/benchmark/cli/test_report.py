@@ -209,6 +209,7 @@ def test_the_page_has_pictures_of_the_mistakes_where_the_images_are_here(report,
     page = tmp_path / "page.html"
     report(records, "--html", page, "--images", source, "--no-figures", "--out", tmp_path / "report")
     assert page.read_text("utf-8").count("data:image/jpeg;base64,") == 10
+    photos.rename(tmp_path / "elsewhere")
     without = report(records, "--html", page, "--no-figures", "--out", tmp_path / "report")
     assert "data:image/jpeg" not in page.read_text("utf-8")
     assert "no pictures of" in without.stderr

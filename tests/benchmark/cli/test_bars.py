@@ -10,7 +10,7 @@ import sys
 import pytest
 from rich.console import Console
 
-from osad_bench.benchmark.cli import screen as bars
+from osad_bench.benchmark.cli import bars
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def test_a_command_of_a_second_says_nothing(clock):
 @pytest.mark.skipif(sys.platform == "win32", reason="no pseudo-terminals")
 def test_bars_are_on_the_terminal_alone_and_results_go_where_they_are_sent(tmp_path):
     program = (
-        "import sys; from rich.console import Console; from osad_bench.benchmark.cli import screen as bars; bars.QUIET = 0.0\n"
+        "import sys; from rich.console import Console; from osad_bench.benchmark.cli import bars; bars.QUIET = 0.0\n"
         "steps = bars.Steps(Console(stderr=True))\n"
         "for what in ('testing', 'drawing'):\n"
         "    with steps.step(what) as tell:\n"
