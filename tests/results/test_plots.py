@@ -16,7 +16,7 @@ from osad_bench.results import plots
 from osad_bench.results.aggregate import summary
 from osad_bench.results.plots.curves import GRID, mean_roc
 from osad_bench.results.plots.kinds import kind_means
-from osad_bench.results.plots.style import COLOURS, styles
+from osad_bench.results.plots.style import COLOURS, finish, styles
 from osad_bench.results.scores import load_scores
 
 
@@ -160,8 +160,9 @@ def test_a_long_list_of_methods_does_not_lie_on_the_roc_curves(records):
     frame = records.frame()
     figure = plots.roc_curves(frame, load_scores(records.store.root, frame))
     (axes,) = figure.axes
-    figure.canvas.draw()
-    assert axes.get_legend().get_window_extent().y1 < axes.get_window_extent().y0
+    finish(figure)
+    (legend,) = figure.legends
+    assert legend.get_window_extent().y1 < axes.get_window_extent().y0
 
 
 def test_zero_has_a_place_of_its_own_on_a_logarithmic_axis(records):

@@ -174,23 +174,15 @@ def test_a_watched_folder_gives_a_row_per_file_as_it_arrives_and_ends_by_ctrl_c(
     incoming = tmp_path / "incoming"
     incoming.mkdir()
     command = [
-        sys.executable,
-        "-m",
-        "osad_bench.benchmark.cli",
-        "score",
-        model,
-        incoming,
-        "--watch",
-        "--false-alarms",
-        "0.1",
-    ]
-    command[1:3] = ["-c", "from osad_bench.benchmark.cli import main; main()"]
+        Path(sys.executable).with_name("osad-bench"), "score", model, incoming, "--watch", "--false-alarms", "0.1",
+    ]  # fmt: skip
     with subprocess.Popen(
         list(map(str, command)),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # tests run in the background ignore it
     ) as process:
         assert process.stdout is not None
         assert process.stderr is not None

@@ -365,13 +365,14 @@ def test_variants_of_a_method_are_paired(tmp_path: Path):
 def test_two_methods_that_draw_alike_see_the_same_batches(tmp_path: Path, cache: Path):
     """DevNet and FLOS draw half normals, half known anomalies, and start from one adapter."""
     from osad_bench.benchmark.cell.execute import _open_training, dataset_of, method_class
+    from osad_bench.benchmark.cell.shared import Shelf
 
     seen, machine = [], Machine(cache)
     for name in ("devnet", "flos"):
         grid = read_grid(None, {"methods": [name], "floor": None, "datasets": ["textures"], "seeds": 1, "set": SMALL})
         (cell,) = plan(grid, machine)
         method = method_class(cell)()
-        train = _open_training(cell, method, dataset_of(cell.source, None), machine)
+        train = _open_training(cell, method, dataset_of(cell.source, None), machine, Shelf(None, {}))
         seen.append([train.batch(12, method.mix, ()) for _ in range(3)])
     for one, other in zip(*seen):
         assert all(torch.equal(a, b) for a, b in zip(one.pyramid, other.pyramid))

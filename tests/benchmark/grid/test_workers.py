@@ -55,6 +55,7 @@ def running(tmp_path: Path):
         process = subprocess.Popen(
             [Path(sys.executable).with_name("osad-bench"), *SLOW], cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=told,
             start_new_session=True, env=os.environ | {"OMP_NUM_THREADS": "1"},
+            preexec_fn=lambda: [signal.signal(one, signal.SIG_DFL) for one in (signal.SIGINT, signal.SIGHUP)],
         )  # fmt: skip
     try:
         # The resource tracker and two workers.
