@@ -20,7 +20,7 @@ def resnet_weights(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("data", ["textures", "elpv"])
+@pytest.mark.parametrize("data", ["textures", pytest.param("elpv", marks=pytest.mark.nightly)])
 def test_the_paper_preset_fine_tunes_with_all_three_methods(cli, resnet_weights: Path, tmp_path: Path, data):
     if data == "elpv":
         pytest.importorskip("elpv_dataset")
