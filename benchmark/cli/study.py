@@ -58,6 +58,7 @@ def ablate(
     folder of the records. Exit code: 0 all cells have results, 1 a cell failed, 2 wrong usage or input.
     """
     from osad_bench.benchmark.cli.screen import work
+    from osad_bench.benchmark.grid.plan import variants_of
     from osad_bench.benchmark.grid.run import Options
     from osad_bench.benchmark.grid.study import ablations, study_grids
     from osad_bench.core.errors import InputError
@@ -67,19 +68,20 @@ def ablate(
         datasets=datasets, setting=setting, shots=shots, seeds_=seeds, changes=changes, preset=preset, dedup=dedup,
         reserve=reserve,
     )  # fmt: skip
+    grids = study_grids(method, list(named.values()), flags)
+    complete, *others = (variants_of(method, grid.set)[0][0] for grid in grids)
+    variants = dict(zip(named, others))
+    for name, variant in variants.items():
+        if variant == complete:
+            raise InputError(f"the ablation {name!r} of {method} changes nothing: {method} has these settings anyway")
     outcome = work(
-        study_grids(method, list(named.values()), flags),
+        grids,
         Options(
             out=out, jobs=jobs, device=device, backend=backend, scheduler=scheduler, weights=weights,
             data_root=data_root, cache=cache, retry_failed=retry_failed, recompute=recompute or (),
             time_limit=time_limit, dry_run=dry_run,
         ),
     )  # fmt: skip
-    complete, *others = outcome.groups
-    variants = {name: cells[0].variant for name, cells in zip(named, others)}
-    for name, variant in variants.items():
-        if variant == complete[0].variant:
-            raise InputError(f"the ablation {name!r} of {method} changes nothing: {method} has these settings anyway")
     if dry_run:
         return 0
     outcome.store.name_ablations(method, variants)

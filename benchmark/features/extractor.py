@@ -64,7 +64,7 @@ class PyramidExtractor(nn.Module):
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1))
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """(B, 3, H, W) in [0, 255] -> one map a scale and stage."""
+        """(B, 3, H, W) in [0, 255] -> one map per scale and stage."""
         x = (images.float() / 255 - self.mean) / self.std
         pyramid = []
         for scale in self.scales:

@@ -202,10 +202,10 @@ def method_named(name: str) -> type[Method]:
     return method
 
 
-def _variants(name: str, changes: dict[str, list[Any]]) -> list[tuple[str, dict[str, Any]]]:
+def variants_of(name: str, changes: dict[str, list[Any]]) -> list[tuple[str, dict[str, Any]]]:
     """(label, complete configuration) of a method for every combination of the changes that concern it."""
     kind = method_named(name)
-    own = {key.removeprefix(f"{name}."): values for key, values in changes.items()}
+    own = {key.removeprefix(f"{name}."): values for key, values in changes.items() if key.startswith(f"{name}.")}
     default = kind.Config().model_dump(mode="json")
     result: dict[str, dict[str, Any]] = {}
     for combination in itertools.product(*own.values()):
@@ -313,9 +313,7 @@ def plan(grid: Grid, machine: Machine, divide: Divide | None = None) -> list[Pla
 
     origins = _registered(grid.methods)
     names = list(dict.fromkeys([*origins, *([grid.floor] if grid.floor else [])]))
-    variants = {
-        name: _variants(name, {k: v for k, v in grid.set.items() if k.startswith(f"{name}.")}) for name in names
-    }
+    variants = {name: variants_of(name, grid.set) for name in names}
     shared = {key: values for key, values in grid.set.items() if key.split(".")[0] not in names}
     for key in grid.set:
         _check_change(key, names, grid.methods)
