@@ -352,10 +352,9 @@ class FineTuned(_Parts):
         precision: torch.dtype = torch.float32,
     ) -> None:
         super().__init__(dataset, split, seed, device)
-        ((view, ids),) = needed(split, preset, generators).items()
-        (images,) = cache.rows(dataset, preset, backbone, ids, view, device)
-        wanted = np.concatenate([self.normal_rows, self.seen_rows, self.test_rows])
-        self.images = HeldImages(images, wanted, device)
+        rows = np.concatenate([self.normal_rows, self.seen_rows, self.test_rows])
+        images = cache.images(dataset, preset.image_size, [self.ids[row] for row in rows])
+        self.images = HeldImages(images, rows, device)
         self.augment, self.precision = preset.augment, precision
         self.generators = {name: pseudo_anomalies.get(name) for name in generators}
         self.trunk = PyramidExtractor(copy.deepcopy(backbone.module), backbone.mean, backbone.std, preset)
@@ -377,6 +376,11 @@ class FineTuned(_Parts):
     def batch(self, size: int, mix: Mix, pseudo: Sequence[str], references: int = 0) -> Batch:
         """Draw a batch of images, make the pseudo-anomalies, rotate, and run the backbone with gradients."""
         counts = mix.counts(size)
+        images = self.draw(counts, pseudo, references)
+        return _divided(self._through(images), counts, references, self.device)
+
+    def draw(self, counts: tuple[int, int, int], pseudo: Sequence[str], references: int) -> Tensor:
+        """Images of a batch and its references, (B, 3, size, size), uint8: drawn, changed and turned."""
         rows = [
             self.normal_rows[self._draw("normal", self.n_normal, counts[0])],
             self.seen_rows[self._draw("seen", self.n_seen, counts[1])],
@@ -392,7 +396,7 @@ class FineTuned(_Parts):
             images[part] = changed(images[part], chosen, random)
         if self.augment == "rotate":
             images = rotate(images, torch.rand(len(images), generator=self.streams["augment"]) * 360 - 180)
-        return _divided(self._through(images), counts, references, self.device)
+        return images
 
     def parameters(self) -> list[nn.Parameter]:
         """The backbone's parameters."""

@@ -213,7 +213,8 @@ def _noise(noise: Noise, high: int, wide: int, device: torch.device) -> Tensor:
 
     def corner(below: int, right: int) -> Tensor:
         rows, columns = row + below, column + right
-        return along[rows][:, columns] * (fx - right) + down[rows][:, columns] * (fy - below)
+        slope: Tensor = along[rows][:, columns] * (fx - right) + down[rows][:, columns] * (fy - below)
+        return slope
 
     smooth_y, smooth_x = (f**3 * (f * (f * 6 - 15) + 10) for f in (fy, fx))
     above = torch.lerp(corner(0, 0), corner(0, 1), smooth_x)

@@ -222,8 +222,6 @@ def carry_out(
     ----------
     jobs
         Cells at a time on this machine.
-    precision
-        In which a backbone is fine-tuned: ``float32``, ``bfloat16``, or ``auto`` for bfloat16 where a GPU is made for it.
     backend, scheduler
         ``local``, or ``dask`` with the scheduler's address (None: a cluster of this machine's processes).
 
