@@ -29,6 +29,8 @@ from osad_bench.benchmark.preset import Preset, load_preset
 from osad_bench.datasets.base import Dataset
 from osad_bench.datasets.catalogue import open_dataset
 from osad_bench.methods.base import NORMAL, PSEUDO, SEEN, Batch, Context, Mix, Schedule
+from osad_bench.methods.dpdl.prototypes import Codebook
+from osad_bench.methods.dpdl.readings import Nearest
 from osad_bench.methods.dra import DRA, combine, dra_heads, head_losses, head_scores, mean_map
 from osad_bench.methods.gradient import GradientMethod
 from osad_bench.methods.parts.losses import Deviation
@@ -270,3 +272,22 @@ def saved_bytes(work: Callable[[], Tensor]) -> tuple[Tensor, int]:
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         return work(), sum(storages.values())
+
+
+def bridges(
+    shapes: Sequence[tuple[int, int, int]], batch: int, device: torch.device
+) -> tuple[list[Nearest], list[Tensor]]:
+    """DPDL's bridge of each scale with 32 prototypes, and a batch of points for each."""
+    found, leaves = [], []
+    for channels, height, width in shapes:
+        centres = torch.randn(32, channels * height * width, device=device)
+        book = Codebook(centres, torch.full((32,), 1 / 32, device=device), torch.ones_like(centres))
+        found.append(Nearest(book, 1e-3, 0.1).to(device))
+        leaves.append(torch.randn(batch, centres.shape[1], device=device, requires_grad=True))
+    return found, leaves
+
+
+def bridged(found: Sequence[Nearest], leaves: Sequence[Tensor]) -> Tensor:
+    """All that a step of DPDL asks of its bridges."""
+    parts = [one.residual(one.mean_plan(x)).mean() + one.misfit(x).mean() for one, x in zip(found, leaves)]
+    return torch.stack(parts).sum()

@@ -29,7 +29,7 @@ from torch import Tensor
 from torchvision.models import resnet18
 from torchvision.transforms.functional import rotate as rotate_one
 
-from osad_bench.benchmark.cell.execute import Machine, execute
+from osad_bench.benchmark.cell.execute import Machine, as_cells_run, execute
 from osad_bench.benchmark.cell.training import FineTuned
 from osad_bench.benchmark.features import batched, pseudo
 from osad_bench.benchmark.features.augment import rotate
@@ -38,8 +38,6 @@ from osad_bench.methods import gradient
 from osad_bench.methods.base import Mix
 from osad_bench.methods.devnet import DevNet
 from osad_bench.methods.dpdl.model import DPDL
-from osad_bench.methods.dpdl.prototypes import Codebook
-from osad_bench.methods.dpdl.readings import Nearest
 from osad_bench.methods.dra import DRA
 
 TRAINED = ("devnet", "dra", "dpdl", "ahl", "flos", "saoe", "mlep")
@@ -99,7 +97,8 @@ class Bench:
         paper = {"image_size": [96], "schedule.epochs": [2], "schedule.steps": [3], "schedule.batch": [16]}
         few = {"ahl.outer_epochs": [7], "ahl.pool": [16], "ahl.batch": [12], "evidence.memory": [300]}
         few |= {"patchcore.memory": [300]}
-        for preset, changes in (("quick", quick), ("paper", paper)):
+        began = time.perf_counter()
+        for preset, changes in (("paper", paper), ("quick", quick)):
             names = [*TRAINED, *CLOSED]
             grid = Grid(
                 methods=names, datasets=[self.data], seeds=[0], floor=None, preset=preset, set=changes | few, shots=[10]
@@ -107,6 +106,9 @@ class Bench:
             machine = Machine(self.folder / "cells", weights=self.weights, device=self.given.device)
             on_cpu = Machine(self.folder / "cells of the CPU", weights=self.weights)
             for cell in plan(grid, machine):
+                if time.perf_counter() - began > self.given.limit / 2:
+                    found[f"{preset}/{cell.cell.method}"] = {"left out": "no time"}
+                    continue
                 start = time.perf_counter()
                 runs = [execute(cell, machine) for _ in range(2)]
                 line: dict[str, Any] = {"seconds": (time.perf_counter() - start) / 2}
@@ -122,7 +124,7 @@ class Bench:
                         np.abs(first - second).max() / max(first.std(), 1e-12)
                     )
                     line["precision"] = runs[0][0].provenance.precision
-                if preset == "quick" and first is not None:
+                if preset == "quick" and first is not None and self.cuda:
                     _, scores = execute(cell, on_cpu)
                     if scores is not None:
                         line["rank correlation with the CPU"] = float(
@@ -163,6 +165,17 @@ class Bench:
         }
         if self.cuda:
             found["bfloat16, channels last, fused"] = ready(loops.Ready, torch.bfloat16)
+            torch.use_deterministic_algorithms(False)
+            found["bfloat16, channels last, fused, not reproducible"] = ready(loops.Ready, torch.bfloat16)
+            torch.backends.cudnn.benchmark = True
+            found["bfloat16, channels last, fused, not reproducible, cuDNN's search"] = ready(
+                loops.Ready, torch.bfloat16
+            )
+            torch.backends.cudnn.benchmark = False
+            torch.use_deterministic_algorithms(True, warn_only=True)
+            torch.utils.deterministic.fill_uninitialized_memory = True
+            found["bfloat16, channels last, fused, new tensors filled"] = ready(loops.Ready, torch.bfloat16)
+            torch.utils.deterministic.fill_uninitialized_memory = False
             found["bfloat16, contiguous, fused"] = ready(Both, torch.bfloat16)
             before = dict(gradient.OPTIMIZERS)
             gradient.OPTIMIZERS["adam"] = lambda *given, **more: before["adam"](*given, **more | {"fused": False})
@@ -176,21 +189,13 @@ class Bench:
         train = self.paper.train()
         train.train(True)
         images = train.draw(Mix(0.5, 0.25, 0.25).counts(self.batch), ("cutmix",), 0)
-        shapes = [(channels, h * w) for channels, h, w in train.shapes]
-        bridges = []
-        for channels, area in shapes:
-            size = channels * area
-            centres = torch.randn(32, size, device=self.device)
-            book = Codebook(centres, torch.full((32,), 1 / 32, device=self.device), torch.ones_like(centres))
-            bridges.append(Nearest(book, 1e-3, 0.1).to(self.device))
-        leaves = [torch.randn(self.batch, b.centres.shape[1], device=self.device, requires_grad=True) for b in bridges]
+        bridges, leaves = loops.bridges(train.shapes, self.batch, self.device)
 
         def backbone() -> Tensor:
             return torch.stack([scale.square().mean() for scale in train._through(images)]).sum()
 
         def bridge() -> Tensor:
-            parts = [b.residual(b.mean_plan(x)).mean() + b.misfit(x).mean() for b, x in zip(bridges, leaves)]
-            return torch.stack(parts).sum()
+            return loops.bridged(bridges, leaves)
 
         found: dict[str, Any] = {"d": [b.centres.shape[1] for b in bridges], "batch": self.batch}
         for name, forward in (("backbone", backbone), ("bridge", bridge)):
@@ -310,7 +315,8 @@ def main() -> None:
                 found[section] = {"left out": f"{began - start:.0f} s had passed"}
                 continue
             try:
-                found[section] = getattr(bench, section)()
+                with as_cells_run(bench.paper.preset, Machine(Path(name), device=given.device)):
+                    found[section] = getattr(bench, section)()
             except Exception:
                 found[section] = {"error": traceback.format_exc()[-3000:]}
             finally:

@@ -308,6 +308,7 @@ def _torch_as_it_was() -> Iterator[None]:
     grad, dtype, threads = torch.is_grad_enabled(), torch.get_default_dtype(), torch.get_num_threads()
     strict, warn = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
     benchmark, anomaly = torch.backends.cudnn.benchmark, torch.is_anomaly_enabled()
+    filled = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
     random, numpy_random = torch.get_rng_state(), np.random.get_state()  # noqa: NPY002 (the state methods may touch)
     of_gpus = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []  # type: ignore[no-untyped-call]
     alive = set(threading.enumerate())
@@ -319,6 +320,7 @@ def _torch_as_it_was() -> Iterator[None]:
         torch.set_num_threads(threads)
         torch.use_deterministic_algorithms(strict, warn_only=warn)
         torch.backends.cudnn.benchmark = benchmark
+        torch.utils.deterministic.fill_uninitialized_memory = filled  # type: ignore[attr-defined]
         torch.autograd.set_detect_anomaly(anomaly)
         torch.set_default_device(None)
         torch.set_rng_state(random)
@@ -365,7 +367,7 @@ def _time_limit(seconds: float | None) -> Iterator[None]:
 def as_cells_run(preset: Preset, machine: Machine) -> Iterator[bool]:
     """Torch set up as for every cell, and put back as it was; yields whether torch refuses what is not reproducible."""
     with _torch_as_it_was():
-        deterministic = _make_deterministic(machine)
+        deterministic = _make_deterministic(preset, machine)
         with _threads(preset, machine):
             yield deterministic
 
@@ -383,9 +385,11 @@ def _threads(preset: Preset, machine: Machine) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _make_deterministic(machine: Machine) -> bool:
+def _make_deterministic(preset: Preset, machine: Machine) -> bool:
     """Ask torch for reproducible algorithms; True when it will refuse any other."""
     strict = machine.device == "cpu"
+    # Torch would fill each new tensor with NaN, to show who reads what was never written: twice the writing of a backbone.
+    torch.utils.deterministic.fill_uninitialized_memory = preset.frozen  # type: ignore[attr-defined]
     if not strict:  # cuBLAS reads it when it is first used
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True, warn_only=not strict)

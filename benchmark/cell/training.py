@@ -166,7 +166,7 @@ def through(
     arrays: Sequence[npt.NDArray[Any]], normalisers: nn.ModuleList, adapters: nn.ModuleDict, device: torch.device
 ) -> Pyramid:
     """Rows of cached features to the pyramid that a method sees: normalised, adapted."""
-    pyramid = [torch.from_numpy(np.ascontiguousarray(array)).to(device).float() for array in arrays]
+    pyramid = [on(torch.from_numpy(np.ascontiguousarray(array)), device).float() for array in arrays]
     if len(normalisers):
         pyramid = [layer(scale) for layer, scale in zip(normalisers, pyramid)]
     return [adapters[str(scale.shape[1])](scale) for scale in pyramid] if len(adapters) else pyramid
