@@ -106,7 +106,7 @@ class Bench:
             machine = Machine(self.folder / "cells", weights=self.weights, device=self.given.device)
             on_cpu = Machine(self.folder / "cells of the CPU", weights=self.weights)
             for cell in plan(grid, machine):
-                if time.perf_counter() - began > self.given.limit / 2:
+                if time.perf_counter() - began > 0.35 * self.given.limit:
                     found[f"{preset}/{cell.cell.method}"] = {"left out": "no time"}
                     continue
                 start = time.perf_counter()

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from osad_bench.benchmark.cell.below import Adapter, Normaliser
 from osad_bench.benchmark.cell.split import split
-from osad_bench.benchmark.cell.training import Adapter, CachedFeatures, FineTuned, Normaliser
+from osad_bench.benchmark.cell.training import CachedFeatures, FineTuned
 from osad_bench.benchmark.features.backbones import load_backbone
 from osad_bench.benchmark.features.cache import FeatureCache
 from osad_bench.benchmark.preset import load_preset
