@@ -208,7 +208,7 @@ class Batches(torch.utils.data.Sampler[list[tuple[str, int, int]]]):
 def as_published(paper: Paper, steps: int, workers: int) -> tuple[Tensor, float, float]:
     """Train and test one DRA cell so; gives scores, seconds of training and seconds of the test."""
     device, config = paper.device, DRA.Config()
-    trunk = copy.deepcopy(paper.backbone.module).to(device)
+    trunk = copy.deepcopy(paper.backbone.module).to(device).eval()
 
     def pyramid(x: Tensor) -> list[Tensor]:
         return [trunk(s)[-1] for s in (x, nn.functional.interpolate(x, scale_factor=0.5, mode="nearest"))]
