@@ -70,10 +70,10 @@ class Poisoned(Textures):
 
 
 def short(name: str, epochs: int):
-    """The method; AHL's own schedule is cut to `epochs` meta-epochs."""
+    """The method; AHL's own schedule is cut to `epochs` meta-epochs of three small episodes."""
     kind = methods.get(name)
-    own = {"outer_epochs": epochs, "history": 2} if "outer_epochs" in kind.Config.model_fields else {}
-    return kind(kind.Config(**own))
+    own = {"outer_epochs": epochs, "history": 2, "clusters": 2, "batch": 24}
+    return kind(kind.Config(**(own if "outer_epochs" in kind.Config.model_fields else {})))
 
 
 def fitted_scores(method, dataset: Textures, division: Split, **changes: object) -> np.ndarray:
