@@ -87,10 +87,11 @@ def pyramid_shapes(preset: Preset, backbone: Backbone) -> list[list[int]]:
     Raises
     ------
     InputError
-        The backbone has no such stages, or cannot take images of that size at those scales.
+        The backbone has no such stages, cannot take images of that size at those scales, or its weights do not fit.
     """
+    module = backbone.module
     try:
-        return _shapes(backbone.module, preset.image_size, preset.scales, preset.stages)
+        return _shapes(module, preset.image_size, preset.scales, preset.stages)
     except (IndexError, RuntimeError, ValueError) as error:
         raise InputError(
             f"the backbone {backbone.name} makes no pyramid of image_size {preset.image_size}, scales "

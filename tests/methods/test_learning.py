@@ -80,7 +80,7 @@ def fitted_scores(method, dataset: Textures, division: Split, **changes: object)
     """Scores of the test part, normals first, after a fit by the small preset."""
     preset = load_preset("quick", SMALL | changes)[1]
     preset = preset_for(type(method), preset)
-    backbone = load_backbone(preset.backbone)  # which draws its layers' weights where it is not loaded yet
+    backbone = load_backbone(preset.backbone)
     torch.manual_seed(0)
     train = CachedFeatures(
         dataset, division, preset, backbone, FeatureCache(Path(os.environ["OSAD_BENCH_CACHE"])),
