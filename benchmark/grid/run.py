@@ -49,6 +49,8 @@ class Options:
         Cells at a time; None for one per core over cached features, else one.
     device
         ``cpu``, ``cuda``, ``cuda:N``, or ``auto`` for cuda where there is one.
+    precision
+        In which a backbone is fine-tuned: ``float32``, ``bfloat16``, or ``auto`` for bfloat16 where a GPU is made for it.
     backend, scheduler
         ``local``, or ``dask`` with the scheduler's address (None: a cluster of this machine's processes).
     weights, data_root, cache
@@ -68,6 +70,7 @@ class Options:
     out: Path | str = Path("osad-results")
     jobs: int | None = None
     device: str = "auto"
+    precision: str = "auto"
     backend: str = "local"
     scheduler: str | None = None
     weights: Path | str | None = None
@@ -92,6 +95,7 @@ class Options:
             data_root=None if self.data_root is None else user_path(self.data_root),
             weights=None if self.weights is None else user_path(self.weights),
             device=pick_device(self.device),
+            precision=self.precision,
             oracle=self.oracle,
             time_limit=self.time_limit,
         )
