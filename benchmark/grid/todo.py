@@ -137,10 +137,12 @@ class Timings:
 
 
 def default_jobs(cells: Sequence[PlannedCell], machine: Machine) -> int:
-    """Cells at a time where nobody said: one per core over cached features, one where the backbone is trained.
+    """Cells at a time where nobody said: one per GPU; on the CPU one per core over cached features, else one.
 
     One as well where the work is known to take less time than the processes take to start.
     """
+    if machine.device == "cuda":
+        return max(1, min(len(cells), torch.cuda.device_count()))
     if machine.device != "cpu" or not all(cell.preset.frozen for cell in cells):
         return 1
     seconds = Timings(machine).estimate(cells)
