@@ -78,7 +78,7 @@ def threads_each(jobs: int) -> int:
 
     That is torch's own choice (``OMP_NUM_THREADS``), and no more than the cores that this process may use.
     """
-    return max(1, min(torch.get_num_threads(), cpu_count()) // jobs)
+    return max(1, min(torch.get_num_threads(), int(cpu_count())) // jobs)
 
 
 def device_of(device: str, worker: int) -> str:
