@@ -5,6 +5,7 @@ Layout below the store's root::
     records/ab/abcdef….json    the record: cell, metrics, provenance (the commit point: written last)
     scores/ab/abcdef….npz      the test scores with ids, labels and kinds
     ablations/METHOD.json      what a method's ablations are called, for tables and plots only
+    index.parquet              one row per record, for speed alone (see `osad_bench.results.index`)
 
 Every file is written to a temporary name in the same folder, flushed to disk, and renamed. What is written is read back
 from its bytes first, and what is read is checked: a store may come from a stranger, by mail or from a network drive.
@@ -17,9 +18,12 @@ import json
 import os
 import re
 import tempfile
+import time
 import uuid
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -27,10 +31,13 @@ import numpy as np
 import pandas as pd
 from pydantic import ValidationError
 
+from osad_bench.core.errors import InputError
+from osad_bench.core.garbage import uncollected
 from osad_bench.core.progress import Tell, nobody
 from osad_bench.core.text import file_name, printable
+from osad_bench.results.columns import FLAT, row, to_frame
+from osad_bench.results.index import GLANCED, WORTH, Glance, Index, Stamp, available, write_index
 from osad_bench.results.record import SCHEMA_VERSION, Record, TestScores
-from osad_bench.results.row import Row
 
 MOST_BYTES = 2**30
 """A file of scores that unpacks to more is refused before it is unpacked: 100,000 images take 60 MB."""
@@ -76,6 +83,7 @@ class Store:
 
     def __init__(self, root: Path | str) -> None:
         self.root = Path(root)
+        self._glances: dict[str, tuple[Stamp, Glance]] | None = None
 
     def __contains__(self, key: str) -> bool:
         return self._record_path(key).exists()
@@ -179,17 +187,82 @@ class Store:
             yield self.get(key)
 
     def frame(self, tell: Tell = nobody) -> pd.DataFrame:
-        """One row per cell; see `row` for the columns."""
-        keys, rows = self.keys(), []
-        for done, key in enumerate(keys, 1):
-            rows.append(row(self.get(key)))
-            tell(done, len(keys))
-        frame: pd.DataFrame = pd.DataFrame(rows, columns=list(COLUMNS))
+        """One row per cell; see `osad_bench.results.columns.COLUMNS`.
+
+        Where many records had to be read one by one, an index is written by the way (`osad_bench.results.index`).
+        """
+        columns, count, write = self._rows(tell)
+        if count >= WORTH and available():
+            with suppress(OSError, InputError):  # a store that may only be read is read without
+                write()
+        frame = to_frame(columns)
         if len(frame):
-            frame = frame.astype({"shots": "int64", "seed": "int64"})
             names = self.ablations()
             frame["ablation"] = [names.get(pair, "") for pair in zip(frame["method"], frame["variant"])]
         return frame
+
+    @uncollected()
+    def _rows(self, tell: Tell = nobody, *, trust: bool = True) -> tuple[dict[str, list[Any]], int, Callable[[], Path]]:
+        """Flat rows by column, in the order of their keys; how many were read from records; what writes an index of them.
+
+        A row comes from the index where its record is as it was then; with `trust` off, all come from the records.
+        """
+        started = time.time()
+        stamps = {path.stem: Stamp.of(path.stat()) for path in self._files() if _is_record(path)}
+        index = Index.read(self.root) if trust else None
+        fresh = set() if index is None else {key for key, stamp in stamps.items() if index.fresh(key, stamp)}
+        rows = []
+        shared: dict[str, str] = {}  # every text once in memory, not once per record
+        for key in stamps:
+            if key not in fresh:
+                flat = row(self.get(key))
+                rows.append(
+                    [shared.setdefault(one, one) if isinstance(one, str) else one for one in map(flat.get, FLAT)]
+                )
+                tell(len(fresh) + len(rows), len(stamps))
+        columns: dict[str, list[Any]] = {name: [one[place] for one in rows] for place, name in enumerate(FLAT)}
+        if index is not None and fresh:
+            columns = index.joined(list(stamps), fresh, columns)
+        tell(len(stamps), len(stamps))
+        return columns, len(rows), partial(write_index, self.root, columns, stamps, started)
+
+    def compact(self, tell: Tell = nobody) -> tuple[Path, int]:
+        """Write the index anew, from the records alone; gives its path and the number of its rows.
+
+        Raises
+        ------
+        InputError
+            The package that writes Parquet files is not installed.
+        StoreError
+            The folder holds no records, or one of them is damaged.
+        OSError
+            The file cannot be written.
+        """
+        _, count, write = self._rows(tell, trust=False)
+        if not count:
+            raise StoreError(f"no records in {self.root}: expected the folder that `osad-bench run --out` wrote")
+        return write(), count
+
+    def glance(self, key: str) -> Glance | None:
+        """What a run asks of a record, from the index where the record is as it was then; None where there is none.
+
+        Raises
+        ------
+        NewerError, StoreError
+            As `get`.
+        """
+        try:
+            stamp = Stamp.of(self._record_path(key).stat())
+        except FileNotFoundError:
+            return None
+        if self._glances is None:
+            index = Index.read(self.root, GLANCED)
+            self._glances = {} if index is None else index.glances()
+        known = self._glances.get(key)
+        if known is not None and known[0] == stamp:
+            return known[1]
+        record = self.get(key)
+        return Glance.of(record)
 
     def name_ablations(self, method: str, names: dict[str, str]) -> None:
         """Remember what the variants of a method are called: name to variant (``prototypes=16``), added to those known."""
@@ -316,77 +389,8 @@ def _problem(test: TestScores) -> str:
     return ""
 
 
-COLUMNS = (
-    "key", "status", "dataset", "setting", "shots", "known_kind", "seed", "method", "variant", "preset", "part",
-    "reserve", "dedup", "contamination", "mislabelled", "train_group", "test_group", "options", "settings", "auroc", "average_precision", "fpr95", "per_kind", "error", "split_digest",
-    "train_normal", "train_anomaly", "test_normal", "test_anomaly", "crossing_duplicates", "fit_seconds", "score_seconds",
-    "total_seconds", "peak_memory_mb", "device", "project_version", "commit", "fingerprint", "version", "config",
-    "preset_config", "diagnostics", "curve", "created", "known", "ablation", "provenance",
-    "method_title", "method_kind", "citation", "dataset_title",
-)  # fmt: skip
-
-
-def row(record: Record) -> dict[str, Any]:
-    """Flatten a record to the columns of `Store.frame`; names and messages are made `printable`."""
-    cell, protocol, metrics, split = record.cell, record.cell.protocol, record.metrics, record.split
-    place = Row.of(cell, record.preset)
-    return {
-        "key": record.key,
-        "status": record.status,
-        "dataset": place.dataset,
-        "setting": place.setting,
-        "shots": place.shots,
-        "known_kind": None if protocol.known_kind is None else printable(protocol.known_kind),
-        "seed": protocol.seed,
-        "method": printable(cell.method),
-        "variant": printable(record.variant),
-        "preset": place.preset,
-        "part": protocol.part,
-        "reserve": protocol.reserve,
-        "dedup": protocol.dedup,
-        "contamination": protocol.contamination,
-        "mislabelled": protocol.mislabelled,
-        "train_group": None if protocol.train_group is None else printable(protocol.train_group),
-        "test_group": None if protocol.test_group is None else printable(protocol.test_group),
-        "options": place.options,
-        "settings": place.settings,
-        "auroc": metrics.auroc if metrics else np.nan,
-        "average_precision": metrics.average_precision if metrics else np.nan,
-        "fpr95": metrics.fpr95 if metrics else np.nan,
-        "per_kind": {printable(kind): value for kind, value in metrics.per_kind.items()} if metrics else {},
-        "error": printable(f"{record.error.type}: {record.error.message}") if record.error else None,
-        "split_digest": split.digest if split else None,
-        "train_normal": split.train_normal if split else 0,
-        "train_anomaly": split.train_anomaly if split else 0,
-        "test_normal": split.test_normal if split else 0,
-        "test_anomaly": split.test_anomaly if split else 0,
-        "crossing_duplicates": split.crossing_duplicates if split else 0,
-        "fit_seconds": record.timings.fit,
-        "score_seconds": record.timings.score,
-        "total_seconds": record.timings.total,
-        "peak_memory_mb": record.peak_memory_mb,
-        "device": printable(record.provenance.device),
-        "project_version": record.provenance.project_version,
-        "commit": record.provenance.commit,
-        "fingerprint": cell.fingerprint,
-        "version": cell.version,
-        "config": cell.config,
-        "preset_config": cell.preset,
-        "diagnostics": record.diagnostics,
-        "curve": {printable(name): values for name, values in record.curve.items()},
-        "created": record.created,
-        "known": split.known if split else (),
-        "ablation": "",
-        "provenance": record.provenance,
-        "method_title": printable(record.method_title),
-        "method_kind": printable(record.method_kind),
-        "citation": printable(record.citation),
-        "dataset_title": printable(record.dataset_title),
-    }
-
-
 def load(root: Path | str, tell: Tell = nobody) -> pd.DataFrame:
-    """Tidy frame of all records below `root`, one row per cell (see `COLUMNS`).
+    """Tidy frame of all records below `root`, one row per cell (see `osad_bench.results.columns.COLUMNS`).
 
     Raises
     ------

@@ -18,7 +18,6 @@ import json
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +28,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
+from osad_bench.benchmark.cell.provenance import version_of
 from osad_bench.benchmark.cell.source import source_digest
 from osad_bench.benchmark.features.rows import META, Computed, Layout, Rows, kept_rows
 from osad_bench.benchmark.features.views import CPU
@@ -77,7 +77,7 @@ class Shelf:
             "fingerprint": fingerprint,
             "normals": digest(normals),
             "preset": read | {"weights": weights},
-            "packages": {name: version(name) for name in PACKAGES},
+            "packages": {name: version_of(name) for name in PACKAGES},
             "device": device.type,
         }
         return cls(root if preset.frozen and preset.adapter == "none" else None, identity, device)
