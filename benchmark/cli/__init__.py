@@ -35,7 +35,7 @@ from osad_bench.benchmark.cli import (
     study,
     submit,
 )
-from osad_bench.core.text import forgive, lines
+from osad_bench.core.text import forgive, printable
 
 app = typer.Typer(
     name="osad-bench",
@@ -162,14 +162,14 @@ def _explain(error: Exception) -> int | None:
         context = getattr(error, "ctx", None)
         command = context.command_path if context is not None else "osad-bench"
         if type(error).__name__ != "NoArgsIsHelpError":  # which has printed the help already
-            print(f"error: {error.format_message().rstrip('.')}; see {command} --help", file=sys.stderr)
+            print(f"error: {printable(error.format_message().rstrip('.'))}; see {command} --help", file=sys.stderr)
         return 2
     if isinstance(error, _user_errors()):
-        print(f"error: {lines(str(error))}", file=sys.stderr)
+        print(f"error: {printable(error)}", file=sys.stderr)
         return 2
     if not isinstance(error, OSError):
         return None
-    where = f" ({error.filename})" if error.filename else ""
+    where = f" ({printable(error.filename)})" if error.filename else ""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         print(
             f"error: no space left on the disk{where}. Finished records are safe: free some space and run the same "
@@ -179,7 +179,7 @@ def _explain(error: Exception) -> int | None:
         return 1
     if error.filename and error.errno in _PLACES:
         print(
-            f"error: {error.filename} cannot be used: {error.strerror}. Give a place that exists and may be read and "
+            f"error: {printable(error.filename)} cannot be used: {error.strerror}. Give a place that exists and may be read and "
             "written.",
             file=sys.stderr,
         )

@@ -32,12 +32,16 @@ When a change is meant to move scores: osad-bench baseline DIR > baseline.json""
 STORE = typer.Argument(metavar="DIR", help="Folder that `osad-bench run --out` wrote.")
 
 
+def _on_stderr(sentence: str) -> None:
+    typer.echo(sentence, err=True)
+
+
 def baseline(directory: Annotated[Path, STORE]) -> None:
     """Print what `check` needs of DIR as JSON: osad-bench baseline DIR > baseline.json, then commit the file."""
     from osad_bench.results.baseline import make_baseline
     from osad_bench.results.store import load
 
-    made = make_baseline(directory, load(directory))
+    made = make_baseline(directory, load(directory, say=_on_stderr))
     sys.stdout.write(made.dump())
     typer.echo(f"baseline of {len(made.cells)} cells", err=True)
 
@@ -73,7 +77,7 @@ def check(
     from osad_bench.results.store import load
 
     findings = compare(
-        directory, load(directory), read_baseline(against), tolerance=tolerance, alpha=alpha,
+        directory, load(directory, say=_on_stderr), read_baseline(against), tolerance=tolerance, alpha=alpha,
         allow_missing=allow_missing, accept_rise=accept_rise,
     )  # fmt: skip
     for finding in findings if json_ else condensed(findings):
