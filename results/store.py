@@ -20,7 +20,7 @@ import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 import pandas as pd
@@ -328,22 +328,33 @@ def unpack_scores(stream: IO[bytes], path: Path) -> TestScores:
             raise StoreError(f"damaged scores {path}: they unpack to {size / 2**30:.1f} GB. {REMEDY}")
         stream.seek(0)
         with np.load(stream, allow_pickle=False) as data:
-            test = TestScores(data["ids"], data["labels"], data["kinds"], data["scores"])
+            stored = {name: data[name] for name in _KINDS}
+            problem = _wrong_kind(stored)
+            test = None if problem else TestScores(**stored)
     except StoreError:
         raise
     except Exception:  # NumPy and zipfile raise ValueError, OSError, KeyError, BadZipFile, MemoryError and others
         raise StoreError(f"damaged scores {path}. {REMEDY}") from None
-    problem = _problem(test)
-    if problem:
+    problem = problem if test is None else _problem(test)
+    if test is None or problem:
         raise StoreError(f"damaged scores {path}: {problem}. {REMEDY}")
     return test
+
+
+_KINDS = {"ids": "U", "labels": "iub", "kinds": "U", "scores": "fiu"}
+"""Kinds of NumPy types that the arrays of a file of scores may have."""
+
+
+def _wrong_kind(stored: dict[str, Any]) -> str:
+    for name, kinds in _KINDS.items():
+        if stored[name].dtype.kind not in kinds:
+            return f"{name} are of type {stored[name].dtype}"
+    return "" if np.isin(stored["labels"], (0, 1)).all() else "a label is neither 0 nor 1"
 
 
 def _problem(test: TestScores) -> str:
     if not np.isfinite(test.scores).all():
         return "a score is not finite"
-    if not np.isin(test.labels, (0, 1)).all():
-        return "a label is neither 0 nor 1"
     if len(set(test.ids.tolist())) < len(test.ids):
         return "an image stands in it twice"
     return ""

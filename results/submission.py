@@ -12,6 +12,7 @@ It is a stranger's file. Nothing of it is run, and nothing is unpacked before na
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import re
 import tempfile
@@ -179,9 +180,13 @@ def opened(path: Path) -> Iterator[Submission]:
                     place = Path(folder, name)
                     place.parent.mkdir(parents=True, exist_ok=True)
                     place.write_bytes(content)
-        except (SubmissionError, OSError):
+        except SubmissionError:
             raise
-        except Exception as error:  # zipfile raises BadZipFile, zlib.error, RuntimeError (encrypted) and others
+        except (
+            Exception
+        ) as error:  # zipfile raises BadZipFile, zlib.error, RuntimeError (encrypted), OSError and others
+            if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise
             raise SubmissionError(f"{path} is no submission, or is damaged ({type(error).__name__})") from None
         plan = Path(folder, "plan.json")
         frozen = parse_plan(plan.read_bytes(), f"plan.json in {path}") if plan.exists() else None
