@@ -110,6 +110,10 @@ class Store:
         path = self._record_path(record.key)
         text = record.model_dump_json(indent=1).encode()
         parse_record(text, path)
+        if len(text) > MOST_TEXT:
+            raise StoreError(
+                f"the record of {record.cell.method} on {record.cell.dataset} is larger than any that is read"
+            )
         packed = None if scores is None else _packed(scores, self._scores_path(record.key))
         if path.exists() and (version := _schema_version(_text_of(path))) > SCHEMA_VERSION:
             raise _newer(path, version)
