@@ -9,6 +9,8 @@ from typing import Annotated
 
 import typer
 
+from osad_bench.core.tolerance import ACROSS_MACHINES
+
 BASELINE_EPILOG = """[bold]Example[/bold]
 
   osad-bench baseline DIR > baseline.json"""
@@ -49,7 +51,9 @@ def baseline(directory: Annotated[Path, STORE]) -> None:
 def check(
     directory: Annotated[Path, STORE],
     against: Annotated[Path, typer.Option(metavar="FILE", help="What `osad-bench baseline` wrote.")],
-    tolerance: Annotated[float, typer.Option(min=0, max=1, help="Falls of AUROC up to this never count.")] = 0.005,
+    tolerance: Annotated[
+        float, typer.Option(min=0, max=1, help="Falls of AUROC up to this never count; other machines differ by less.")
+    ] = ACROSS_MACHINES,
     alpha: Annotated[
         float, typer.Option(min=1e-6, max=0.5, help="Share of checks of an unchanged method that may fail.")
     ] = 0.05,
