@@ -33,7 +33,7 @@ from osad_bench.core.places import default_cache, user_path
 from osad_bench.core.text import printable
 from osad_bench.results.record import Record
 from osad_bench.results.registered import FrozenCell, FrozenPlan
-from osad_bench.results.store import NewerError, Store, StoreError
+from osad_bench.results.store import NewerError, Store, StoreError, foreign_files
 
 BACKENDS = ("local", "dask")
 
@@ -163,7 +163,7 @@ def run_grid(grids: Sequence[Grid], options: Options, reporter: Reporter | None 
     if unknown := [name for name in options.recompute if name not in planned]:
         raise InputError(f"--recompute {unknown[0]}: the methods of this run are {', '.join(sorted(planned))}")
     todo = compare(cells, store, options.retry_failed, options.oracle, options.recompute)
-    todo.notes.extend(notes_on(cells, machine))
+    todo.notes.extend([*notes_on(cells, machine), *foreign_files(store.root)])
     jobs = options.jobs or default_jobs(todo.open, machine)
     reporter.plan(cells, todo, Timings(machine).estimate(todo.open, jobs), store.root)
     records = (
