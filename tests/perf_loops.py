@@ -287,7 +287,11 @@ def bridges(
     return found, leaves
 
 
+def _step(bridge: Nearest, x: Tensor, logits: Tensor) -> Tensor:
+    return bridge.residual(bridge.mean_plan(x, logits)).mean() + bridge.misfit(x, logits).mean()
+
+
 def bridged(found: Sequence[Nearest], leaves: Sequence[Tensor]) -> Tensor:
     """All that a step of DPDL asks of its bridges."""
-    parts = [one.residual(one.mean_plan(x)).mean() + one.misfit(x).mean() for one, x in zip(found, leaves)]
+    parts = [_step(one, x, one.logits(x)) for one, x in zip(found, leaves)]
     return torch.stack(parts).sum()
