@@ -64,7 +64,8 @@ def photographs(folder: Path, train: int, test: int, anomalies: int, side: int =
 def random_backbone() -> Backbone:
     """ResNet-18 with random weights."""
     torch.manual_seed(0)
-    return Backbone("resnet18", ResNetStages(resnet18(weights=None)), IMAGENET_MEAN, IMAGENET_STD, "random")
+    network = ResNetStages(resnet18(weights=None))
+    return Backbone("resnet18", lambda: network, IMAGENET_MEAN, IMAGENET_STD, "random")
 
 
 @dataclass
