@@ -53,6 +53,9 @@ Jobs = Annotated[
     int | None, typer.Option(min=1, help="Cells at a time; default: one per core over cached features, else one.")
 ]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:N or auto.")]
+Precision = Annotated[
+    str, typer.Option(help="Of fine-tuning: float32, bfloat16, or auto (bfloat16 where a GPU is made for it).")
+]
 Backend = Annotated[str, typer.Option(help="local, or dask.")]
 Scheduler = Annotated[
     str | None, typer.Option(help="Address of a dask scheduler; without one, processes of this machine.")
@@ -110,6 +113,7 @@ class RunOptions:
     out: Out = Path("osad-results")
     jobs: Jobs = None
     device: Device = "auto"
+    precision: Precision = "auto"
     backend: Backend = "local"
     scheduler: Scheduler = None
     weights: Weights = None
