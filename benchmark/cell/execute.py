@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
+import multiprocessing
 import os
 import signal
 import sys
 import threading
 import time
-import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -28,7 +28,7 @@ from osad_bench.benchmark.cell.training import CachedFeatures, FineTuned, preset
 from osad_bench.benchmark.features.backbones import load_backbone
 from osad_bench.benchmark.features.cache import FeatureCache
 from osad_bench.benchmark.preset import Preset
-from osad_bench.core.border import foreign, message_of
+from osad_bench.core.border import foreign, message_of, traceback_of
 from osad_bench.core.errors import InputError
 from osad_bench.core.registry import load_file, methods
 from osad_bench.core.text import lines
@@ -297,8 +297,7 @@ def execute(
     if outcome.error is None:
         return Record(**labels, **parts, status="ok", provenance=source), scores
     error = outcome.error
-    trace = lines("".join(traceback.format_exception(type(error), error, error.__traceback__)))
-    failure = Failure(type=type(error).__name__, message=lines(message_of(error)), traceback=trace)
+    failure = Failure(type=type(error).__name__, message=lines(message_of(error)), traceback=lines(traceback_of(error)))
     return Record(**labels, status="failed", error=failure, provenance=source), None
 
 
@@ -309,6 +308,8 @@ def _torch_as_it_was() -> Iterator[None]:
     strict, warn = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
     benchmark, anomaly = torch.backends.cudnn.benchmark, torch.is_anomaly_enabled()
     filled = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
+    precision, errors = torch.get_float32_matmul_precision(), np.geterr()
+    children = set(multiprocessing.active_children())
     random, numpy_random = torch.get_rng_state(), np.random.get_state()  # noqa: NPY002 (the state methods may touch)
     of_gpus = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []  # type: ignore[no-untyped-call]
     alive = set(threading.enumerate())
@@ -323,10 +324,15 @@ def _torch_as_it_was() -> Iterator[None]:
         torch.utils.deterministic.fill_uninitialized_memory = filled  # type: ignore[attr-defined]
         torch.autograd.set_detect_anomaly(anomaly)
         torch.set_default_device(None)
+        torch.set_float32_matmul_precision(precision)
+        torch.set_flush_denormal(False)
+        np.seterr(**errors)
         torch.set_rng_state(random)
         if of_gpus:
             torch.cuda.set_rng_state_all(of_gpus)
         np.random.set_state(numpy_random)  # noqa: NPY002
+        for child in set(multiprocessing.active_children()) - children:
+            child.kill()  # the interpreter would wait for it when the command is over
         for thread in set(threading.enumerate()) - alive:
             if not thread.daemon:  # the interpreter would wait for it when the command is over
                 _LEFT_BEHIND.append(thread)
@@ -448,12 +454,13 @@ def fit_method(
     curve = fitting.curve
 
     def report(epoch: int, epochs: int, values: dict[str, float]) -> None:
-        for name, value in values.items():
+        told = {str(name): float(value) for name, value in values.items()}  # a tensor would go to another process, too
+        for name, value in told.items():
             if not math.isfinite(value):
                 raise FloatingPointError(f"{name} is {value} in epoch {epoch} of {epochs}")
-            curve.setdefault(str(name), []).append(float(value))
+            curve.setdefault(name, []).append(value)
         if progress:
-            progress(epoch, epochs, values)
+            progress(int(epoch), int(epochs), told)
 
     oracle = _Oracle(fitting.score)
     torch.manual_seed(seed_of(cell, "layers", of_method=True))

@@ -15,10 +15,8 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +27,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
+from osad_bench.benchmark.cell.provenance import version_of
 from osad_bench.benchmark.cell.source import source_digest
 from osad_bench.benchmark.features.rows import META, Computed, Layout, Rows, kept_rows
 from osad_bench.benchmark.features.views import CPU
 from osad_bench.benchmark.preset import Preset
+from osad_bench.core.files import clear_forgotten, write_whole
 from osad_bench.core.locks import locked
 from osad_bench.methods.base import Method, Pyramid
 from osad_bench.methods.saving import State
@@ -77,7 +77,7 @@ class Shelf:
             "fingerprint": fingerprint,
             "normals": digest(normals),
             "preset": read | {"weights": weights},
-            "packages": {name: version(name) for name in PACKAGES},
+            "packages": {name: version_of(name) for name in PACKAGES},
             "device": device.type,
         }
         return cls(root if preset.frozen and preset.adapter == "none" else None, identity, device)
@@ -120,10 +120,11 @@ class Shelf:
                 raise
             return compute()
         with locked(folder / "lock"):
+            clear_forgotten(folder)
             if (found := _read(folder / VALUE)) is None:
                 found = {key: tensor.contiguous().clone() for key, tensor in compute().items()}
-                _write(folder / META, json.dumps({"identity": identity}, indent=1).encode())
-                _write(folder / VALUE, save({key: tensor.cpu() for key, tensor in found.items()}))
+                write_whole(folder / META, json.dumps({"identity": identity}, indent=1).encode())
+                write_whole(folder / VALUE, save({key: tensor.cpu() for key, tensor in found.items()}))
         return found
 
     def measures(
@@ -180,16 +181,3 @@ def _read(path: Path) -> State | None:
     except (OSError, SafetensorError):
         return None
     return state
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Write to a temporary file, flush it to disk, rename it."""
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

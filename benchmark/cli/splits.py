@@ -85,6 +85,7 @@ def _check(path: Path, given: list[str], data_root: Path | None) -> bool:
     """Say whether an exported split is the one made here; `given` are data sets of the user's own to look among."""
     from osad_bench.benchmark.cell.split import read_split, split
     from osad_bench.core.errors import InputError
+    from osad_bench.core.text import printable
     from osad_bench.datasets.catalogue import open_dataset
 
     header, protocol, theirs = read_split(path)
@@ -101,7 +102,7 @@ def _check(path: Path, given: list[str], data_root: Path | None) -> bool:
     except InputError:  # other images, of which this split cannot be made
         same = False
     print(
-        f"{path}: {'the same split' if same else 'another split'}, "
+        f"{printable(path)}: {'the same split' if same else 'another split'}, "
         f"{'same images' if images else 'other images (fingerprints differ)'}"
     )
     return same and images

@@ -93,7 +93,7 @@ def _show(outcome: Outcome, method: str, what: str) -> int:
     """Draw a study, print its table, say in words what is noise, and give the exit code."""
     from rich.console import Console
 
-    from osad_bench.benchmark.cli.screen import say_failures
+    from osad_bench.benchmark.cli.screen import frame_of, say_failures
     from osad_bench.results import plots
     from osad_bench.results.paired import differences
     from osad_bench.results.render import print_tables
@@ -101,8 +101,7 @@ def _show(outcome: Outcome, method: str, what: str) -> int:
     from osad_bench.results.tables import ablation_table, variant_table
     from osad_bench.results.words import in_words
 
-    frame = outcome.store.frame()
-    frame = frame[frame["key"].isin({cell.key for cell in outcome.cells})]
+    frame = frame_of(outcome)
     named = frame
     if what == "ablation":
         shown, figure = ablation_table(frame, method), plots.ablation_bars(frame, method)
@@ -115,4 +114,4 @@ def _show(outcome: Outcome, method: str, what: str) -> int:
     pairs = differences(named, load_scores(outcome.store.root, frame), against=method)
     for paragraph in in_words(pairs, {}):
         print(paragraph)
-    return say_failures(Console(stderr=True), outcome)
+    return say_failures(Console(stderr=True), outcome, frame)

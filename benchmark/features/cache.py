@@ -154,15 +154,15 @@ def in_threads(parts: Iterable[Part], compute: Callable[[Part], Value]) -> Itera
     """
     workers = torch.get_num_threads()
     ahead: deque[tuple[Part, Future[Value]]] = deque()
-    with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        try:
-            for part in parts:
-                ahead.append((part, pool.submit(compute, part)))
-                if len(ahead) > 2 * workers:
-                    part, value = ahead.popleft()
-                    yield part, value.result()
-            for part, value in ahead:
+    pool = ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,))
+    try:
+        for part in parts:
+            ahead.append((part, pool.submit(compute, part)))
+            if len(ahead) > 2 * workers:
+                part, value = ahead.popleft()
                 yield part, value.result()
-        finally:
-            pool.shutdown(cancel_futures=True)
-            torch.set_num_threads(workers)
+        for part, value in ahead:
+            yield part, value.result()
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)  # an interrupted command does not wait for parts begun
+        torch.set_num_threads(workers)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import torch
 from osad_bench.benchmark.features import cache as features
 from osad_bench.benchmark.features import rows as features_rows
 from osad_bench.benchmark.features.backbones import load_backbone
-from osad_bench.benchmark.features.cache import FeatureCache
+from osad_bench.benchmark.features.cache import FeatureCache, in_threads
 from osad_bench.benchmark.features.extractor import PyramidExtractor, as_tensor
 from osad_bench.benchmark.features.views import CLEAN, View, resized, shown
 from osad_bench.benchmark.preset import Preset, load_preset
@@ -157,3 +158,19 @@ def test_rows_do_not_depend_on_the_number_of_threads(tmp_path: Path, textures, l
     torch.set_num_threads(1)
     for one, other in zip(*found):
         np.testing.assert_array_equal(one[:20], other[:20])
+
+
+def test_who_stops_in_the_middle_does_not_wait_for_what_was_begun():
+    go_on, finished = threading.Event(), threading.Event()
+
+    def compute(part: int) -> int:
+        if part:
+            go_on.wait(60)
+            finished.set()
+        return part
+
+    values = in_threads(range(4), compute)
+    assert next(values) == (0, 0)
+    values.close()
+    assert not finished.is_set()
+    go_on.set()

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -90,35 +86,6 @@ def test_a_finished_cell_is_not_computed_again(tmp_path: Path):
     assert len(again) == 3
     kept = again[again["key"].isin(first["key"])]
     assert list(kept["created"]) == list(first["created"])
-
-
-def test_killed_in_the_middle_and_run_again_it_completes_and_loses_nothing(tmp_path: Path, cli):
-    command = [
-        "run", "--methods", "devnet", "--seeds", "3", "--floor", "none",
-        *TEXTURES, "--set", "schedule.epochs=40", "--out", str(tmp_path / "out"),
-    ]  # fmt: skip
-    program = Path(sys.executable).with_name("osad-bench")
-    process = subprocess.Popen(
-        [program, *command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
-    )
-    store = Store(tmp_path / "out")
-    deadline = time.monotonic() + 120
-    while not store.keys() and time.monotonic() < deadline and process.poll() is None:
-        time.sleep(0.01)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    kept = store.keys()
-    assert 1 <= len(kept) < 3, "it was to be killed in the middle"
-    before = {key: store.get(key).created for key in kept}
-    assert cli(*command).returncode == 0
-    assert len(store.keys()) == 3
-    assert {key: store.get(key).created for key in kept} == before
-    frame = run(["devnet"], ["textures"], seeds=3, floor=None, out=tmp_path / "whole",
-                set={"image_size": [64], "schedule.steps": [3], "schedule.epochs": [40]})  # fmt: skip
-    assert set(frame["key"]) == set(store.keys())
-    whole = scores_of(tmp_path / "whole")
-    for key, scores in scores_of(tmp_path / "out").items():
-        np.testing.assert_array_equal(scores, whole[key])
 
 
 def test_a_cell_that_fails_is_a_record_and_the_others_have_results(tmp_path: Path, bad_methods):

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from osad_bench.benchmark.grid import workers as grid_workers
+from osad_bench.benchmark.grid.workers import device_of, threads_each
 from osad_bench.results.store import Store
 
 SLOW = [
@@ -109,3 +111,19 @@ def test_each_signal_that_ends_a_command_interrupts_it(name):
             signal.raise_signal(number)
     finally:
         signal.signal(number, ignored)
+
+
+@pytest.mark.parametrize(
+    ("device", "devices"),
+    [("cuda", ["cuda:0", "cuda:1", "cuda:2", "cuda:0"]), ("cuda:1", ["cuda:1"] * 4), ("cpu", ["cpu"] * 4)],
+)
+def test_workers_take_the_visible_gpus_in_turn(monkeypatch: pytest.MonkeyPatch, device, devices):
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 3)  # as CUDA_VISIBLE_DEVICES=2,5,7 would have it
+    assert [device_of(device, worker) for worker in range(4)] == devices
+
+
+def test_jobs_share_the_threads_that_one_alone_would_have(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("torch.get_num_threads", lambda: 8)
+    for cores, jobs, threads in [(16, 1, 8), (16, 3, 2), (4, 2, 2), (4, 8, 1)]:
+        monkeypatch.setattr(grid_workers, "cpu_count", lambda cores=cores: cores)
+        assert threads_each(jobs) == threads
