@@ -30,7 +30,8 @@ from torch import Tensor
 
 from osad_bench.benchmark.cell.provenance import version_of
 from osad_bench.benchmark.cell.source import source_digest
-from osad_bench.benchmark.features.rows import META, Computed, Layout, Rows, kept_rows
+from osad_bench.benchmark.features.holdings import META, used
+from osad_bench.benchmark.features.rows import Computed, Layout, Rows, kept_rows
 from osad_bench.benchmark.preset import Preset
 from osad_bench.core.locks import locked
 from osad_bench.methods.base import Method, Pyramid
@@ -101,6 +102,7 @@ class Shelf:
         if folder is None:
             return compute()
         if (found := _read(folder / VALUE)) is not None:
+            used(folder)
             return found
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -174,6 +176,7 @@ def _read(path: Path) -> State | None:
 
 def _write(path: Path, content: bytes) -> None:
     """Write to a temporary file, flush it to disk, rename it."""
+    path.parent.mkdir(parents=True, exist_ok=True)  # `osad-bench cache` may have removed it meanwhile
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as stream:

@@ -21,6 +21,7 @@ import torch
 
 from osad_bench.benchmark.features.backbones import Backbone
 from osad_bench.benchmark.features.extractor import PyramidExtractor, as_tensor, for_inference, pyramid_shapes
+from osad_bench.benchmark.features.holdings import name_dataset
 from osad_bench.benchmark.features.rows import Computed, Rows, kept_rows
 from osad_bench.benchmark.features.views import CLEAN, CPU, View, render
 from osad_bench.benchmark.preset import Preset
@@ -76,6 +77,7 @@ class FeatureCache:
                 "scales": list(preset.scales), "stages": list(preset.stages),
             }  # fmt: skip
         name = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:24]
+        name_dataset(self.root, dataset.fingerprint, dataset.full_name)
         index = {sample.id: row for row, sample in enumerate(dataset.samples)}
 
         def compute(missing: Rows) -> Computed:
