@@ -13,13 +13,12 @@ from its bytes first, and what is read is checked: a store may come from a stran
 
 from __future__ import annotations
 
+import errno
 import io
 import json
-import os
 import re
 import tempfile
 import time
-import uuid
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -32,6 +31,7 @@ import pandas as pd
 from pydantic import ValidationError
 
 from osad_bench.core.errors import InputError
+from osad_bench.core.files import MOST_TEXT, clear_forgotten, is_temporary, open_regular, prepared, write_whole
 from osad_bench.core.garbage import uncollected
 from osad_bench.core.progress import Tell, nobody
 from osad_bench.core.text import file_name, printable
@@ -43,7 +43,8 @@ MOST_BYTES = 2**30
 """A file of scores that unpacks to more is refused before it is unpacked: 100,000 images take 60 MB."""
 
 _RECORD = re.compile(r"[0-9a-f]{64}\.json")
-_TEMPORARY = re.compile(r"\..*\.[0-9a-f]{32}\.tmp")
+_OLD_TEMPORARY = re.compile(r"\..*\.[0-9a-f]{32}\.tmp")
+"""What temporary files were called before `core.files` named them after their writer's process."""
 REMEDY = "Delete the file and run the same command again: only this cell is computed anew."
 
 
@@ -56,20 +57,6 @@ class StoreError(ValueError):
 
 class NewerError(StoreError):
     """A record was made by a newer osad-bench: it is neither read nor overwritten."""
-
-
-def _write_atomically(path: Path, write: Any) -> None:
-    """Call ``write(stream)`` on a temporary file beside `path`, flush it to disk, then rename it to `path`."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        with temporary.open("wb") as stream:
-            write(stream)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 class Store:
@@ -97,6 +84,8 @@ class Store:
     def prepare(self) -> None:
         """Make the folder, so that one that cannot be written to is known before anything is computed.
 
+        Temporary files that killed processes left in it are deleted.
+
         Raises
         ------
         StoreError
@@ -110,6 +99,7 @@ class Store:
             raise StoreError(
                 f"no records can be written to {self.root}: {error.strerror}; name another folder with --out"
             ) from None
+        clear_forgotten(self.root / "ablations", *self.root.glob("records/*"), *self.root.glob("scores/*"))
 
     def has_scores(self, key: str) -> bool:
         """Whether the file of a record's test scores is there."""
@@ -128,12 +118,20 @@ class Store:
         path = self._record_path(record.key)
         text = record.model_dump_json(indent=1).encode()
         parse_record(text, path)
+        if len(text) > MOST_TEXT:
+            raise StoreError(
+                f"the record of {record.cell.method} on {record.cell.dataset} is larger than any that is read"
+            )
         packed = None if scores is None else _packed(scores, self._scores_path(record.key))
-        if path.exists() and (version := _schema_version(path.read_bytes())) > SCHEMA_VERSION:
+        if path.exists() and (version := _schema_version(_text_of(path))) > SCHEMA_VERSION:
             raise _newer(path, version)
-        if packed is not None:
-            _write_atomically(self._scores_path(record.key), lambda stream: stream.write(packed))
-        _write_atomically(path, lambda stream: stream.write(text))
+        with prepared(path, lambda stream: stream.write(text)) as new_record:
+            beside = self._scores_path(record.key)
+            if packed is not None and not _holds(beside, packed):
+                with prepared(beside, lambda stream: stream.write(packed)) as new_scores:
+                    path.unlink(missing_ok=True)  # no record ever stands beside the scores of another run of its cell
+                    new_scores.replace(beside)
+            new_record.replace(path)
 
     def get(self, key: str) -> Record:
         """Read one record.
@@ -147,7 +145,7 @@ class Store:
         """
         path = self._record_path(key)
         try:
-            text = path.read_bytes()
+            text = _text_of(path)
         except FileNotFoundError:
             raise StoreError(f"no record {path}") from None
         record = parse_record(text, path)
@@ -165,10 +163,12 @@ class Store:
         """
         path = self._scores_path(key)
         try:
-            with path.open("rb") as stream:
+            with open_regular(path) as stream:
                 return unpack_scores(stream, path)
         except FileNotFoundError:
             raise StoreError(f"no scores {path}: run the same command again, only this cell is computed anew") from None
+        except OSError as error:
+            raise StoreError(f"scores {path} cannot be read: {error.strerror}{_remedy(error)}") from None
 
     def _files(self) -> Iterator[Path]:
         for folder in sorted((self.root / "records").glob("*")):
@@ -180,7 +180,7 @@ class Store:
 
     def foreign(self) -> list[Path]:
         """Files among the records that are none of this store, such as ``._KEY.json`` or ``KEY (1).json``."""
-        return [path for path in self._files() if not _is_record(path) and not _TEMPORARY.fullmatch(path.name)]
+        return [path for path in self._files() if not _is_record(path) and not _is_temporary(path)]
 
     def __iter__(self) -> Iterator[Record]:
         for key in self.keys():
@@ -269,7 +269,7 @@ class Store:
         path = self.root / "ablations" / f"{file_name(method)}.json"
         known = {name: variant for (of, variant), name in self.ablations().items() if of == method}
         text = json.dumps(known | names, indent=1).encode()
-        _write_atomically(path, lambda stream: stream.write(text))
+        write_whole(path, text)
 
     def ablations(self) -> dict[tuple[str, str], str]:
         """(method, variant) to the ablation's name.
@@ -286,15 +286,26 @@ class Store:
             try:
                 result |= {
                     (path.stem, printable(variant)): printable(name)
-                    for name, variant in json.loads(path.read_bytes()).items()
+                    for name, variant in json.loads(_text_of(path)).items()
                 }
             except (ValueError, AttributeError):
                 raise StoreError(f"damaged file {path}: delete it, and osad-bench ablate writes it anew") from None
         return result
 
 
+def _holds(path: Path, content: bytes) -> bool:
+    try:
+        return path.stat().st_size == len(content) and path.read_bytes() == content
+    except OSError:
+        return False
+
+
 def _is_record(path: Path) -> bool:
     return _RECORD.fullmatch(path.name) is not None and path.parent.name == path.name[:2]
+
+
+def _is_temporary(path: Path) -> bool:
+    return is_temporary(path.name) or _OLD_TEMPORARY.fullmatch(path.name) is not None
 
 
 def foreign_files(root: Path | str) -> list[str]:
@@ -308,6 +319,32 @@ def foreign_files(root: Path | str) -> list[str]:
         f"passed over in {root}: {names}{more} ({'copies or files' if len(foreign) > 1 else 'a copy or a file'} of another"
         " program; they are no records of this store)"
     ]
+
+
+def _remedy(error: OSError) -> str:
+    return f". {REMEDY}" if error.errno == errno.EINVAL else ""
+
+
+def _text_of(path: Path) -> bytes:
+    """The bytes of a record's or another text file.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is none.
+    StoreError
+        It cannot be read, or is larger than any such file.
+    """
+    try:
+        with open_regular(path) as stream:
+            text = stream.read(MOST_TEXT + 1)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise StoreError(f"record {path} cannot be read: {error.strerror}{_remedy(error)}") from None
+    if len(text) > MOST_TEXT:
+        raise StoreError(f"damaged record {path}: it is larger than {MOST_TEXT / 2**20:.0f} MB. {REMEDY}")
+    return text
 
 
 def _schema_version(text: bytes) -> int:
@@ -368,29 +405,42 @@ def unpack_scores(stream: IO[bytes], path: Path) -> TestScores:
             raise StoreError(f"damaged scores {path}: they unpack to {size / 2**30:.1f} GB. {REMEDY}")
         stream.seek(0)
         with np.load(stream, allow_pickle=False) as data:
-            test = TestScores(data["ids"], data["labels"], data["kinds"], data["scores"])
+            stored = {name: data[name] for name in _KINDS}
+            problem = _wrong_kind(stored)
+            test = None if problem else TestScores(**stored)
     except StoreError:
         raise
     except Exception:  # NumPy and zipfile raise ValueError, OSError, KeyError, BadZipFile, MemoryError and others
         raise StoreError(f"damaged scores {path}. {REMEDY}") from None
-    problem = _problem(test)
-    if problem:
+    problem = problem if test is None else _problem(test)
+    if test is None or problem:
         raise StoreError(f"damaged scores {path}: {problem}. {REMEDY}")
     return test
+
+
+_KINDS = {"ids": "U", "labels": "iub", "kinds": "U", "scores": "fiu"}
+"""Kinds of NumPy types that the arrays of a file of scores may have."""
+
+
+def _wrong_kind(stored: dict[str, Any]) -> str:
+    for name, kinds in _KINDS.items():
+        if stored[name].dtype.kind not in kinds:
+            return f"{name} are of type {stored[name].dtype}"
+    return "" if np.isin(stored["labels"], (0, 1)).all() else "a label is neither 0 nor 1"
 
 
 def _problem(test: TestScores) -> str:
     if not np.isfinite(test.scores).all():
         return "a score is not finite"
-    if not np.isin(test.labels, (0, 1)).all():
-        return "a label is neither 0 nor 1"
     if len(set(test.ids.tolist())) < len(test.ids):
         return "an image stands in it twice"
     return ""
 
 
-def load(root: Path | str, tell: Tell = nobody) -> pd.DataFrame:
+def load(root: Path | str, tell: Tell = nobody, say: Callable[[str], None] = lambda _: None) -> pd.DataFrame:
     """Tidy frame of all records below `root`, one row per cell (see `osad_bench.results.columns.COLUMNS`).
+
+    `say` hears of files passed over.
 
     Raises
     ------
@@ -398,6 +448,8 @@ def load(root: Path | str, tell: Tell = nobody) -> pd.DataFrame:
         The folder holds no records, or one of them is damaged.
     """
     frame = Store(root).frame(tell)
+    for sentence in foreign_files(root):
+        say(sentence)
     if frame.empty:
         raise StoreError(f"no records in {root}: expected the folder that `osad-bench run --out` wrote")
     return frame

@@ -68,7 +68,11 @@ def cpu_name() -> str:
 
 
 def provenance(
-    device: str, weights: dict[str, str] | None = None, deterministic: bool = False, method: type[Method] | None = None
+    device: str,
+    weights: dict[str, str] | None = None,
+    deterministic: bool = False,
+    method: type[Method] | None = None,
+    precision: str = "float32",
 ) -> Provenance:
     """Provenance of a cell computed now, in this process."""
     import torch
@@ -85,6 +89,7 @@ def provenance(
         device=f"{device} ({name})",
         threads=torch.get_num_threads(),
         deterministic=deterministic,
+        precision=precision,
         weights=weights or {},
         method_source=source_digest(method) if method is not None else "",
         method_package=package,

@@ -38,6 +38,7 @@ from typing import NamedTuple
 from pydantic import ValidationError
 
 from osad_bench.core.errors import InputError
+from osad_bench.core.files import read_bounded
 from osad_bench.datasets.base import Dataset, Sample
 from osad_bench.datasets.duplicates import surplus_copies
 from osad_bench.results.record import Protocol
@@ -341,6 +342,8 @@ def crossing(split: Split, duplicates: Sequence[Sequence[str]]) -> int:
 
 
 HEADER = "# osad-bench split 1"
+MOST_BYTES = 2**28
+"""Of a split's file: a million images take 60 MB."""
 _ESCAPES = {"\\": r"\\", "\t": r"\t", "\n": r"\n", "\r": r"\r"}
 
 
@@ -387,7 +390,7 @@ def read_split(path: Path) -> tuple[dict[str, str], Protocol, Split]:
         The file is missing, is no split, or was changed after it was written.
     """
     try:
-        text = path.read_bytes().decode("utf-8", "surrogateescape")
+        text = read_bounded(path, MOST_BYTES).decode("utf-8", "surrogateescape")
     except OSError as error:
         raise InputError(f"cannot read the split {path}: {error.strerror}") from None
     lines = [line.removesuffix("\r") for line in text.split("\n")]

@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from osad_bench.benchmark.features.holdings import META, used
+from osad_bench.core.files import clear_forgotten, write_whole
 from osad_bench.core.locks import locked
 
 FLUSH = 128
@@ -122,6 +123,7 @@ def _missing(folder: Path, wanted: Rows) -> Rows:
 
 def _new_layout(folder: Path, identity: dict[str, Any], total: int, layout: Layout) -> dict[str, Any]:
     """Create the files, empty (sparse where the file system can); the meta file last."""
+    clear_forgotten(folder)
     files = [f"part{i}.{dtype}" for i, (dtype, _) in enumerate(layout)]
     shapes = [list(shape) for _, shape in layout]
     sizes = [math.prod(shape) * _dtype(file).itemsize for file, shape in zip(files, shapes)]
@@ -129,10 +131,8 @@ def _new_layout(folder: Path, identity: dict[str, Any], total: int, layout: Layo
         (folder / file).unlink(missing_ok=True)  # who has mapped a damaged one keeps it
         with (folder / file).open("wb") as stream:
             stream.truncate(total * size)
-    temporary = folder / f"{META}.{os.getpid()}.tmp"
     meta = {"identity": identity, "files": files, "shapes": shapes, "rows": total}
-    temporary.write_text(json.dumps(meta, indent=1))
-    temporary.replace(folder / META)
+    write_whole(folder / META, json.dumps(meta, indent=1).encode())
     return meta
 
 

@@ -33,7 +33,7 @@ from osad_bench.core.places import default_cache, user_path
 from osad_bench.core.text import printable
 from osad_bench.results.record import Record
 from osad_bench.results.registered import FrozenCell, FrozenPlan
-from osad_bench.results.store import NewerError, Store, StoreError
+from osad_bench.results.store import NewerError, Store, StoreError, foreign_files
 
 BACKENDS = ("local", "dask")
 
@@ -50,6 +50,8 @@ class Options:
         Cells at a time; None for one per core over cached features, else one.
     device
         ``cpu``, ``cuda``, ``cuda:N``, or ``auto`` for cuda where there is one.
+    precision
+        In which a backbone is fine-tuned: ``float32``, ``bfloat16``, or ``auto`` for bfloat16 where a GPU is made for it.
     backend, scheduler
         ``local``, or ``dask`` with the scheduler's address (None: a cluster of this machine's processes).
     weights, data_root, cache
@@ -69,6 +71,7 @@ class Options:
     out: Path | str = Path("osad-results")
     jobs: int | None = None
     device: str = "auto"
+    precision: str = "auto"
     backend: str = "local"
     scheduler: str | None = None
     weights: Path | str | None = None
@@ -94,6 +97,7 @@ class Options:
             weights=None if self.weights is None else user_path(self.weights),
             # On a cluster the workers need the device, not this machine.
             device=self.device if self.backend == "dask" and self.device != "auto" else pick_device(self.device),
+            precision=self.precision,
             oracle=self.oracle,
             time_limit=self.time_limit,
         )
@@ -159,7 +163,7 @@ def run_grid(grids: Sequence[Grid], options: Options, reporter: Reporter | None 
     if unknown := [name for name in options.recompute if name not in planned]:
         raise InputError(f"--recompute {unknown[0]}: the methods of this run are {', '.join(sorted(planned))}")
     todo = compare(cells, store, options.retry_failed, options.oracle, options.recompute)
-    todo.notes.extend(notes_on(cells, machine))
+    todo.notes.extend([*notes_on(cells, machine), *foreign_files(store.root)])
     jobs = options.jobs or default_jobs(todo.open, machine)
     reporter.plan(cells, todo, Timings(machine).estimate(todo.open, jobs), store.root)
     records = (

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections import Counter
 from collections.abc import Collection, Sequence
 from contextlib import suppress
@@ -13,6 +12,7 @@ import torch
 
 from osad_bench.benchmark.cell.execute import Machine, PlannedCell, method_class
 from osad_bench.benchmark.cell.source import source_digest, source_file
+from osad_bench.core.files import write_whole
 from osad_bench.methods.base import Method
 from osad_bench.results.store import NewerError, Store, StoreError
 
@@ -133,14 +133,8 @@ class Timings:
         """Write what was noted; a disk that cannot take it costs the next estimate and nothing else."""
         if not self.new:
             return
-        temporary = self.path.with_name(f"{self.path.name}.{os.getpid()}.tmp")
         with suppress(OSError):
-            try:
-                self.path.parent.mkdir(parents=True, exist_ok=True)
-                temporary.write_text(json.dumps(self._read() | self.new, indent=1), encoding="utf-8")
-                temporary.replace(self.path)
-            finally:
-                temporary.unlink(missing_ok=True)
+            write_whole(self.path, json.dumps(self._read() | self.new, indent=1).encode())
 
 
 def default_jobs(cells: Sequence[PlannedCell], machine: Machine) -> int:

@@ -71,23 +71,46 @@ def running(tmp_path: Path):
         process.wait()
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=["terminated", "killed"])
-def test_no_process_is_left_when_the_main_one_is_gone(running: subprocess.Popen, number):
+INTERRUPTED = "interrupted; what was computed is kept, the same command goes on from there"
+
+
+def test_no_process_is_left_when_the_main_one_is_killed(running: subprocess.Popen):
     workers = descendants(running.pid)
-    running.send_signal(number)
+    running.kill()
     running.wait(60)
     assert waits_for(lambda: not any(map(alive, workers)), 30), [pid for pid in workers if alive(pid)]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP], ids=["ctrl-c", "terminal gone"])
-def test_an_interruption_of_the_whole_group_is_one_sentence(running: subprocess.Popen, tmp_path: Path, number):
-    before = (tmp_path / "told").read_text()
-    os.killpg(running.pid, number)
+@pytest.mark.parametrize(
+    ("number", "send"),
+    [
+        pytest.param(signal.SIGTERM, os.kill, id="main process terminated"),
+        pytest.param(signal.SIGINT, os.killpg, id="ctrl-c"),
+        pytest.param(signal.SIGHUP, os.killpg, id="terminal gone", marks=pytest.mark.nightly),
+    ],
+)
+def test_an_interruption_is_one_sentence_and_leaves_no_process(running: subprocess.Popen, tmp_path: Path, number, send):
+    workers, before = descendants(running.pid), (tmp_path / "told").read_text()
+    send(running.pid, number)
     assert running.wait(60) == 130
+    assert waits_for(lambda: not any(map(alive, workers)), 30), [pid for pid in workers if alive(pid)]
     after = (tmp_path / "told").read_text()[len(before) :]
     assert "Traceback" not in after
-    assert after.splitlines()[-1] == "interrupted; what was computed is kept, the same command goes on from there"
+    assert after.splitlines()[-1] == INTERRUPTED
     assert list(Store(tmp_path / "out").root.rglob("*.tmp")) == []
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_each_signal_that_ends_a_command_interrupts_it(name):
+    from osad_bench.benchmark.cli import _ended_by_signals
+
+    number = getattr(signal, name)
+    ignored = signal.signal(number, signal.SIG_DFL)
+    try:
+        with pytest.raises(KeyboardInterrupt), _ended_by_signals():
+            signal.raise_signal(number)
+    finally:
+        signal.signal(number, ignored)
 
 
 @pytest.mark.parametrize(
