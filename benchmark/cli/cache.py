@@ -84,13 +84,13 @@ def _show(root: Path, parts: list[Part], other: int) -> None:
 
     groups: dict[tuple[str, str, str], list[Part]] = defaultdict(list)
     for part in parts:
-        preset, comma, last = part.what.rpartition(", ")
-        groups[part.dataset, part.sort, preset if comma else last].append(part)
+        of = part.what if part.sort == "images" else part.what.rpartition(", ")[0]  # without which view or value
+        groups[part.dataset, part.sort, of].append(part)
     table = Table("data set", "what", "of", "parts", "size", "last used", box=None, header_style="bold")
-    for (dataset, sort, preset), mine in sorted(groups.items()):
+    for (dataset, sort, of), mine in sorted(groups.items()):
         last = datetime.fromtimestamp(max(part.last_use for part in mine)).astimezone()
-        total = _size(sum(part.size for part in mine))
-        table.add_row(shown(dataset), sort, shown(preset), str(len(mine)), total, f"{last:%Y-%m-%d %H:%M}")
+        size = _size(sum(part.size for part in mine))
+        table.add_row(shown(dataset), sort, shown(of), str(len(mine)), size, f"{last:%Y-%m-%d %H:%M}")
     console = Console()
     if parts:
         console.print(table)
