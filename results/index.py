@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import json
 import os
-import uuid
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from osad_bench.core.errors import InputError
+from osad_bench.core.files import prepared
 from osad_bench.results.columns import EPOCH, FLAT
 from osad_bench.results.record import Record
 
@@ -202,13 +202,6 @@ def write_index(root: Path, columns: Mapping[str, Sequence[Any]], stamps: Mappin
     arrays |= {name: pa.array(values, pa.int64()) for name, values in zip(Stamp._fields, zip(*sure))}
     table = pa.table(arrays).replace_schema_metadata({_MARK: FORMAT.encode()})
     path = root / FILE
-    temporary = path.with_name(f".{FILE}.{uuid.uuid4().hex}.tmp")
-    try:
-        with temporary.open("wb") as stream:
-            parquet.write_table(table, stream, compression="zstd")
-            stream.flush()
-            os.fsync(stream.fileno())
+    with prepared(path, lambda stream: parquet.write_table(table, stream, compression="zstd")) as temporary:
         temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
     return path

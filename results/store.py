@@ -99,7 +99,7 @@ class Store:
             raise StoreError(
                 f"no records can be written to {self.root}: {error.strerror}; name another folder with --out"
             ) from None
-        clear_forgotten(self.root / "ablations", *self.root.glob("records/*"), *self.root.glob("scores/*"))
+        clear_forgotten(self.root, self.root / "ablations", *self.root.glob("records/*"), *self.root.glob("scores/*"))
 
     def has_scores(self, key: str) -> bool:
         """Whether the file of a record's test scores is there."""
