@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+from osad_bench.core.text import printable
 
 Datasets = Annotated[
     str | None, typer.Option(help="Names, folder:PATH or csv:FILE, separated by commas; default elpv.")
@@ -64,6 +67,12 @@ TimeLimit = Annotated[
     float | None, typer.Option(min=0.001, metavar="SECONDS", help="A cell that takes longer fails, alone.")
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")]
+
+
+def tell(text: str) -> None:
+    """Say something on stderr, as one line that holds nothing a terminal or a CI log would obey."""
+    print(printable(text), file=sys.stderr)
+
 
 RESULTS = Path("osad-results")
 """Default of `Out`."""

@@ -121,5 +121,5 @@ def run(
     if freeze is not None:
         frozen = freeze_plan(grid, outcome)
         freeze.write_text(frozen.dump(), encoding="utf-8")
-        typer.echo(f"froze {len(frozen.cells)} cells in {freeze}; digest of the plan: {frozen.digest}", err=True)
+        o.tell(f"froze {len(frozen.cells)} cells in {freeze}; digest of the plan: {frozen.digest}")
     return 0 if dry_run else show_results(outcome, as_json=json_)

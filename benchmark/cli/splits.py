@@ -65,7 +65,7 @@ def splits(
         dedup=dedup, methods=["none"],
     )  # fmt: skip
     written = _write(read_grid(None, flags), user_path(out), data_root)
-    typer.echo(f"wrote {written} splits to {out}", err=True)
+    o.tell(f"wrote {written} splits to {out}")
     return 0
 
 
