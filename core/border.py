@@ -79,10 +79,10 @@ def _keep_process(undo: contextlib.ExitStack) -> None:
         os.dup2(2, 1)
     real, process, thread = os._exit, os.getpid(), threading.get_ident()
 
-    def leave(code: int) -> NoReturn:
+    def leave(status: int) -> NoReturn:
         if (os.getpid(), threading.get_ident()) == (process, thread):
-            raise SystemExit(code)
-        real(code)  # a process that the code forked, or a thread of ours
+            raise SystemExit(status)
+        real(status)  # a process that the code forked, or a thread of ours
 
     os._exit = leave
     undo.callback(setattr, os, "_exit", real)

@@ -5,6 +5,7 @@ Layout below the store's root::
     records/ab/abcdef….json    the record: cell, metrics, provenance (the commit point: written last)
     scores/ab/abcdef….npz      the test scores with ids, labels and kinds
     ablations/METHOD.json      what a method's ablations are called, for tables and plots only
+    index.parquet              one row per record, for speed alone (see `osad_bench.results.index`)
 
 Every file is written to a temporary name in the same folder, flushed to disk, and renamed. What is written is read back
 from its bytes first, and what is read is checked: a store may come from a stranger, by mail or from a network drive.
@@ -13,43 +14,35 @@ from its bytes first, and what is read is checked: a store may come from a stran
 from __future__ import annotations
 
 import errno
-import io
 import json
 import re
 import tempfile
-import zipfile
+import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-import numpy as np
 import pandas as pd
 from pydantic import ValidationError
 
+from osad_bench.core.errors import InputError
 from osad_bench.core.files import MOST_TEXT, clear_forgotten, is_temporary, open_regular, prepared, write_whole
+from osad_bench.core.garbage import uncollected
 from osad_bench.core.progress import Tell, nobody
 from osad_bench.core.text import file_name, printable
-from osad_bench.results.frame import COLUMNS, row
+from osad_bench.results.columns import FLAT, row, to_frame
+from osad_bench.results.damage import REMEDY
+from osad_bench.results.damage import NewerError as NewerError
+from osad_bench.results.damage import StoreError as StoreError
+from osad_bench.results.index import GLANCED, WORTH, Glance, Index, Stamp, available, write_index
+from osad_bench.results.packed import pack_scores, unpack_scores
 from osad_bench.results.record import SCHEMA_VERSION, Record, TestScores
-
-MOST_BYTES = 2**30
-"""A file of scores that unpacks to more is refused before it is unpacked: 100,000 images take 60 MB."""
 
 _RECORD = re.compile(r"[0-9a-f]{64}\.json")
 _OLD_TEMPORARY = re.compile(r"\..*\.[0-9a-f]{32}\.tmp")
 """What temporary files were called before `core.files` named them after their writer's process."""
-REMEDY = "Delete the file and run the same command again: only this cell is computed anew."
-
-
-class StoreError(ValueError):
-    """A store or one of its records is missing, damaged or cannot be written; the message names the file."""
-
-    def __init__(self, message: str) -> None:
-        super().__init__(printable(message))
-
-
-class NewerError(StoreError):
-    """A record was made by a newer osad-bench: it is neither read nor overwritten."""
 
 
 class Store:
@@ -63,6 +56,7 @@ class Store:
 
     def __init__(self, root: Path | str) -> None:
         self.root = Path(root)
+        self._glances: dict[str, tuple[Stamp, Glance]] | None = None
 
     def __contains__(self, key: str) -> bool:
         return self._record_path(key).exists()
@@ -91,7 +85,7 @@ class Store:
             raise StoreError(
                 f"no records can be written to {self.root}: {error.strerror}; name another folder with --out"
             ) from None
-        clear_forgotten(self.root / "ablations", *self.root.glob("records/*"), *self.root.glob("scores/*"))
+        clear_forgotten(self.root, self.root / "ablations", *self.root.glob("records/*"), *self.root.glob("scores/*"))
 
     def has_scores(self, key: str) -> bool:
         """Whether the file of a record's test scores is there."""
@@ -114,7 +108,7 @@ class Store:
             raise StoreError(
                 f"the record of {record.cell.method} on {record.cell.dataset} is larger than any that is read"
             )
-        packed = None if scores is None else _packed(scores, self._scores_path(record.key))
+        packed = None if scores is None else pack_scores(scores, self._scores_path(record.key))
         if path.exists() and (version := _schema_version(_text_of(path))) > SCHEMA_VERSION:
             raise _newer(path, version)
         with prepared(path, lambda stream: stream.write(text)) as new_record:
@@ -179,17 +173,82 @@ class Store:
             yield self.get(key)
 
     def frame(self, tell: Tell = nobody) -> pd.DataFrame:
-        """One row per cell; see `frame.row` for the columns."""
-        keys, rows = self.keys(), []
-        for done, key in enumerate(keys, 1):
-            rows.append(row(self.get(key)))
-            tell(done, len(keys))
-        frame: pd.DataFrame = pd.DataFrame(rows, columns=list(COLUMNS))
+        """One row per cell; see `osad_bench.results.columns.COLUMNS`.
+
+        Where many records had to be read one by one, an index is written by the way (`osad_bench.results.index`).
+        """
+        columns, count, write = self._rows(tell)
+        if count >= WORTH and available():
+            with suppress(OSError, InputError):  # a store that may only be read is read without
+                write()
+        frame = to_frame(columns)
         if len(frame):
-            frame = frame.astype({"shots": "int64", "seed": "int64"})
             names = self.ablations()
             frame["ablation"] = [names.get(pair, "") for pair in zip(frame["method"], frame["variant"])]
         return frame
+
+    @uncollected()
+    def _rows(self, tell: Tell = nobody, *, trust: bool = True) -> tuple[dict[str, list[Any]], int, Callable[[], Path]]:
+        """Flat rows by column, in the order of their keys; how many were read from records; what writes an index of them.
+
+        A row comes from the index where its record is as it was then; with `trust` off, all come from the records.
+        """
+        started = time.time()
+        stamps = {path.stem: Stamp.of(path.stat()) for path in self._files() if _is_record(path)}
+        index = Index.read(self.root) if trust else None
+        fresh = set() if index is None else {key for key, stamp in stamps.items() if index.fresh(key, stamp)}
+        rows = []
+        shared: dict[str, str] = {}  # every text once in memory, not once per record
+        for key in stamps:
+            if key not in fresh:
+                flat = row(self.get(key))
+                rows.append(
+                    [shared.setdefault(one, one) if isinstance(one, str) else one for one in map(flat.get, FLAT)]
+                )
+                tell(len(fresh) + len(rows), len(stamps))
+        columns: dict[str, list[Any]] = {name: [one[place] for one in rows] for place, name in enumerate(FLAT)}
+        if index is not None and fresh:
+            columns = index.joined(list(stamps), fresh, columns)
+        tell(len(stamps), len(stamps))
+        return columns, len(rows), partial(write_index, self.root, columns, stamps, started)
+
+    def compact(self, tell: Tell = nobody) -> tuple[Path, int]:
+        """Write the index anew, from the records alone; gives its path and the number of its rows.
+
+        Raises
+        ------
+        InputError
+            The package that writes Parquet files is not installed.
+        StoreError
+            The folder holds no records, or one of them is damaged.
+        OSError
+            The file cannot be written.
+        """
+        _, count, write = self._rows(tell, trust=False)
+        if not count:
+            raise StoreError(f"no records in {self.root}: expected the folder that `osad-bench run --out` wrote")
+        return write(), count
+
+    def glance(self, key: str) -> Glance | None:
+        """What a run asks of a record, from the index where the record is as it was then; None where there is none.
+
+        Raises
+        ------
+        NewerError, StoreError
+            As `get`.
+        """
+        try:
+            stamp = Stamp.of(self._record_path(key).stat())
+        except FileNotFoundError:
+            return None
+        if self._glances is None:
+            index = Index.read(self.root, GLANCED)
+            self._glances = {} if index is None else index.glances()
+        known = self._glances.get(key)
+        if known is not None and known[0] == stamp:
+            return known[1]
+        record = self.get(key)
+        return Glance.of(record)
 
     def name_ablations(self, method: str, names: dict[str, str]) -> None:
         """Remember what the variants of a method are called: name to variant (``prototypes=16``), added to those known."""
@@ -309,63 +368,10 @@ def parse_record(text: bytes, path: Path) -> Record:
         raise StoreError(f"damaged record {path}: {first['msg']} at {where}. {REMEDY}") from None
 
 
-def _packed(scores: TestScores, path: Path) -> bytes:
-    """The bytes of the file of these scores, checked by reading them again."""
-    stream = io.BytesIO()
-    np.savez_compressed(stream, ids=scores.ids, labels=scores.labels, kinds=scores.kinds, scores=scores.scores)
-    unpack_scores(stream, path)
-    return stream.getvalue()
-
-
-def unpack_scores(stream: IO[bytes], path: Path) -> TestScores:
-    """Test scores from their file, checked.
-
-    Raises
-    ------
-    StoreError
-        The file is no archive of the four arrays, unpacks to more than `MOST_BYTES`, or what it holds makes no sense.
-    """
-    try:
-        with zipfile.ZipFile(stream) as archive:
-            size = sum(member.file_size for member in archive.infolist())
-        if size > MOST_BYTES:
-            raise StoreError(f"damaged scores {path}: they unpack to {size / 2**30:.1f} GB. {REMEDY}")
-        stream.seek(0)
-        with np.load(stream, allow_pickle=False) as data:
-            stored = {name: data[name] for name in _KINDS}
-            problem = _wrong_kind(stored)
-            test = None if problem else TestScores(**stored)
-    except StoreError:
-        raise
-    except Exception:  # NumPy and zipfile raise ValueError, OSError, KeyError, BadZipFile, MemoryError and others
-        raise StoreError(f"damaged scores {path}. {REMEDY}") from None
-    problem = problem if test is None else _problem(test)
-    if test is None or problem:
-        raise StoreError(f"damaged scores {path}: {problem}. {REMEDY}")
-    return test
-
-
-_KINDS = {"ids": "U", "labels": "iub", "kinds": "U", "scores": "fiu"}
-"""Kinds of NumPy types that the arrays of a file of scores may have."""
-
-
-def _wrong_kind(stored: dict[str, Any]) -> str:
-    for name, kinds in _KINDS.items():
-        if stored[name].dtype.kind not in kinds:
-            return f"{name} are of type {stored[name].dtype}"
-    return "" if np.isin(stored["labels"], (0, 1)).all() else "a label is neither 0 nor 1"
-
-
-def _problem(test: TestScores) -> str:
-    if not np.isfinite(test.scores).all():
-        return "a score is not finite"
-    if len(set(test.ids.tolist())) < len(test.ids):
-        return "an image stands in it twice"
-    return ""
-
-
 def load(root: Path | str, tell: Tell = nobody, say: Callable[[str], None] = lambda _: None) -> pd.DataFrame:
-    """Tidy frame of all records below `root`, one row per cell (see `frame.COLUMNS`); `say` hears of files passed over.
+    """Tidy frame of all records below `root`, one row per cell (see `osad_bench.results.columns.COLUMNS`).
+
+    `say` hears of files passed over.
 
     Raises
     ------

@@ -17,7 +17,6 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +27,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
+from osad_bench.benchmark.cell.provenance import version_of
 from osad_bench.benchmark.cell.source import source_digest
 from osad_bench.benchmark.features.rows import META, Computed, Layout, Rows, kept_rows
+from osad_bench.benchmark.features.views import CPU
 from osad_bench.benchmark.preset import Preset
 from osad_bench.core.files import clear_forgotten, write_whole
 from osad_bench.core.locks import locked
@@ -57,10 +58,13 @@ class Shelf:
         The cache folder; None to keep nothing.
     identity
         All that every value on it depends on, as JSON can hold it.
+    device
+        Where the tensors are to be.
     """
 
     root: Path | None
     identity: Mapping[str, object]
+    device: torch.device = CPU
 
     @classmethod
     def of_normals(
@@ -73,10 +77,10 @@ class Shelf:
             "fingerprint": fingerprint,
             "normals": digest(normals),
             "preset": read | {"weights": weights},
-            "packages": {name: version(name) for name in PACKAGES},
+            "packages": {name: version_of(name) for name in PACKAGES},
             "device": device.type,
         }
-        return cls(root if preset.frozen and preset.adapter == "none" else None, identity)
+        return cls(root if preset.frozen and preset.adapter == "none" else None, identity, device)
 
     def of_method(self, method: type[Method]) -> Shelf:
         """The part that is one method's; it keeps nothing where the method's source cannot be read (a notebook)."""
@@ -92,11 +96,17 @@ class Shelf:
     def keep(self, name: str, settings: Mapping[str, object], compute: Callable[[], State]) -> State:
         """Return the value of this name and these settings, computed where it is not kept yet (`methods.base.Keep`).
 
+        All its tensors are on the shelf's device, wherever they were computed.
+
         Raises
         ------
         OSError
             The disk is full. A cache that may not be written is read only.
         """
+        found = self._kept(name, settings, compute)
+        return {key: tensor.to(self.device) for key, tensor in found.items()}
+
+    def _kept(self, name: str, settings: Mapping[str, object], compute: Callable[[], State]) -> State:
         folder, identity = self._place(name, settings)
         if folder is None:
             return compute()

@@ -130,6 +130,10 @@ def _explain(error: Exception) -> int | None:
     if isinstance(error, _user_errors()):
         print(f"error: {printable(error)}", file=sys.stderr)
         return 2
+    cluster = sys.modules.get("osad_bench.benchmark.grid.cluster")
+    if cluster is not None and isinstance(error, cluster.ClusterError):
+        print(f"error: {printable(error)}", file=sys.stderr)
+        return 1
     if not isinstance(error, OSError):
         return None
     where = f" ({printable(error.filename)})" if error.filename else ""

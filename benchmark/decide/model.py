@@ -29,8 +29,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
+from osad_bench.benchmark.cell.below import Adapter, Normaliser, through
 from osad_bench.benchmark.cell.execute import Machine, as_cells_run, pick_device, register_file
-from osad_bench.benchmark.cell.training import Adapter, Normaliser, score_rows, through
+from osad_bench.benchmark.cell.training import score_rows
 from osad_bench.benchmark.decide.score import COLUMNS, Rows, find, verdicts
 from osad_bench.benchmark.features.backbones import load_backbone
 from osad_bench.benchmark.features.cache import features_of

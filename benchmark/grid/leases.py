@@ -129,9 +129,10 @@ class Leases:
 def made(key: str, store: Store) -> datetime | None:
     """When a cell's record was made; None where there is none, or a damaged one."""
     try:
-        return store.get(key).created if key in store else None
+        glance = store.glance(key)
     except StoreError:
         return None
+    return None if glance is None else glance.created
 
 
 def computed(key: str, store: Store, before: Mapping[str, datetime | None]) -> bool:

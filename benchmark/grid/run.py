@@ -21,11 +21,12 @@ from osad_bench.benchmark.cell.training import needed, preset_for
 from osad_bench.benchmark.features.backbones import load_backbone
 from osad_bench.benchmark.features.cache import FeatureCache
 from osad_bench.benchmark.features.views import View
+from osad_bench.benchmark.grid.cluster import on_dask
 from osad_bench.benchmark.grid.leases import LOOK, Leases, computed, made
 from osad_bench.benchmark.grid.notes import notes_on
 from osad_bench.benchmark.grid.plan import Grid, plan
 from osad_bench.benchmark.grid.todo import Timings, Todo, compare, default_jobs
-from osad_bench.benchmark.grid.workers import Reporter, failed, in_processes, on_dask, one_by_one
+from osad_bench.benchmark.grid.workers import Reporter, failed, in_processes, one_by_one
 from osad_bench.benchmark.preset import Preset
 from osad_bench.core.errors import InputError
 from osad_bench.core.places import default_cache, user_path
@@ -49,6 +50,8 @@ class Options:
         Cells at a time; None for one per core over cached features, else one.
     device
         ``cpu``, ``cuda``, ``cuda:N``, or ``auto`` for cuda where there is one.
+    precision
+        In which a backbone is fine-tuned: ``float32``, ``bfloat16``, or ``auto`` for bfloat16 where a GPU is made for it.
     backend, scheduler
         ``local``, or ``dask`` with the scheduler's address (None: a cluster of this machine's processes).
     weights, data_root, cache
@@ -68,6 +71,7 @@ class Options:
     out: Path | str = Path("osad-results")
     jobs: int | None = None
     device: str = "auto"
+    precision: str = "auto"
     backend: str = "local"
     scheduler: str | None = None
     weights: Path | str | None = None
@@ -91,7 +95,9 @@ class Options:
             cache=default_cache() if self.cache is None else user_path(self.cache),
             data_root=None if self.data_root is None else user_path(self.data_root),
             weights=None if self.weights is None else user_path(self.weights),
-            device=pick_device(self.device),
+            # On a cluster the workers need the device, not this machine.
+            device=self.device if self.backend == "dask" and self.device != "auto" else pick_device(self.device),
+            precision=self.precision,
             oracle=self.oracle,
             time_limit=self.time_limit,
         )
@@ -238,7 +244,8 @@ def carry_out(
     if not cells:
         return records
     store.prepare()
-    fill_cache(cells, machine, reporter)
+    if not machine.device.startswith("cuda") or torch.cuda.is_available():  # else the workers do it
+        fill_cache(cells, machine, reporter)
     reporter.start(len(cells))
     leases, left = Leases(store.root), list(cells)
     before = {cell.key: made(cell.key, store) for cell in cells}
@@ -246,9 +253,9 @@ def carry_out(
         while left:
             mine = leases.mine(left, store, before)
             if backend == "dask":
-                results = on_dask(list(mine), machine, scheduler, jobs)
+                results = on_dask(mine, machine, reporter, scheduler, jobs)
             elif jobs > 1:
-                results = in_processes(list(mine), machine, reporter, jobs)
+                results = in_processes(mine, machine, reporter, jobs)
             else:
                 results = one_by_one(mine, machine, reporter)
             try:
