@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import functools
 import inspect
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
+
+from osad_bench.core.text import printable
 
 if TYPE_CHECKING:
     from osad_bench.benchmark.grid.run import Options
@@ -78,6 +81,11 @@ TimeLimit = Annotated[
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")]
 Oracle = Annotated[bool, typer.Option("--oracle", help="Also record the best test epoch's AUC, as a diagnostic only.")]
+
+
+def tell(text: str) -> None:
+    """Say something on stderr, as one line that holds nothing a terminal or a CI log would obey."""
+    print(printable(text), file=sys.stderr)
 
 
 @dataclass(frozen=True)
