@@ -28,7 +28,8 @@ from rich.table import Table
 from torchvision.transforms.functional import rotate as rotate_one
 
 from osad_bench.benchmark import fit
-from osad_bench.benchmark.cell.execute import Machine, execute
+from osad_bench.benchmark.cell.execute import execute
+from osad_bench.benchmark.cell.machine import Machine
 from osad_bench.benchmark.features import batched, pseudo
 from osad_bench.benchmark.features.augment import rotate
 from osad_bench.benchmark.features.backbones import load_backbone

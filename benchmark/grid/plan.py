@@ -26,7 +26,8 @@ else:
     import tomli as tomllib
 
 if TYPE_CHECKING:
-    from osad_bench.benchmark.cell.execute import Machine, PlannedCell
+    from osad_bench.benchmark.cell.execute import PlannedCell
+    from osad_bench.benchmark.cell.machine import Machine
     from osad_bench.benchmark.cell.split import Split
     from osad_bench.datasets.base import Dataset
     from osad_bench.methods.base import Method

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import torch
 
-from osad_bench.benchmark.cell.execute import Machine, PlannedCell, dataset_of, method_class, pick_device
+from osad_bench.benchmark.cell.execute import PlannedCell, dataset_of, method_class
+from osad_bench.benchmark.cell.machine import Machine, known_precision, pick_device
 from osad_bench.benchmark.cell.provenance import commit
 from osad_bench.benchmark.cell.source import source_digest
 from osad_bench.benchmark.cell.training import needed, preset_for
@@ -90,7 +91,7 @@ class Options:
         Raises
         ------
         InputError
-            A device that is not there, or a path of a user who is not there.
+            A device that is not there, a precision that is none, or a path of a user who is not there.
         """
         return Machine(
             cache=default_cache() if self.cache is None else user_path(self.cache),
@@ -98,7 +99,7 @@ class Options:
             weights=None if self.weights is None else user_path(self.weights),
             # On a cluster the workers need the device, not this machine.
             device=self.device if self.backend == "dask" and self.device != "auto" else pick_device(self.device),
-            precision=self.precision,
+            precision=known_precision(self.precision),
             oracle=self.oracle,
             time_limit=self.time_limit,
         )

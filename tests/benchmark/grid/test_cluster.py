@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from osad_bench.benchmark.cell.execute import Machine, execute
+from osad_bench.benchmark.cell.execute import execute
+from osad_bench.benchmark.cell.machine import Machine
 from osad_bench.benchmark.cell.seeds import seed_of
 from osad_bench.benchmark.grid.plan import Grid, plan
 from osad_bench.benchmark.grid.run import carry_out
