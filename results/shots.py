@@ -148,5 +148,5 @@ def _sentence(one: Paying, titles: Titles) -> str:
     if one.start is None and one.better:
         return f"{method} is better at M = {', '.join(map(str, one.better))}, but not at every larger M"
     if one.start is None:
-        return f"training is not shown to pay for {method}, at no M up to {max(one.measured)}"
+        return f"training is not shown to pay for {method} at any M up to {max(one.measured)}"
     return f"training pays from M = {one.start} for {method}"
