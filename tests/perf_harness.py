@@ -7,7 +7,8 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
-from osad_bench.benchmark.cell.execute import Machine, execute
+from osad_bench.benchmark.cell.execute import execute
+from osad_bench.benchmark.cell.machine import Machine
 from osad_bench.benchmark.grid.plan import Grid, plan
 from osad_bench.benchmark.grid.todo import compare
 from osad_bench.results import index
