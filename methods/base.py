@@ -134,11 +134,23 @@ class Batch:
         (B,), int64: NORMAL, SEEN or PSEUDO of each image.
     reference
         Features of further normals that the images are compared with; None where the batch was drawn without any.
+    n_normal
+        How many images are normals, where the normals come first; None where the order is another. `normals` and
+        `anomalies` then need not ask the device which they are, and a step does not wait for a GPU.
     """
 
     pyramid: Pyramid
     target: Tensor
     reference: Pyramid | None = None
+    n_normal: int | None = None
+
+    def normals(self, rows: Tensor) -> Tensor:
+        """Those of `rows`, one per image, that belong to normals."""
+        return rows[self.target == NORMAL] if self.n_normal is None else rows[: self.n_normal]
+
+    def anomalies(self, rows: Tensor) -> Tensor:
+        """Those of `rows`, one per image, that belong to known and pseudo-anomalies."""
+        return rows[self.target != NORMAL] if self.n_normal is None else rows[self.n_normal :]
 
 
 class TrainingSet(Protocol):

@@ -185,12 +185,9 @@ def head_maps(network: nn.Module, pyramid: Pyramid, reference: Pyramid | None) -
 
 def head_losses(scores: dict[str, Tensor], target: Tensor, deviation: Deviation) -> dict[str, Tensor]:
     """Deviation loss of each head; the seen head leaves out pseudo-anomalies, the pseudo head seen anomalies."""
-    every = torch.ones_like(target, dtype=torch.bool)
-    sees = {"seen": target != PSEUDO, "pseudo": target != SEEN, "residual": every, "normality": every}
+    normal, sees = target == NORMAL, {"seen": target != PSEUDO, "pseudo": target != SEEN}
     return {
-        name: deviation(
-            score[sees[name]], ((target == NORMAL) if name == "normality" else (target != NORMAL))[sees[name]]
-        )
+        name: deviation(score, normal if name == "normality" else ~normal, sees.get(name))
         for name, score in scores.items()
     }
 

@@ -69,7 +69,7 @@ class InMemory:
         pyramid = [self.below(torch.cat(scale)) for scale in zip(*(part for part in parts if part))]
         target = torch.tensor([NORMAL] * normal + [SEEN] * seen + [PSEUDO] * fake)
         reference = [scale[len(target) :] for scale in pyramid] if references else None
-        return Batch([scale[: len(target)] for scale in pyramid], target, reference)
+        return Batch([scale[: len(target)] for scale in pyramid], target, reference, normal)
 
     def _clean(self, pyramid: Pyramid) -> Pyramid:
         before = self.below.training

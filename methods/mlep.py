@@ -21,7 +21,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from osad_bench.methods.base import NORMAL, Batch, Context, MethodConfig, Pyramid, TrainingSet
+from osad_bench.methods.base import Batch, Context, MethodConfig, Pyramid, TrainingSet
 from osad_bench.methods.gradient import GradientMethod
 from osad_bench.methods.parts.heads import OverScales, top_mean
 
@@ -68,8 +68,8 @@ def margin_loss(normal: Tensor, anomalous: Tensor, margin: float) -> Tensor:
     near = (normal[:, None] - normal[None]).square().sum(-1)
     far = (normal[:, None] - anomalous[None]).square().sum(-1)
     triplets = (near[:, :, None] - far[:, None, :] + margin).clamp_min(0)
-    pairs = ~torch.eye(len(normal), dtype=torch.bool, device=normal.device)
-    return triplets[pairs].mean()
+    pairs = 1 - torch.eye(len(normal), device=normal.device)[:, :, None]  # an image is not its own positive
+    return (triplets * pairs).sum() / (len(normal) * (len(normal) - 1) * len(anomalous))
 
 
 class MLEP(GradientMethod):
@@ -104,13 +104,13 @@ class MLEP(GradientMethod):
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Reconstruction of the normals and the margin between normals and anomalies, mean over scales."""
-        normal, heads = batch.target == NORMAL, self.network.heads
+        heads = self.network.heads
         reconstruction, margin = [], []
         for x in batch.pyramid:
             head: AutoEncoder = heads[str(x.shape[1])]  # type: ignore[assignment]
-            reconstruction.append(head.error(x[normal]).mean())
+            reconstruction.append(head.error(batch.normals(x)).mean())
             embedding = head.embedding(x)
-            margin.append(margin_loss(embedding[normal], embedding[~normal], self.config.margin))
+            margin.append(margin_loss(batch.normals(embedding), batch.anomalies(embedding), self.config.margin))
         return {
             "reconstruction": torch.stack(reconstruction).mean(),
             "margin": self.config.weight * torch.stack(margin).mean(),

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import json
 import os
-import uuid
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 from osad_bench.core.errors import InputError
+from osad_bench.core.files import prepared
 from osad_bench.results.columns import EPOCH, FLAT
 from osad_bench.results.record import Record
 
@@ -100,7 +100,7 @@ class Index:
 
         texts = [name for name in columns if _kind(name) == "text" and name != "key"]
         try:
-            with parquet.ParquetFile(path, read_dictionary=texts) as file:
+            with parquet.ParquetFile(path, read_dictionary=texts, page_checksum_verification=True) as file:
                 if (file.schema_arrow.metadata or {}).get(_MARK) != FORMAT.encode():
                     return None
                 return cls(file.read([*columns, *Stamp._fields]))
@@ -202,13 +202,10 @@ def write_index(root: Path, columns: Mapping[str, Sequence[Any]], stamps: Mappin
     arrays |= {name: pa.array(values, pa.int64()) for name, values in zip(Stamp._fields, zip(*sure))}
     table = pa.table(arrays).replace_schema_metadata({_MARK: FORMAT.encode()})
     path = root / FILE
-    temporary = path.with_name(f".{FILE}.{uuid.uuid4().hex}.tmp")
-    try:
-        with temporary.open("wb") as stream:
-            parquet.write_table(table, stream, compression="zstd")
-            stream.flush()
-            os.fsync(stream.fileno())
+
+    def write(stream: IO[bytes]) -> None:
+        parquet.write_table(table, stream, compression="zstd", write_page_checksum=True)
+
+    with prepared(path, write) as temporary:
         temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
     return path

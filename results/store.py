@@ -14,19 +14,16 @@ from its bytes first, and what is read is checked: a store may come from a stran
 from __future__ import annotations
 
 import errno
-import io
 import json
 import re
 import tempfile
 import time
-import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-import numpy as np
 import pandas as pd
 from pydantic import ValidationError
 
@@ -36,27 +33,16 @@ from osad_bench.core.garbage import uncollected
 from osad_bench.core.progress import Tell, nobody
 from osad_bench.core.text import file_name, printable
 from osad_bench.results.columns import FLAT, row, to_frame
+from osad_bench.results.damage import REMEDY
+from osad_bench.results.damage import NewerError as NewerError
+from osad_bench.results.damage import StoreError as StoreError
 from osad_bench.results.index import GLANCED, WORTH, Glance, Index, Stamp, available, write_index
+from osad_bench.results.packed import pack_scores, unpack_scores
 from osad_bench.results.record import SCHEMA_VERSION, Record, TestScores
-
-MOST_BYTES = 2**30
-"""A file of scores that unpacks to more is refused before it is unpacked: 100,000 images take 60 MB."""
 
 _RECORD = re.compile(r"[0-9a-f]{64}\.json")
 _OLD_TEMPORARY = re.compile(r"\..*\.[0-9a-f]{32}\.tmp")
 """What temporary files were called before `core.files` named them after their writer's process."""
-REMEDY = "Delete the file and run the same command again: only this cell is computed anew."
-
-
-class StoreError(ValueError):
-    """A store or one of its records is missing, damaged or cannot be written; the message names the file."""
-
-    def __init__(self, message: str) -> None:
-        super().__init__(printable(message))
-
-
-class NewerError(StoreError):
-    """A record was made by a newer osad-bench: it is neither read nor overwritten."""
 
 
 class Store:
@@ -99,7 +85,7 @@ class Store:
             raise StoreError(
                 f"no records can be written to {self.root}: {error.strerror}; name another folder with --out"
             ) from None
-        clear_forgotten(self.root / "ablations", *self.root.glob("records/*"), *self.root.glob("scores/*"))
+        clear_forgotten(self.root, self.root / "ablations", *self.root.glob("records/*"), *self.root.glob("scores/*"))
 
     def has_scores(self, key: str) -> bool:
         """Whether the file of a record's test scores is there."""
@@ -122,7 +108,7 @@ class Store:
             raise StoreError(
                 f"the record of {record.cell.method} on {record.cell.dataset} is larger than any that is read"
             )
-        packed = None if scores is None else _packed(scores, self._scores_path(record.key))
+        packed = None if scores is None else pack_scores(scores, self._scores_path(record.key))
         if path.exists() and (version := _schema_version(_text_of(path))) > SCHEMA_VERSION:
             raise _newer(path, version)
         with prepared(path, lambda stream: stream.write(text)) as new_record:
@@ -380,61 +366,6 @@ def parse_record(text: bytes, path: Path) -> Record:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "the top"
         raise StoreError(f"damaged record {path}: {first['msg']} at {where}. {REMEDY}") from None
-
-
-def _packed(scores: TestScores, path: Path) -> bytes:
-    """The bytes of the file of these scores, checked by reading them again."""
-    stream = io.BytesIO()
-    np.savez_compressed(stream, ids=scores.ids, labels=scores.labels, kinds=scores.kinds, scores=scores.scores)
-    unpack_scores(stream, path)
-    return stream.getvalue()
-
-
-def unpack_scores(stream: IO[bytes], path: Path) -> TestScores:
-    """Test scores from their file, checked.
-
-    Raises
-    ------
-    StoreError
-        The file is no archive of the four arrays, unpacks to more than `MOST_BYTES`, or what it holds makes no sense.
-    """
-    try:
-        with zipfile.ZipFile(stream) as archive:
-            size = sum(member.file_size for member in archive.infolist())
-        if size > MOST_BYTES:
-            raise StoreError(f"damaged scores {path}: they unpack to {size / 2**30:.1f} GB. {REMEDY}")
-        stream.seek(0)
-        with np.load(stream, allow_pickle=False) as data:
-            stored = {name: data[name] for name in _KINDS}
-            problem = _wrong_kind(stored)
-            test = None if problem else TestScores(**stored)
-    except StoreError:
-        raise
-    except Exception:  # NumPy and zipfile raise ValueError, OSError, KeyError, BadZipFile, MemoryError and others
-        raise StoreError(f"damaged scores {path}. {REMEDY}") from None
-    problem = problem if test is None else _problem(test)
-    if test is None or problem:
-        raise StoreError(f"damaged scores {path}: {problem}. {REMEDY}")
-    return test
-
-
-_KINDS = {"ids": "U", "labels": "iub", "kinds": "U", "scores": "fiu"}
-"""Kinds of NumPy types that the arrays of a file of scores may have."""
-
-
-def _wrong_kind(stored: dict[str, Any]) -> str:
-    for name, kinds in _KINDS.items():
-        if stored[name].dtype.kind not in kinds:
-            return f"{name} are of type {stored[name].dtype}"
-    return "" if np.isin(stored["labels"], (0, 1)).all() else "a label is neither 0 nor 1"
-
-
-def _problem(test: TestScores) -> str:
-    if not np.isfinite(test.scores).all():
-        return "a score is not finite"
-    if len(set(test.ids.tolist())) < len(test.ids):
-        return "an image stands in it twice"
-    return ""
 
 
 def load(root: Path | str, tell: Tell = nobody, say: Callable[[str], None] = lambda _: None) -> pd.DataFrame:

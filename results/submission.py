@@ -28,7 +28,7 @@ from typing import IO, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from osad_bench.core.files import prepared
+from osad_bench.core.files import open_regular, prepared
 from osad_bench.core.text import printable
 from osad_bench.results.metrics import compute
 from osad_bench.results.record import Moment, Record, TestScores, Text
@@ -150,7 +150,7 @@ def digest_of(path: Path) -> str:
     """
     sha = hashlib.sha256()
     try:
-        with path.open("rb") as stream:
+        with open_regular(path) as stream:
             while block := stream.read(2**20):
                 sha.update(block)
     except OSError as error:

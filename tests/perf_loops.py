@@ -208,7 +208,7 @@ class Batches(torch.utils.data.Sampler[list[tuple[str, int, int]]]):
 def as_published(paper: Paper, steps: int, workers: int) -> tuple[Tensor, float, float]:
     """Train and test one DRA cell so; gives scores, seconds of training and seconds of the test."""
     device, config = paper.device, DRA.Config()
-    trunk = copy.deepcopy(paper.backbone.module).to(device)
+    trunk = copy.deepcopy(paper.backbone.module).to(device).eval()
 
     def pyramid(x: Tensor) -> list[Tensor]:
         return [trunk(s)[-1] for s in (x, nn.functional.interpolate(x, scale_factor=0.5, mode="nearest"))]
@@ -287,7 +287,11 @@ def bridges(
     return found, leaves
 
 
+def _step(bridge: Nearest, x: Tensor, logits: Tensor) -> Tensor:
+    return bridge.residual(bridge.mean_plan(x, logits)).mean() + bridge.misfit(x, logits).mean()
+
+
 def bridged(found: Sequence[Nearest], leaves: Sequence[Tensor]) -> Tensor:
     """All that a step of DPDL asks of its bridges."""
-    parts = [one.residual(one.mean_plan(x)).mean() + one.misfit(x).mean() for one, x in zip(found, leaves)]
+    parts = [_step(one, x, one.logits(x)) for one, x in zip(found, leaves)]
     return torch.stack(parts).sum()

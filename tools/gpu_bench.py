@@ -29,7 +29,9 @@ from torch import Tensor
 from torchvision.models import resnet18
 from torchvision.transforms.functional import rotate as rotate_one
 
-from osad_bench.benchmark.cell.execute import Machine, as_cells_run, execute
+from osad_bench.benchmark.cell.execute import execute
+from osad_bench.benchmark.cell.machine import Machine
+from osad_bench.benchmark.cell.state import as_cells_run
 from osad_bench.benchmark.cell.training import FineTuned
 from osad_bench.benchmark.features import batched, pseudo
 from osad_bench.benchmark.features.augment import rotate
@@ -41,6 +43,8 @@ from osad_bench.methods.dpdl.model import DPDL
 from osad_bench.methods.dra import DRA
 
 TRAINED = ("devnet", "dra", "dpdl", "ahl", "flos", "saoe", "mlep")
+SECTIONS = ("augment", "bridge", "loop", "published", "compute", "methods", "whole")
+"""Short ones first: what a short lease leaves out are the long ones."""
 CLOSED = ("mahalanobis", "whitened", "patchcore", "evidence")
 
 
@@ -291,11 +295,9 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=448, help="pixels a side (448)")
     parser.add_argument("--limit", type=float, default=170, help="seconds after which no further section starts (170)")
     parser.add_argument("--out", type=Path, help="also write the figures here after every section")
-    parser.add_argument(
-        "sections", nargs="*", help="only these: methods, augment, loop, bridge, compute, published, whole"
-    )
+    parser.add_argument("sections", nargs="*", help=f"only these, in this order: {', '.join(SECTIONS)}")
     given = parser.parse_args()
-    sections = given.sections or ["methods", "augment", "loop", "bridge", "compute", "published", "whole"]
+    sections = given.sections or SECTIONS
     start, found = time.perf_counter(), {}
     warned: dict[str, int] = {}
     showwarning = warnings.showwarning

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import math
-import multiprocessing
-import os
-import signal
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import traceback
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -18,12 +15,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from threadpoolctl import threadpool_limits
 
+from osad_bench.benchmark.cell.machine import Machine, precision_of
 from osad_bench.benchmark.cell.provenance import provenance
 from osad_bench.benchmark.cell.seeds import seed_of, seed_of_normals
 from osad_bench.benchmark.cell.shared import Shelf
 from osad_bench.benchmark.cell.split import Split, crossing
+from osad_bench.benchmark.cell.state import as_cells_run, time_limited
 from osad_bench.benchmark.cell.training import CachedFeatures, FineTuned, preset_for
 from osad_bench.benchmark.features.backbones import load_backbone
 from osad_bench.benchmark.features.cache import FeatureCache
@@ -40,39 +38,10 @@ from osad_bench.results.metrics import compute
 from osad_bench.results.record import Cell, Failure, Record, SplitSummary, TestScores, Timings
 from osad_bench.results.row import options
 
+FULL = "the GPU's memory ran out: use a smaller image_size or schedule.batch, or fewer --jobs on one GPU"
+"""What to do about it, in front of what torch says."""
+
 EpochProgress = Callable[[int, int, dict[str, float]], None]
-
-
-@dataclass(frozen=True)
-class Machine:
-    """Where and how cells run; nothing here may change a score on one kind of device.
-
-    Attributes
-    ----------
-    data_root, cache
-        Folders of the original downloads (None: the default) and of the feature cache.
-    weights
-        File with the backbone's weights; None for the backbone's own source.
-    device
-        ``cpu``, ``cuda`` or ``cuda:N``.
-    precision
-        In which a backbone is fine-tuned: ``float32``, ``bfloat16``, or ``auto`` for bfloat16 where a GPU is made for it.
-    threads
-        CPU threads of a process that fine-tunes; None leaves torch's choice. Over cached features it is always one.
-    oracle
-        Also score the test part after every epoch, to measure what choosing the best test epoch would be worth.
-    time_limit
-        Seconds after which a cell fails; None for no limit. Needs a system with SIGALRM.
-    """
-
-    cache: Path
-    data_root: Path | None = None
-    weights: Path | None = None
-    device: str = "cpu"
-    precision: str = "auto"
-    threads: int | None = None
-    oracle: bool = False
-    time_limit: float | None = None
 
 
 @dataclass(frozen=True)
@@ -200,24 +169,6 @@ def _open_training(
     )
 
 
-def precision_of(machine: Machine) -> torch.dtype:
-    """In which a backbone is fine-tuned.
-
-    Raises
-    ------
-    InputError
-        No such precision.
-    """
-    if machine.precision == "auto":
-        device = torch.device(machine.device)
-        fast = device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
-        return torch.bfloat16 if fast else torch.float32
-    known = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-    if machine.precision not in known:
-        raise InputError(f"precision {machine.precision!r} is none of auto, {', '.join(known)}")
-    return known[machine.precision]
-
-
 def _shelf(planned: PlannedCell, method: Method, machine: Machine) -> Shelf:
     """What is kept of the cell's training normals."""
     preset = preset_for(type(method), planned.preset)
@@ -278,7 +229,7 @@ def execute(
     }
     facts: dict[str, Any] = {}
     parts: dict[str, Any] = {}
-    with foreign() as outcome, _time_limit(machine.time_limit), as_cells_run(planned.preset, machine) as deterministic:
+    with foreign() as outcome, time_limited(machine.time_limit), as_cells_run(planned.preset, machine) as deterministic:
         precision = torch.float32 if planned.preset.frozen else precision_of(machine)
         facts = {
             "device": machine.device,
@@ -296,111 +247,21 @@ def execute(
     source = provenance(**({"device": machine.device} | facts))
     if outcome.error is None:
         return Record(**labels, **parts, status="ok", provenance=source), scores
-    error = outcome.error
-    failure = Failure(type=type(error).__name__, message=lines(message_of(error)), traceback=lines(traceback_of(error)))
-    return Record(**labels, status="failed", error=failure, provenance=source), None
+    return Record(**labels, status="failed", error=_failure(outcome.error), provenance=source), None
 
 
-@contextmanager
-def _torch_as_it_was() -> Iterator[None]:
-    """Put torch's global state and NumPy's random state back, whatever a method does to them."""
-    grad, dtype, threads = torch.is_grad_enabled(), torch.get_default_dtype(), torch.get_num_threads()
-    strict, warn = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
-    benchmark, anomaly = torch.backends.cudnn.benchmark, torch.is_anomaly_enabled()
-    filled = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
-    precision, errors = torch.get_float32_matmul_precision(), np.geterr()
-    children = set(multiprocessing.active_children())
-    random, numpy_random = torch.get_rng_state(), np.random.get_state()  # noqa: NPY002 (the state methods may touch)
-    of_gpus = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []  # type: ignore[no-untyped-call]
-    alive = set(threading.enumerate())
-    try:
-        yield
-    finally:
-        torch.set_grad_enabled(grad)
-        torch.set_default_dtype(dtype)
-        torch.set_num_threads(threads)
-        torch.use_deterministic_algorithms(strict, warn_only=warn)
-        torch.backends.cudnn.benchmark = benchmark
-        torch.utils.deterministic.fill_uninitialized_memory = filled  # type: ignore[attr-defined]
-        torch.autograd.set_detect_anomaly(anomaly)
-        torch.set_default_device(None)
-        torch.set_float32_matmul_precision(precision)
-        torch.set_flush_denormal(False)
-        np.seterr(**errors)
-        torch.set_rng_state(random)
-        if of_gpus:
-            torch.cuda.set_rng_state_all(of_gpus)
-        np.random.set_state(numpy_random)  # noqa: NPY002
-        for child in set(multiprocessing.active_children()) - children:
-            child.kill()  # the interpreter would wait for it when the command is over
-        for thread in set(threading.enumerate()) - alive:
-            if not thread.daemon:  # the interpreter would wait for it when the command is over
-                _LEFT_BEHIND.append(thread)
-
-
-_LEFT_BEHIND: list[threading.Thread] = []
-
-
-def left_behind() -> bool:
-    """Whether a thread that a method started would keep this process from ending."""
-    return any(thread.is_alive() for thread in _LEFT_BEHIND)
-
-
-class TimeLimitError(BaseException):
-    """A cell took longer than its time limit; no Exception, so that a method's own handlers do not swallow it."""
-
-
-@contextmanager
-def _time_limit(seconds: float | None) -> Iterator[None]:
-    """Raise `TimeLimitError` in this thread after so many seconds."""
-    if seconds is None or not hasattr(signal, "SIGALRM") or threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def over(*_: object) -> None:
-        raise TimeLimitError(f"took longer than --time-limit {seconds:g} s")
-
-    before = signal.signal(signal.SIGALRM, over)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
-
-
-@contextmanager
-def as_cells_run(preset: Preset, machine: Machine) -> Iterator[bool]:
-    """Torch set up as for every cell, and put back as it was; yields whether torch refuses what is not reproducible."""
-    with _torch_as_it_was():
-        deterministic = _make_deterministic(preset, machine)
-        with _threads(preset, machine):
-            yield deterministic
-
-
-@contextmanager
-def _threads(preset: Preset, machine: Machine) -> Iterator[None]:
-    """One thread over cached features, so that scores do not depend on the number of cores; fine-tuning takes more."""
-    before = torch.get_num_threads()
-    wanted = 1 if preset.frozen else machine.threads or before
-    try:
-        with threadpool_limits(wanted):
-            torch.set_num_threads(wanted)
-            yield
-    finally:
-        torch.set_num_threads(before)
-
-
-def _make_deterministic(preset: Preset, machine: Machine) -> bool:
-    """Ask torch for reproducible algorithms; True when it will refuse any other."""
-    strict = machine.device == "cpu"
-    # Torch would fill each new tensor with NaN, to show who reads what was never written: twice the writing of a backbone.
-    torch.utils.deterministic.fill_uninitialized_memory = preset.frozen  # type: ignore[attr-defined]
-    if not strict:  # cuBLAS reads it when it is first used
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(True, warn_only=not strict)
-    torch.backends.cudnn.benchmark = False
-    return strict
+def _failure(error: BaseException) -> Failure:
+    """What a record tells of an error; where a GPU's memory ran out, what the cell held of it is free again."""
+    message = message_of(error)
+    full = isinstance(error, torch.cuda.OutOfMemoryError)
+    if full:
+        message = f"{FULL} ({' '.join(message.split())})"
+    failure = Failure(type=type(error).__name__, message=lines(message), traceback=lines(traceback_of(error)))
+    if full:
+        traceback.clear_frames(error.__traceback__)  # they hold the network and its gradients
+        gc.collect()
+        torch.cuda.empty_cache()
+    return failure
 
 
 @dataclass
@@ -501,22 +362,3 @@ def _run(
         "peak_memory_mb": _peak_memory_mb(),
         "dataset_title": fitting.dataset.title,
     }, scores
-
-
-def pick_device(device: str) -> str:
-    """``auto`` to cuda where there is one, else cpu.
-
-    Raises
-    ------
-    InputError
-        A CUDA device was asked for that does not exist.
-    """
-    if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise InputError(
-            f"--device {device} is not usable here ({str(error).splitlines()[0]}); use --device cpu or auto"
-        ) from None
-    return device

@@ -63,7 +63,7 @@ def _divided(pyramid: Pyramid, counts: tuple[int, int, int], references: int, de
     """The batch and the references that went through the network together."""
     target = on(torch.tensor([NORMAL] * counts[0] + [SEEN] * counts[1] + [PSEUDO] * counts[2]), device)
     reference = [scale[len(target) :] for scale in pyramid] if references else None
-    return Batch([scale[: len(target)] for scale in pyramid], target, reference)
+    return Batch([scale[: len(target)] for scale in pyramid], target, reference, counts[0])
 
 
 def score_rows(

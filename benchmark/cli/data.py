@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from osad_bench.benchmark.cli import options as o
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -116,7 +118,7 @@ def verify(
     if as_json:
         print(json.dumps(reports, indent=1))
     for message in dict.fromkeys(missing.values()):
-        typer.echo(f"error: {message}", err=True)
+        o.tell(f"error: {message}")
     if missing:
         return 2
     bad = [report for report in reports if not report["sound"] or (strict and report["duplicates"])]
@@ -206,11 +208,12 @@ def preview(
     ] = None,
     columns: Annotated[int, typer.Option(min=1, max=32, help="Images per row.")] = 8,
     size: Annotated[int, typer.Option(min=16, max=512, help="Height and width of an image's place, in pixels.")] = 128,
-    seed: Annotated[int, typer.Option(help="Decides which images are shown and what the generators draw.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Decides which images are shown and what the generators draw.")] = 0,
     data_root: DataRoot = None,
 ) -> None:
     """Draw normals, anomalies of each kind and every pseudo-anomaly generator onto one PNG sheet."""
     from osad_bench.core.errors import InputError
+    from osad_bench.core.text import printable
     from osad_bench.datasets.catalogue import expand, open_dataset
     from osad_bench.datasets.inspect.preview import contact_sheet
 
@@ -224,7 +227,7 @@ def preview(
         contact_sheet(dataset, columns, size, seed).save(path, format="PNG")
     except OSError as error:
         raise InputError(f"cannot write {path}: {error.strerror}; give another place with --out") from None
-    print(path)
+    print(printable(path))
 
 
 @app.command("card")
@@ -237,6 +240,7 @@ def card_(
 ) -> None:
     """Write a card in the Croissant format: what the data set holds, image by image, without the images."""
     from osad_bench.core.errors import InputError
+    from osad_bench.core.text import printable
     from osad_bench.datasets.catalogue import expand, open_dataset
     from osad_bench.datasets.inspect.croissant import card
 
@@ -251,4 +255,4 @@ def card_(
         path.write_text(text + "\n", encoding="utf-8")
     except OSError as error:
         raise InputError(f"cannot write {path}: {error.strerror}; give another place with --out") from None
-    print(path)
+    print(printable(path))

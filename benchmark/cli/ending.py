@@ -86,8 +86,8 @@ def said_interrupted() -> None:
 
 def leave(code: int) -> NoReturn:
     """End the process, even where threads are left that the interpreter would wait for."""
-    execute = sys.modules.get("osad_bench.benchmark.cell.execute")
-    left = execute is not None and execute.left_behind()
+    state = sys.modules.get("osad_bench.benchmark.cell.state")
+    left = state is not None and state.left_behind()
     if not left and code != INTERRUPTED:
         sys.exit(code)
     if left and code != INTERRUPTED:

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from osad_bench.benchmark.cli import options as o
 from osad_bench.core.tolerance import ACROSS_MACHINES
 
 BASELINE_EPILOG = """[bold]Example[/bold]
@@ -34,18 +35,14 @@ When a change is meant to move scores: osad-bench baseline DIR > baseline.json""
 STORE = typer.Argument(metavar="DIR", help="Folder that `osad-bench run --out` wrote.")
 
 
-def _on_stderr(sentence: str) -> None:
-    typer.echo(sentence, err=True)
-
-
 def baseline(directory: Annotated[Path, STORE]) -> None:
     """Print what `check` needs of DIR as JSON: osad-bench baseline DIR > baseline.json, then commit the file."""
     from osad_bench.results.baseline import make_baseline
     from osad_bench.results.store import load
 
-    made = make_baseline(directory, load(directory, say=_on_stderr))
+    made = make_baseline(directory, load(directory, say=o.tell))
     sys.stdout.write(made.dump())
-    typer.echo(f"baseline of {len(made.cells)} cells", err=True)
+    o.tell(f"baseline of {len(made.cells)} cells")
 
 
 def check(
@@ -81,7 +78,7 @@ def check(
     from osad_bench.results.store import load
 
     findings = compare(
-        directory, load(directory, say=_on_stderr), read_baseline(against), tolerance=tolerance, alpha=alpha,
+        directory, load(directory, say=o.tell), read_baseline(against), tolerance=tolerance, alpha=alpha,
         allow_missing=allow_missing, accept_rise=accept_rise,
     )  # fmt: skip
     for finding in findings if json_ else condensed(findings):
@@ -97,5 +94,5 @@ def check(
     if junit is not None:
         junit.parent.mkdir(parents=True, exist_ok=True)
         junit.write_text(to_junit(findings), encoding="utf-8")
-    typer.echo(summarise(findings), err=True)
+    o.tell(summarise(findings))
     return 1 if any(finding.status in BAD for finding in findings) else 0

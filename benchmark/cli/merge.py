@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from osad_bench.benchmark.cli import options as o
+
 EPILOG = """[bold]Example[/bold]
 
   osad-bench merge HERE THERE --into ALL
@@ -22,13 +24,13 @@ def merge(
 
     Exit code: 0 merged, 1 merged but the same cell has different results in two folders (the first stays), 2 wrong input.
     """
-    from functools import partial
 
+    from osad_bench.core.text import printable
     from osad_bench.results.merge import merge as copy
 
-    copied, conflicts = copy(sources, into, partial(typer.echo, err=True))
+    copied, conflicts = copy(sources, into, o.tell)
     for conflict in conflicts:
-        print(f"conflict: {conflict.message} (kept {conflict.kept}, dropped {conflict.dropped})")
+        print(printable(f"conflict: {conflict.message} (kept {conflict.kept}, dropped {conflict.dropped})"))
     many = "conflict" if len(conflicts) == 1 else "conflicts"
-    typer.echo(f"copied {copied} records into {into}, {len(conflicts)} {many}", err=True)
+    o.tell(f"copied {copied} records into {into}, {len(conflicts)} {many}")
     return 1 if conflicts else 0

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import functools
 import inspect
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
+
+from osad_bench.core.text import printable
 
 if TYPE_CHECKING:
     from osad_bench.benchmark.grid.run import Options
@@ -50,13 +53,16 @@ TestGroup = Annotated[str | None, typer.Option(help="Test on this group of image
 Dedup = Annotated[bool, typer.Option("--dedup", help="Keep one of each group of identical images.")]
 Out = Annotated[Path, typer.Option(help="Folder of the records; cells already in it are kept.")]
 Jobs = Annotated[
-    int | None, typer.Option(min=1, help="Cells at a time; default: one per core over cached features, else one.")
+    int | None,
+    typer.Option(
+        min=1, help="Cells at a time; default: one per GPU; on the CPU one per core over cached features, else one."
+    ),
 ]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:N or auto.")]
 Precision = Annotated[
     str, typer.Option(help="Of fine-tuning: float32, bfloat16, or auto (bfloat16 where a GPU is made for it).")
 ]
-Backend = Annotated[str, typer.Option(help="local, or dask.")]
+Backend = Annotated[str, typer.Option(help="local, or dask: several machines, see docs/clusters.md.")]
 Scheduler = Annotated[
     str | None, typer.Option(help="Address of a dask scheduler; without one, processes of this machine.")
 ]
@@ -75,6 +81,11 @@ TimeLimit = Annotated[
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")]
 Oracle = Annotated[bool, typer.Option("--oracle", help="Also record the best test epoch's AUC, as a diagnostic only.")]
+
+
+def tell(text: str) -> None:
+    """Say something on stderr, as one line that holds nothing a terminal or a CI log would obey."""
+    print(printable(text), file=sys.stderr)
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from osad_bench.benchmark.cli import options as o
+
 EPILOG = """[bold]Examples[/bold]
 
   osad-bench power DIR
@@ -61,7 +63,7 @@ def power(
         raise InputError(f"--differences {differences}: expected numbers between 0 and 1, separated by commas")
     steps = Steps(Console(stderr=True))
     frame = chosen_records(
-        load(directory, say=partial(typer.echo, err=True)),
+        load(directory, say=o.tell),
         methods=methods,
         datasets=datasets,
         setting=setting,
@@ -78,7 +80,7 @@ def power(
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "power.csv").write_text(frame_to_csv(table), encoding="utf-8")
     written = [folder / "power.csv", *save(power_curve(pairs, labels_of(frame), level, target), folder / "power")]
-    typer.echo(f"wrote {', '.join(map(str, written))}", err=True)
+    o.tell(f"wrote {', '.join(map(str, written))}")
     for name, part in alike({f"Power {target:g} at level {level:g}": table}).items():
         print(f"{name}\n\n{tabulate(part, headers='keys', showindex=False, disable_numparse=True)}")
     print(

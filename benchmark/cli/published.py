@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from osad_bench.benchmark.cli import options as o
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -50,10 +52,9 @@ def published(
     print(_as(form, shown))
     if audit:
         places, larger, other = larger_of_two(every)
-        typer.echo(
+        o.tell(
             f"{len(shown)} contradictions. The DPDL paper's column AHL is the larger of AHL over DRA and AHL over DevNet in"
             f" {larger} of {places} places, and AHL over DevNet alone in {other}.",
-            err=True,
         )
 
 

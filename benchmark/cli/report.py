@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from osad_bench.benchmark.cli import options as o
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -86,9 +88,9 @@ def report(
         formats=[name.strip() for name in formats.split(",")], compare=bool(compare), html=html,
         metric=cast("Metric", metric), percent=percent, statistics=statistics, figures=figures,
         plan=None if plan is None else read_plan(plan), pictures=partial(thumbnails, data_root=data_root, sources=images or []), steps=Steps(Console(stderr=True)),
-        say=partial(typer.echo, err=True),
+        say=o.tell,
     )  # fmt: skip
-    typer.echo(f"wrote {', '.join(made.written) or 'nothing'} to {made.folder}", err=True)
+    o.tell(f"wrote {', '.join(made.written) or 'nothing'} to {made.folder}")
     for sheet in made.sheets:
         print_tables(sheet.tables, Console(), percent=percent)
         if compare:

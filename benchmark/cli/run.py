@@ -88,5 +88,5 @@ def run(
     if freeze is not None:
         frozen = freeze_plan(asked, outcome)
         freeze.write_text(frozen.dump(), encoding="utf-8")
-        typer.echo(f"froze {len(frozen.cells)} cells in {freeze}; digest of the plan: {frozen.digest}", err=True)
+        o.tell(f"froze {len(frozen.cells)} cells in {freeze}; digest of the plan: {frozen.digest}")
     return 0 if where.dry_run else show_results(outcome, as_json=json_)

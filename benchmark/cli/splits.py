@@ -52,7 +52,7 @@ def splits(
     if files:
         raise InputError(f"{files[0]}: files are given with --check only")
     written = _write(read_grid(None, grid.request(methods=["none"])), user_path(out), data_root)
-    typer.echo(f"wrote {written} splits to {out}", err=True)
+    o.tell(f"wrote {written} splits to {out}")
     return 0
 
 

@@ -109,7 +109,7 @@ def _show(outcome: Outcome, method: str, what: str) -> int:
     else:
         shown, figure = variant_table(frame, method, "Sweep"), plots.sensitivity(frame, method)
     for path in plots.save(figure, outcome.store.root / f"{what}-{method}"):
-        typer.echo(f"wrote {path}", err=True)
+        o.tell(f"wrote {path}")
     print_tables(shown, Console())
     pairs = differences(named, load_scores(outcome.store.root, frame), against=method)
     for paragraph in in_words(pairs, {}):

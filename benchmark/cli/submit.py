@@ -43,7 +43,6 @@ def submit(
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="Default: DIR.osad.zip.")] = None,
 ) -> None:
     """Write the records of DIR into one file that others can check."""
-    from functools import partial
     from importlib.metadata import version
 
     from osad_bench.core.errors import InputError
@@ -59,9 +58,9 @@ def submit(
         title,
         None if plan is None else read_plan(plan),
         version("osad-bench"),
-        partial(typer.echo, err=True),
+        o.tell,
     )
-    typer.echo(f"wrote {count} records to {target} ({target.stat().st_size / 2**20:.1f} MB)", err=True)
+    o.tell(f"wrote {count} records to {target} ({target.stat().st_size / 2**20:.1f} MB)")
 
 
 def verify(
@@ -112,10 +111,9 @@ def verify(
     wrong = sum(check.state == "bad" for check in checks)
     methods = sorted({check.method for check in checks if check.method})
     sure = [name for name in methods if found.of_method(name)[0]]
-    typer.echo(
+    o.tell(
         f"{wrong or 'nothing'} wrong; verified: {', '.join(sure) or 'no method'}. No check can show how settings were chosen, "
         "or that cells that were not run again came from the method named.",
-        err=True,
     )
     return 1 if wrong else 0
 
@@ -141,4 +139,4 @@ def board(
             entered.append(enter(submission, number))
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(render_board(entered, title, version("osad-bench")), encoding="utf-8")
-    typer.echo(f"wrote {len(entered)} submissions to {out}", err=True)
+    o.tell(f"wrote {len(entered)} submissions to {out}")

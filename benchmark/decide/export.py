@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from osad_bench.benchmark.cell.execute import as_cells_run
+from osad_bench.benchmark.cell.state import as_cells_run
 from osad_bench.benchmark.decide.model import Below, Fitted
 from osad_bench.benchmark.features.extractor import PyramidExtractor
 from osad_bench.core.errors import InputError

@@ -19,16 +19,11 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from osad_bench.benchmark.cell.execute import (
-    EpochProgress,
-    Machine,
-    PlannedCell,
-    as_cells_run,
-    fit_method,
-    method_class,
-)
+from osad_bench.benchmark.cell.execute import EpochProgress, PlannedCell, fit_method, method_class
+from osad_bench.benchmark.cell.machine import Machine
 from osad_bench.benchmark.cell.provenance import provenance
 from osad_bench.benchmark.cell.split import Split
+from osad_bench.benchmark.cell.state import as_cells_run
 from osad_bench.benchmark.cell.training import CachedFeatures, preset_for
 from osad_bench.benchmark.decide.conformal import needed
 from osad_bench.benchmark.decide.model import About, Below, Fitted, FittedTo

@@ -30,7 +30,9 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from osad_bench.benchmark.cell.below import Adapter, Normaliser, through
-from osad_bench.benchmark.cell.execute import Machine, as_cells_run, pick_device, register_file
+from osad_bench.benchmark.cell.execute import register_file
+from osad_bench.benchmark.cell.machine import Machine, pick_device
+from osad_bench.benchmark.cell.state import as_cells_run
 from osad_bench.benchmark.cell.training import score_rows
 from osad_bench.benchmark.decide.score import COLUMNS, Rows, find, verdicts
 from osad_bench.benchmark.features.backbones import load_backbone

@@ -21,7 +21,8 @@ from dataclasses import replace
 from importlib.metadata import version
 from typing import Any
 
-from osad_bench.benchmark.cell.execute import Machine, PlannedCell, execute
+from osad_bench.benchmark.cell.execute import PlannedCell, execute
+from osad_bench.benchmark.cell.machine import Machine
 from osad_bench.benchmark.grid.workers import DIED, Reporter, Result, Results, died, failed, threads_each
 from osad_bench.core.errors import InputError
 

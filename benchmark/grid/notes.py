@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from osad_bench.benchmark.cell.execute import Machine, PlannedCell, dataset_of
+from osad_bench.benchmark.cell.execute import PlannedCell, dataset_of
+from osad_bench.benchmark.cell.machine import Machine
 from osad_bench.datasets.duplicates import contradictions
 
 OWN = ("folder:", "csv:")

@@ -26,7 +26,8 @@ else:
     import tomli as tomllib
 
 if TYPE_CHECKING:
-    from osad_bench.benchmark.cell.execute import Machine, PlannedCell
+    from osad_bench.benchmark.cell.execute import PlannedCell
+    from osad_bench.benchmark.cell.machine import Machine
     from osad_bench.benchmark.cell.split import Split
     from osad_bench.datasets.base import Dataset
     from osad_bench.methods.base import Method
@@ -121,8 +122,9 @@ def read_grid(config: Path | None, flags: dict[str, Any]) -> Grid:
     """
     values: dict[str, Any] = {}
     if config is not None:
+        text = read_text(config)
         try:
-            values = tomllib.loads(read_text(config))
+            values = tomllib.loads(text)
         except (ValueError, RecursionError) as error:  # TOMLDecodeError, or a number of thousands of digits
             raise InputError(f"{config} is not valid TOML: {error}") from None
     changes = values.pop("set", {})

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 
 import torch
 
-from osad_bench.benchmark.cell.execute import Machine, PlannedCell, method_class
+from osad_bench.benchmark.cell.execute import PlannedCell, method_class
+from osad_bench.benchmark.cell.machine import Machine
 from osad_bench.benchmark.cell.source import source_digest, source_file
 from osad_bench.core.files import write_whole
 from osad_bench.methods.base import Method

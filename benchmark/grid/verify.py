@@ -10,7 +10,8 @@ from functools import lru_cache
 import numpy as np
 from pydantic import ValidationError
 
-from osad_bench.benchmark.cell.execute import Machine, PlannedCell, dataset_of, execute
+from osad_bench.benchmark.cell.execute import PlannedCell, dataset_of, execute
+from osad_bench.benchmark.cell.machine import Machine
 from osad_bench.benchmark.cell.source import source_digest
 from osad_bench.benchmark.cell.split import split
 from osad_bench.benchmark.features.backbones import load_backbone

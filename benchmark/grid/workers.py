@@ -23,7 +23,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from joblib import cpu_count
 
-from osad_bench.benchmark.cell.execute import Machine, PlannedCell, execute
+from osad_bench.benchmark.cell.execute import PlannedCell, execute
+from osad_bench.benchmark.cell.machine import Machine
 from osad_bench.benchmark.cell.provenance import provenance
 from osad_bench.benchmark.grid import guard
 from osad_bench.core.text import lines

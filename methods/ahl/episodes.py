@@ -103,7 +103,7 @@ class Drawer:
         if self.references:
             order = torch.randperm(self.train.n_normal, generator=self.of_references)
             reference = self.train.normals(order[: self.references].tolist())
-        return Batch(pyramid, target.to(pyramid[0].device), reference)
+        return Batch(pyramid, target.to(pyramid[0].device), reference, len(normal))
 
     def judged(self, episodes: Sequence[Episode], size: int) -> Batch:
         """Fixed query images, `size` of each episode: the sequence model follows their scores from epoch to epoch."""

@@ -55,6 +55,10 @@ class Bridge(nn.Module):
         quadratic = x.square() @ self.variance.double().T + 2 * x @ self.mean.double().T
         return self.log_weight + quadratic / (2 * self.eps)
 
+    def logits(self, x: Tensor) -> Tensor:
+        """`log_components` up to a constant per row, (B, d) -> (B, C), float64: what carrying x and its misfit share."""
+        return self.log_components(x)
+
     def log_normaliser(self, x: Tensor) -> Tensor:
         """log Z(x), of the integral of exp(<x, y> / eps) phi(y) over y (Eq. 12, derived): (B, d) -> (B,), float64."""
         return self.log_components(x).logsumexp(1)
@@ -77,18 +81,18 @@ class Bridge(nn.Module):
         coupling = (x.double() * y.double()).sum(1) / self.eps
         return coupling + self.log_potential(y) - self.log_normaliser(x)
 
-    def component_shares(self, x: Tensor) -> Tensor:
+    def component_shares(self, x: Tensor, logits: Tensor | None = None) -> Tensor:
         """Share of each component in the plan (Eq. 13): (B, d) -> (B, C), float64, rows sum to 1."""
-        return self.log_components(x).softmax(1)
+        return (self.logits(x) if logits is None else logits).softmax(1)
 
-    def mean_plan(self, x: Tensor) -> Tensor:
-        """E[y | x] under the plan (Eq. 13): (B, d) -> (B, d)."""
-        share = self.component_shares(x).to(x.dtype)
+    def mean_plan(self, x: Tensor, logits: Tensor | None = None) -> Tensor:
+        """E[y | x] under the plan (Eq. 13): (B, d) -> (B, d); `logits` where they are known."""
+        share = self.component_shares(x, logits).to(x.dtype)
         return share @ self.mean + (share @ self.variance) * x
 
-    def sample_plan(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """One draw of y from the plan for each row (Eq. 13): (B, d) -> (B, d)."""
-        share = self.component_shares(x)
+    def sample_plan(self, x: Tensor, generator: torch.Generator | None = None, logits: Tensor | None = None) -> Tensor:
+        """One draw of y from the plan for each row (Eq. 13): (B, d) -> (B, d); `logits` where they are known."""
+        share = self.component_shares(x, logits)
         chosen = torch.multinomial(share.detach().cpu(), 1, generator=generator).flatten().to(x.device)
         variance = self.variance[chosen]
         noise = torch.randn(x.shape, generator=generator, dtype=x.dtype).to(x.device)
@@ -120,10 +124,17 @@ class Bridge(nn.Module):
             z = z + self.drift(z, step * dt) * dt + math.sqrt(self.eps * dt) * noise
         return z
 
-    def carry(self, x: Tensor, transport: str, steps: int, generator: torch.Generator | None = None) -> Tensor:
+    def carry(
+        self,
+        x: Tensor,
+        transport: str,
+        steps: int,
+        generator: torch.Generator | None = None,
+        logits: Tensor | None = None,
+    ) -> Tensor:
         """The carried point psi(x), by `transport`: the plan's `mean`, a `sample` of it, or the end of the `sde`."""
         if transport == "mean":
-            return self.mean_plan(x)
+            return self.mean_plan(x, logits)
         if transport == "sample":
-            return self.sample_plan(x, generator)
+            return self.sample_plan(x, generator, logits)
         return self.run_sde(x, steps, generator)

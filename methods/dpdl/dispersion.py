@@ -6,7 +6,9 @@ import math
 
 import torch
 from torch import Tensor
-from torch.nn import functional
+
+TINY = 1e-24
+"""Squared norm below which features count as zero, and are like nothing."""
 
 
 def dispersion_loss(features: Tensor, kappa: float) -> Tensor:
@@ -19,7 +21,8 @@ def dispersion_loss(features: Tensor, kappa: float) -> Tensor:
     kappa
         Concentration, positive; published: 10.
     """
-    unit = functional.normalize(features, dim=1)
-    similarity = kappa * unit @ unit.T
-    others = similarity.masked_fill(torch.eye(len(unit), dtype=torch.bool, device=unit.device), -math.inf)
-    return (others.logsumexp(1) - math.log(len(unit) - 1)).mean()
+    products = features @ features.T  # the one pass over (U, d); norms are its diagonal
+    shorter = products.diagonal().clamp_min(TINY).rsqrt()
+    similarity = kappa * shorter[:, None] * products * shorter
+    others = similarity.masked_fill(torch.eye(len(shorter), dtype=torch.bool, device=shorter.device), -math.inf)
+    return (others.logsumexp(1) - math.log(len(shorter) - 1)).mean()

@@ -24,7 +24,7 @@ were derived again; docs/deviations.md lists the printed forms, ours, and what t
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -41,6 +41,13 @@ from osad_bench.methods.saving import part_of
 
 POINTS = 20_000
 """Points that a codebook is learned from where positions are points, at most: bounds time."""
+
+
+class Points(NamedTuple):
+    """Points x (n, d) of one scale, and their logits (n, C) under its bridge, which a step uses twice."""
+
+    x: Tensor
+    logits: Tensor
 
 
 class DPDL(GradientMethod):
@@ -109,25 +116,26 @@ class DPDL(GradientMethod):
             return Printed(codebook, config.eps, config.variance, config.variance_range)
         return Nearest(codebook, config.eps, config.shrinkage, learned=config.reading == "shrunk")
 
-    def _points(self, pyramid: Pyramid) -> list[Tensor]:
+    def _points(self, pyramid: Pyramid) -> list[Points]:
         """Points of each scale."""
-        return [points_of(x, self.config.reading) for x in pyramid]
+        points = [points_of(x, self.config.reading) for x in pyramid]
+        return [Points(x, bridge.logits(x)) for x, bridge in zip(points, self.bridges)]
 
-    def _inputs(self, pyramid: Pyramid, points: list[Tensor]) -> dict[str, Pyramid]:
+    def _inputs(self, pyramid: Pyramid, points: list[Points]) -> dict[str, Pyramid]:
         """What each head sees: the maps, and for M_r the residual of the carried points as maps (Eq. 22)."""
         inputs = dict.fromkeys(self.heads, pyramid)
         if "residual" in inputs:
             # Scores are the same whenever they are asked for, and asking does not change what training draws next.
             generator = self.generator if self.network.training else torch.Generator().manual_seed(0)
             carried = [
-                bridge.carry(x, self.config.transport, self.config.steps, generator)
-                for x, bridge in zip(points, self.bridges)
+                bridge.carry(at.x, self.config.transport, self.config.steps, generator, at.logits)
+                for at, bridge in zip(points, self.bridges)
             ]
             residual = [bridge.residual(x) for x, bridge in zip(carried, self.bridges)]
             inputs["residual"] = [maps_of(x, like, self.config.reading) for x, like in zip(residual, pyramid)]
         return inputs
 
-    def _scores(self, pyramid: Pyramid, points: list[Tensor]) -> dict[str, Tensor]:
+    def _scores(self, pyramid: Pyramid, points: list[Points]) -> dict[str, Tensor]:
         """Scores of each head, (B,)."""
         inputs = self._inputs(pyramid, points)
         return {name: head(inputs[name]) for name, head in self.heads.items()}
@@ -138,25 +146,27 @@ class DPDL(GradientMethod):
             return self.deviation(scores, positive)
         return binary_focal(scores, positive, gamma=self.config.gamma if self.config.loss == "focal" else 0.0)
 
-    def _prototype_loss(self, points: Tensor, anomalous: Tensor, bridge: Printed | Nearest) -> tuple[Tensor, Tensor]:
+    def _prototype_loss(self, batch: Batch, points: Points, bridge: Printed | Nearest) -> tuple[Tensor, Tensor]:
         """L_DPL of the normals (Eq. 16) and of the anomalies (Eq. 17), times eps, so that they are of order 1."""
-        misfit = bridge.misfit(points).view(len(anomalous), -1).mean(1)  # over positions, where they are points
-        normal = misfit[~anomalous].mean()
+        misfit = (
+            bridge.misfit(points.x, points.logits).view(len(batch.target), -1).mean(1)
+        )  # over positions, where they are points
+        normal, anomalous = batch.normals(misfit).mean(), batch.anomalies(misfit)
         if self.config.bound == "hinge":
-            return normal, (self.config.margin - (misfit[anomalous] - normal.detach())).clamp_min(0).mean()
+            return normal, (self.config.margin - (anomalous - normal.detach())).clamp_min(0).mean()
         weight = self.config.anomaly_weight if self.config.bound == "weight" else 1.0
-        return normal, -weight * misfit[anomalous].mean()
+        return normal, -weight * anomalous.mean()
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """All terms of Eq. 23."""
         config, anomalous, points = self.config, batch.target != NORMAL, self._points(batch.pyramid)
         if self.renewed:
-            for kept, rows in zip(self.recent, points):
-                kept.append(rows.detach().view(len(anomalous), -1, rows.shape[1])[~anomalous].flatten(0, 1))
+            for kept, at in zip(self.recent, points):
+                kept.append(batch.normals(at.x.detach().view(len(anomalous), -1, at.x.shape[1])).flatten(0, 1))
         scores = self._scores(batch.pyramid, points)
         terms = {name: self._binary(score, anomalous ^ (name == "normal")) for name, score in scores.items()}
         if config.dpl:
-            pairs = [self._prototype_loss(x, anomalous, bridge) for x, bridge in zip(points, self.bridges)]
+            pairs = [self._prototype_loss(batch, at, bridge) for at, bridge in zip(points, self.bridges)]
             terms["dpl_normal"], terms["dpl_anomaly"] = (torch.stack(part).mean().float() for part in zip(*pairs))
         if config.dfl and config.dispersion:
             dispersed = [dispersion_loss(x.flatten(1), config.kappa) for x in batch.pyramid]
@@ -175,16 +185,16 @@ class DPDL(GradientMethod):
                 bridge.refresh(torch.cat(kept))
                 kept.clear()
         if self.config.reading == "likelihood":
-            for points, bridge in zip(self._points(train.normals()), self.bridges):
+            for at, bridge in zip(self._points(train.normals()), self.bridges):
                 assert isinstance(bridge, Nearest)
-                bridge.compare_with(points)
+                bridge.compare_with(at.x)
 
-    def _likelihood(self, points: list[Tensor]) -> Tensor | int:
+    def _likelihood(self, points: list[Points]) -> Tensor | int:
         """What `likelihood` adds to the score: each image's distance in the normals' units, mean over scales, (B,)."""
         if self.config.reading != "likelihood":
             return 0
         return torch.stack(
-            [bridge.unusual(x) for x, bridge in zip(points, self.bridges) if isinstance(bridge, Nearest)]
+            [bridge.unusual(at.x) for at, bridge in zip(points, self.bridges) if isinstance(bridge, Nearest)]
         ).mean(0)
 
     def forward_score(self, pyramid: Pyramid) -> Tensor:

@@ -28,10 +28,9 @@ import math
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from osad_bench.methods.dpdl.bridge import Bridge
-from osad_bench.methods.dpdl.prototypes import Codebook, nearest
+from osad_bench.methods.dpdl.prototypes import Codebook
 
 
 def points_of(maps: Tensor, reading: str) -> Tensor:
@@ -43,8 +42,9 @@ def points_of(maps: Tensor, reading: str) -> Tensor:
     `position` (B H W, C), a point per position
     """
     rows = maps.permute(0, 2, 3, 1).flatten(0, 2) if reading == "position" else maps.flatten(1)
-    unit = functional.normalize(rows, dim=1)
-    return unit if reading == "printed" else math.sqrt(rows.shape[1]) * unit
+    length = 1 if reading == "printed" else math.sqrt(rows.shape[1])
+    points: Tensor = rows * (length / torch.linalg.vector_norm(rows, dim=1, keepdim=True).clamp_min(1e-12))
+    return points
 
 
 def maps_of(points: Tensor, like: Tensor, reading: str) -> Tensor:
@@ -95,15 +95,22 @@ class Printed(Bridge):
         """log alpha, normalised, (C,)."""
         return self.log_alpha.double().log_softmax(0)
 
-    def misfit(self, points: Tensor) -> Tensor:
+    def misfit(self, points: Tensor, logits: Tensor | None = None) -> Tensor:
         """Eps times log Z(x) - mean_c log phi(e_c), (B,): L_DPL^n is its mean over normals (Eq. 16, without coupling)."""
-        return self.eps * (self.log_normaliser(points) - self.log_potential(self.samples).mean())
+        log_z = (self.logits(points) if logits is None else logits).logsumexp(1)
+        return self.eps * (log_z - self.log_potential(self.samples).mean())
 
     def residual(self, carried: Tensor) -> Tensor:
         """(psi(x) - mu_c*) / S_c* (Eq. 22) in units in which its entries are of order 1, (B, d)."""
         with torch.no_grad():
             likely = self.log_densities(carried).argmax(1)
         return math.sqrt(carried.shape[1]) * (carried - self.mu[likely]) / self.variance[likely]
+
+
+def _keep_again(bridge: nn.Module, _: object) -> None:
+    """After weights were loaded."""
+    assert isinstance(bridge, Nearest)
+    bridge._keep()
 
 
 class Nearest(Bridge):
@@ -126,6 +133,12 @@ class Nearest(Bridge):
     shares: Tensor
     spread: Tensor
     usual: Tensor
+    log_share: Tensor
+    """log share_c, (C,), float64."""
+    kept_squared: Tensor
+    kept_arriving: Tensor
+    precision: Tensor
+    """1 / sigma_c, (C, d)."""
 
     def __init__(self, codebook: Codebook, eps: float, shrinkage: float, learned: bool = False) -> None:
         super().__init__()
@@ -137,6 +150,29 @@ class Nearest(Bridge):
         self.register_buffer("shares", codebook.shares.clone())
         self.register_buffer("spread", codebook.spread.clone())
         self.register_buffer("usual", torch.ones(2))
+        for name in ("log_share", "kept_squared", "kept_arriving", "precision"):
+            self.register_buffer(name, torch.empty(0), persistent=False)
+        self._keep()
+        self.register_load_state_dict_post_hook(_keep_again)  # type: ignore[no-untyped-call]
+
+    def _keep(self) -> None:
+        """Compute what depends on the prototypes alone, once until they are renewed."""
+        with torch.no_grad():
+            self.log_share = self.shares.double().log()
+            self.kept_squared = self._squared()
+            self.kept_arriving = self._arriving()
+            variance = self.shrinkage**2 * self.spread + self.eps * self.shrinkage
+            self.precision = torch.full_like(variance, 1 / self.shrinkage) if self.learned else variance.rsqrt()
+
+    def _squared(self) -> Tensor:
+        """|e_c|^2, (C,)."""
+        return self.centres.square().sum(1)
+
+    def _arriving(self) -> Tensor:
+        """log of 1 / share_k sum_c share_c exp(-(1 - S) D_c(e_k) / (2 eps S)) for each k, (C,), float64."""
+        same = torch.eye(len(self.centres), dtype=torch.bool, device=self.centres.device)
+        between = self.squares(self.centres).masked_fill(same, 0)
+        return self._logits(between / self.shrinkage).logsumexp(1) - self.log_share
 
     @property
     def mean(self) -> Tensor:
@@ -152,27 +188,27 @@ class Nearest(Bridge):
     def log_weight(self) -> Tensor:
         """log share_c - (1 - S) |e_c|^2 / (2 eps), (C,)."""
         squared = self.centres.double().square().sum(1)
-        return self.shares.double().log() - (1 - self.shrinkage) * squared / (2 * self.eps)
+        return self.log_share - (1 - self.shrinkage) * squared / (2 * self.eps)
 
     def squares(self, x: Tensor) -> Tensor:
         """|x - e_c|^2: (B, d) -> (B, C), float64."""
-        norms, of_centres = (rows.square().sum(1).double() for rows in (x, self.centres))
-        return (norms[:, None] + of_centres - 2 * (x @ self.centres.T).double()).clamp_min(0)
+        squared = self._squared() if self.learned else self.kept_squared
+        both = x.square().sum(1).double()[:, None] + squared
+        return torch.add(both, x @ self.centres.T, alpha=-2).clamp_min(0)
 
-    def _log_shares(self, squares: Tensor) -> Tensor:
+    def _logits(self, squares: Tensor) -> Tensor:
+        return torch.add(self.log_share, squares, alpha=-(1 - self.shrinkage) / (2 * self.eps))
+
+    def logits(self, x: Tensor) -> Tensor:
         """`log_components` less |x|^2 / (2 eps), the same for all c: the small difference of the large terms."""
-        return self.shares.double().log() - (1 - self.shrinkage) * squares / (2 * self.eps)
+        return self._logits(self.squares(x))
 
-    def component_shares(self, x: Tensor) -> Tensor:
-        """Share of each component in the plan, by the distances: (B, d) -> (B, C), float64."""
-        return self._log_shares(self.squares(x)).softmax(1)
-
-    def mean_plan(self, x: Tensor) -> Tensor:
+    def mean_plan(self, x: Tensor, logits: Tensor | None = None) -> Tensor:
         """E[y | x] under the plan: S x + (1 - S) times the mean of the prototypes by their shares."""
-        share = self.component_shares(x).to(x.dtype)
+        share = self.component_shares(x, logits).to(x.dtype)
         return torch.addmm(x, share, self.centres, beta=self.shrinkage, alpha=1 - self.shrinkage)
 
-    def misfit(self, points: Tensor) -> Tensor:
+    def misfit(self, points: Tensor, logits: Tensor | None = None) -> Tensor:
         """-eps / d times log pi(e_c* | x), (B,): how unlikely x arrives at its closest prototype (Eqs. 12, 15 and 16).
 
         In squared distances alone, with D_c(x) = |x - e_c|^2 (what Eqs. 8 and 12 have beside them is the same in both),
@@ -180,27 +216,32 @@ class Nearest(Bridge):
             log pi(e_k | x) = -D_k(x) / (2 eps) + log sum_c share_c exp(-(1 - S) D_c(e_k) / (2 eps S))
                               - log sum_c share_c exp(-(1 - S) D_c(x) / (2 eps)) - d / 2 log(2 pi eps S)
 
-        so that no sums of the size of 1 / eps times a squared norm are subtracted: single precision is enough for D.
-        """
-        squares, size = self.squares(points), points.shape[1]
-        closest = squares.argmin(1, keepdim=True)
-        same = torch.eye(len(self.centres), dtype=torch.bool, device=squares.device)
-        between = self.squares(self.centres).masked_fill(same, 0)
-        arriving = self._log_shares(between / self.shrinkage).logsumexp(1)[closest[:, 0]]
-        log_plan = arriving - squares.gather(1, closest)[:, 0] / (2 * self.eps) - self._log_shares(squares).logsumexp(1)
-        constant = math.log(2 * math.pi * self.eps * self.shrinkage) / 2
-        return self.eps * (constant - log_plan / size)
+        so that no sums of the size of 1 / eps times a squared norm are subtracted: single precision is enough for D. By
+        the logits l_c = log share_c - (1 - S) D_c / (2 eps), the first and the last term are, for each k,
 
-    def sigma(self, index: Tensor) -> Tensor:
-        """Standard deviation with which normals of these clusters arrive, (B, d); constant with `learned`."""
-        if self.learned:
-            return torch.full_like(self.centres[index], self.shrinkage)
-        return (self.shrinkage**2 * self.spread + self.eps * self.shrinkage).sqrt()[index]
+            S / (1 - S) (l_k - log share_k) - log share_k + log softmax(l)_k
+        """
+        if logits is None:
+            logits = self.logits(points)
+        arriving = self._arriving() if self.learned else self.kept_arriving
+        near = logits - self.log_share  # -(1 - S) D / (2 eps), (B, C)
+        plans = torch.add(arriving, near, alpha=self.shrinkage / (1 - self.shrinkage)) + logits.log_softmax(1)
+        closest = near.argmax(1, keepdim=True) == torch.arange(len(self.centres), device=near.device)
+        # A product, not an index: the way back through an index adds rows up, on a GPU by sorting them.
+        log_plan = (plans * closest).sum(1)
+        constant = math.log(2 * math.pi * self.eps * self.shrinkage) / 2
+        return log_plan * (-self.eps / points.shape[1]) + constant * self.eps
+
+    def closest(self, points: Tensor) -> Tensor:
+        """Index of the prototype closest to each point, (B,); carries no gradient."""
+        with torch.no_grad():
+            squared = self._squared() if self.learned else self.kept_squared
+            return torch.addmm(squared, points, self.centres.T, alpha=-2).argmin(1)
 
     def residual(self, carried: Tensor) -> Tensor:
-        """(psi(x) - e_c*) / sigma_c* (Eq. 22), c* the prototype closest to psi(x), (B, d)."""
-        closest = nearest(carried, self.centres)
-        return (carried - self.centres[closest]) / self.sigma(closest)
+        """(psi(x) - e_c*) / sigma_c* (Eq. 22), c* the prototype closest to psi(x), sigma constant with `learned`: (B, d)."""
+        closest = self.closest(carried)
+        return (carried - self.centres[closest]) * self.precision[closest]
 
     def distance(self, points: Tensor) -> Tensor:
         """Mean square of the residual of the plan's mean, that is of (x - e_c*) / sqrt(V_c* + eps / S): (B,)."""
@@ -212,6 +253,7 @@ class Nearest(Bridge):
         self.centres.copy_(renewed.centres)
         self.shares.copy_(renewed.shares)
         self.spread.copy_(renewed.spread)
+        self._keep()
 
     def compare_with(self, normals: Tensor) -> None:
         """Take the mean and the spread of these normals' distances (`reading=likelihood`)."""

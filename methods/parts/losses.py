@@ -35,10 +35,12 @@ class Deviation:
         reference = torch.randn(size, generator=generator)
         return cls(reference.mean().item(), reference.std().item(), margin)
 
-    def __call__(self, scores: Tensor, anomalous: Tensor) -> Tensor:
-        """Mean over the batch, a scalar."""
+    def __call__(self, scores: Tensor, anomalous: Tensor, among: Tensor | None = None) -> Tensor:
+        """Mean over the batch, or over the images for which `among` (bool, (B,)) holds, a scalar."""
         z = (scores - self.mean) / self.std
-        return torch.where(anomalous, (self.margin - z).clamp_min(0), z.abs()).mean()
+        losses = torch.where(anomalous, (self.margin - z).clamp_min(0), z.abs())
+        # Weights, not losses[among]: how many there are would have to come from the device first.
+        return losses.mean() if among is None else (losses * among).sum() / among.sum()
 
 
 def binary_focal(logits: Tensor, anomalous: Tensor, gamma: float = 2.0) -> Tensor:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from osad_bench.benchmark.cell.execute import Machine
+from osad_bench.benchmark.cell.machine import Machine
 from osad_bench.benchmark.grid.plan import plan, read_grid
 from osad_bench.benchmark.grid.run import carry_out
 from osad_bench.benchmark.grid.workers import Reporter

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from osad_bench.benchmark.cell.execute import Machine, execute
+from osad_bench.benchmark.cell.execute import execute
+from osad_bench.benchmark.cell.machine import Machine
 from osad_bench.benchmark.grid.plan import plan, read_grid
 from osad_bench.core.registry import methods
 from osad_bench.core.tolerance import ACROSS_MACHINES

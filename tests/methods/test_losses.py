@@ -6,8 +6,15 @@ import numpy as np
 import pytest
 import torch
 from scipy.special import expit
+from torch.utils._python_dispatch import TorchDispatchMode
 
+from osad_bench.methods.devnet import DevNet
+from osad_bench.methods.dpdl.model import DPDL
+from osad_bench.methods.dra import DRA
+from osad_bench.methods.flos import FLOS
+from osad_bench.methods.mlep import MLEP
 from osad_bench.methods.parts.losses import Deviation, binary_focal
+from osad_bench.methods.saoe import SAOE
 
 
 @pytest.fixture
@@ -53,3 +60,33 @@ def test_the_focal_loss_stays_finite_far_out():
     loss.backward()
     assert loss.item() == pytest.approx(500)
     assert torch.isfinite(logits.grad).all()
+
+
+class Waits(TorchDispatchMode):
+    """Notes each operation for which a GPU's results are waited for: its shape or its branch depends on them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def __torch_dispatch__(self, operation, types, given=(), named=None):
+        name = operation.name().removeprefix("aten::").split(".")[0]
+        by_mask = name.startswith("index") and any(
+            isinstance(one, torch.Tensor) and one.dtype == torch.bool
+            for one in (given[1] if isinstance(given[1], list | tuple) else ())
+        )
+        if by_mask or name in {"nonzero", "masked_select", "_local_scalar_dense", "_unique2", "bincount", "equal"}:
+            self.found.append(name)
+        return operation(*given, **(named or {}))
+
+
+@pytest.mark.parametrize("cls", [DevNet, DRA, FLOS, SAOE, MLEP, DPDL])
+def test_a_step_never_waits_for_the_device(cls, train, context):
+    method, data = cls(), train()
+    method.fit(data, context(epochs=1, steps=1))
+    batch = data.batch(12, method.mix, ("cutmix",), method.references(data))
+    with Waits() as waits:
+        torch.stack(list(method.loss(batch).values())).sum().backward()
+        assert waits.found == []
+        batch.pyramid[0][batch.target == 0]
+    assert waits.found == ["index"], "it sees what it is to see"

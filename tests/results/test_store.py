@@ -219,7 +219,7 @@ def test_scores_that_make_no_sense_are_damage(records, arrays, message):
 
 def test_a_bomb_among_the_scores_is_not_unpacked(records, monkeypatch):
     record = records.add("dra")
-    monkeypatch.setattr("osad_bench.results.store.MOST_BYTES", 2**20)
+    monkeypatch.setattr("osad_bench.results.packed.MOST_BYTES", 2**20)
     path = records.store.root / "scores" / record.key[:2] / f"{record.key}.npz"
     np.savez_compressed(path, ids=np.zeros(2**18))
     with pytest.raises(StoreError, match="they unpack to 0.0 GB"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import struct
 import zipfile
 from pathlib import Path
@@ -190,6 +191,7 @@ def nested(file: Path) -> None:
         lambda file: file.write_bytes(b"PK\x03\x04 and then nothing"),
         lambda file: file.write_text("hello"),
         lambda file: file.mkdir(),
+        lambda file: os.mkfifo(file) if hasattr(os, "mkfifo") else file.mkdir(),
         lying,
         nested,
     ],

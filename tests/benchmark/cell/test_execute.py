@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 import warnings
+import weakref
 from contextlib import suppress
 from pathlib import Path
 
@@ -19,8 +20,10 @@ import numpy as np
 import pytest
 import torch
 
-from osad_bench.benchmark.cell.execute import Machine, execute, left_behind
+from osad_bench.benchmark.cell.execute import execute
+from osad_bench.benchmark.cell.machine import Machine
 from osad_bench.benchmark.cell.source import source_digest
+from osad_bench.benchmark.cell.state import left_behind
 from osad_bench.benchmark.grid.plan import plan, read_grid
 from osad_bench.core.registry import load_file
 from osad_bench.methods.base import Method
@@ -214,6 +217,29 @@ def test_a_cell_over_its_time_limit_fails_even_where_the_method_swallows_errors(
     assert record.error.type == "TimeLimitError"
     assert "took longer than --time-limit 0.2 s" in record.error.message
     assert carried_out(tmp_path, lambda context: None, time_limit=60).status == "ok"
+
+
+class Network:
+    """What a cell holds of a GPU's memory."""
+
+
+def test_a_cell_that_fills_a_gpu_says_what_to_do_and_holds_nothing(tmp_path: Path):
+    held = []
+
+    def does(context):
+        network = Network()
+        held.append(weakref.ref(network))
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nSee the documentation.")
+
+    record = carried_out(tmp_path, does)
+    assert record.error.type == "OutOfMemoryError"
+    first, *more = record.error.message.splitlines()
+    assert "smaller image_size or schedule.batch" in first
+    assert "2.00 GiB" in first
+    assert not more
+    assert "does" in record.error.traceback
+    assert held[0]() is None, "what the failed cell held would be missing for the next"
+    assert carried_out(tmp_path, lambda context: None).status == "ok"
 
 
 END = threading.Event()

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from osad_bench.benchmark.cell.execute import Machine, PlannedCell, execute
+from osad_bench.benchmark.cell.execute import PlannedCell, execute
+from osad_bench.benchmark.cell.machine import Machine
 from osad_bench.benchmark.cell.shared import VALUE, Shelf
 from osad_bench.benchmark.grid.plan import Grid, plan
 from osad_bench.core.registry import methods

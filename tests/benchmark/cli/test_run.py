@@ -78,6 +78,7 @@ def test_every_verb_teaches(cli, verb):
         (["--methods", "dra", "--datasets", "folder:nowhere"], "nowhere"),
         (["--methods", "dra", "--datasets", "textures", "--set", "dra.topk=7"], "topk"),
         (["--methods", "dra", "--datasets", "textures", "--device", "cuda:9"], "use --device cpu or auto"),
+        (["--methods", "dra", "--precision", "half"], "expected auto, float32 or bfloat16"),
         (["--methods", "dra", "--datasets", "textures", "--backend", "slurm"], "expected local or dask"),
         (["--methods", "dra", "--datasets", "textures", "--weights", "none.pth"], "no weights file none.pth"),
         (["--config", "grid.toml"], "cannot read grid.toml"),

@@ -12,7 +12,8 @@ import pytest
 import torch
 from PIL import Image
 
-from osad_bench.benchmark.cell.execute import Machine, execute, register_file
+from osad_bench.benchmark.cell.execute import execute, register_file
+from osad_bench.benchmark.cell.machine import Machine
 from osad_bench.benchmark.cell.split import Split
 from osad_bench.benchmark.decide.fit import division, fit, fit_cell, to_hold_out
 from osad_bench.benchmark.decide.model import ABOUT, CALIBRATION, METHOD, load_model

@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from osad_bench.benchmark.cell.execute import Machine, execute
+from osad_bench.benchmark.cell.execute import execute
+from osad_bench.benchmark.cell.machine import Machine
 from osad_bench.benchmark.cell.seeds import seed_of
 from osad_bench.benchmark.grid.plan import Grid, plan
 from osad_bench.benchmark.grid.run import carry_out
@@ -180,3 +181,11 @@ def test_a_scheduler_that_is_not_there_is_an_error_that_says_how_to_start_one(cl
     assert code == 2
     assert "no dask scheduler answers at tcp://127.0.0.1:9" in told
     assert "start one with dask scheduler" in told
+
+
+def test_a_time_limit_that_dask_cannot_keep_is_refused(cli):
+    code, _, told = cli(
+        "run", "--methods", "mahalanobis", "--datasets", "textures", "--backend", "dask", "--time-limit", "9"
+    )
+    assert code == 2
+    assert "--time-limit needs --backend local" in told

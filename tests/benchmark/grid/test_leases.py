@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from osad_bench.benchmark.cell.execute import Machine, PlannedCell, execute
+from osad_bench.benchmark.cell.execute import PlannedCell, execute
+from osad_bench.benchmark.cell.machine import Machine
 from osad_bench.benchmark.grid.leases import STALE, Leases, _born
 from osad_bench.benchmark.grid.plan import Grid, plan
 from osad_bench.benchmark.grid.run import carry_out

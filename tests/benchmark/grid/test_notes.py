@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from osad_bench.benchmark.cell.execute import Machine, dataset_of
+from osad_bench.benchmark.cell.execute import dataset_of
+from osad_bench.benchmark.cell.machine import Machine
 from osad_bench.benchmark.grid.notes import notes_on
 from osad_bench.benchmark.grid.plan import plan, read_grid
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from osad_bench.benchmark.cell.execute import Machine
+from osad_bench.benchmark.cell.machine import Machine
 from osad_bench.benchmark.cell.seeds import seed_of
 from osad_bench.benchmark.cell.split import split
 from osad_bench.benchmark.grid.plan import parse_change, plan, read_grid

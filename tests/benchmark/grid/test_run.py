@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from osad_bench.benchmark import run
-from osad_bench.benchmark.cell.execute import Machine
+from osad_bench.benchmark.cell.machine import Machine
 from osad_bench.benchmark.grid.plan import plan, read_grid
 from osad_bench.benchmark.grid.run import carry_out, summarise_failures
 from osad_bench.benchmark.grid.todo import Timings, compare
