@@ -1,6 +1,6 @@
-"""PatchCore: distance of patches to a memory of normal patches, in two middle stages. A floor: it never sees an anomaly.
+"""PatchCore: distance of patches to a memory of normal patches, in two stages. A floor: it never sees an anomaly.
 
-Positions of two middle stages of the backbone (strides 8 and 16), each averaged with its eight neighbours, are brought to
+Positions of the last two stages of the backbone (strides 16 and 32), each averaged with its eight neighbours, are brought to
 the finer stage's size bilinearly and put together into one vector p per position (Sec. 3.1). A greedy coreset of the
 training normals' vectors (k-centre, found in a random projection; Algorithm 1) is the memory M:
 
@@ -8,7 +8,8 @@ training normals' vectors (k-centre, found in a random projection; Algorithm 1) 
 - score = (1 - exp|p* - m*| / sum over m in N_b(m*) of exp|p* - m|) s*, N_b(m*) the b entries of M nearest to m* (Eq. 7).
 
 Departures: the preset's backbone, not a WideResNet-50, and its channels as the preset normalises them, not pooled to 1024;
-a memory of fixed size, chosen from a random part of the patches.
+the stages at strides 16 and 32, not 8 and 16, because small backbones have thin middle stages (by validation); a memory of
+fixed size, chosen from a random part of the patches.
 
 Source: Roth, Pemula, Zepeda, Schoelkopf, Brox and Gehler, "Towards total recall in industrial anomaly detection", CVPR
 2022.
@@ -34,11 +35,11 @@ CHUNK = 64
 class PatchCore(Method):
     """Distance to a coreset of normal patches."""
 
-    name, title, version = "patchcore", "PatchCore", 3
+    name, title, version = "patchcore", "PatchCore", 4
     citation = "Roth et al., Towards total recall in industrial anomaly detection, CVPR 2022"
     departures = "docs/deviations.md#patchcore-and-mahalanobis"
     kind: ClassVar[str] = "floor"
-    stages: ClassVar[tuple[int, ...] | None] = (-3, -2)
+    stages: ClassVar[tuple[int, ...] | None] = (-2, -1)
 
     class Config(MethodConfig):
         """Hyper-parameters."""
