@@ -73,7 +73,7 @@ def read_plan(path: Path) -> FrozenPlan:
 
 
 def parse_plan(text: bytes, name: str) -> FrozenPlan:
-    """A plan from the bytes of its file, which `name` is the name of in messages.
+    """A plan from the bytes of its file, which messages call `name`.
 
     Raises
     ------

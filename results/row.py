@@ -23,7 +23,7 @@ WORDS = {"dedup": "without duplicates"}
 
 
 class Row(NamedTuple):
-    """A question that records answer, see the module.
+    """What records must share to be averaged and compared in one row of a table; see the module.
 
     Attributes
     ----------

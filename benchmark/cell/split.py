@@ -198,7 +198,7 @@ def split(dataset: Dataset, protocol: Protocol) -> Split:
 
 
 class _Who(NamedTuple):
-    """What of a protocol says which images may train and which may be tested: the same for all seeds and shots."""
+    """The part of a protocol that says which images may train and which may be tested; it is the same for all seeds and shots."""
 
     setting: str
     known_kind: str | None
@@ -215,7 +215,7 @@ class _Who(NamedTuple):
 
 @lru_cache(maxsize=256)
 def _apart(dataset: Dataset, who: _Who) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
-    """Ids of the normals that train, sorted, and that are tested, and of the anomalies that may."""
+    """Ids of the training normals (sorted), the test normals, the anomalies to train on and those to test on."""
     train, test = _normals_of(dataset, who)
     training, tested = _anomalies_of(dataset, who)
     return (

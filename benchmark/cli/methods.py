@@ -14,7 +14,7 @@ app = typer.Typer(
 
 @app.command("list")
 def list_(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
-    """Print the registered methods, a line each. Imports none of them."""
+    """Print the registered methods, one per line. Imports none of them."""
     from osad_bench.core.registry import methods
 
     rows = [{"name": name, "from": methods.origin(name), "summary": methods.summary(name)} for name in methods.names()]

@@ -27,7 +27,10 @@ def test_fingerprint_and_split_are_those_of_every_record_so_far():
     dataset = open_dataset("elpv")
     assert dataset.fingerprint == FINGERPRINT
     protocol = Protocol(setting="general", shots=10, known_kind=None, seed=0, reserve=0, dedup=False, part="test")
-    assert split(dataset, protocol).digest == SPLIT
+    division = split(dataset, protocol)
+    assert division.digest == SPLIT
+    parts = (division.train_normal, division.train_anomaly, division.test_normal, division.test_anomaly)
+    assert tuple(map(len, parts)) == (1131, 10, 377, 705)
 
 
 @installed
