@@ -56,6 +56,9 @@ Jobs = Annotated[
     ),
 ]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:N or auto.")]
+Precision = Annotated[
+    str, typer.Option(help="Of fine-tuning: float32, bfloat16, or auto (bfloat16 where a GPU is made for it).")
+]
 Backend = Annotated[str, typer.Option(help="local, or dask: several machines, see docs/clusters.md.")]
 Scheduler = Annotated[
     str | None, typer.Option(help="Address of a dask scheduler; without one, processes of this machine.")
@@ -113,6 +116,7 @@ class RunOptions:
     out: Out = Path("osad-results")
     jobs: Jobs = None
     device: Device = "auto"
+    precision: Precision = "auto"
     backend: Backend = "local"
     scheduler: Scheduler = None
     weights: Weights = None
