@@ -102,12 +102,12 @@ def test_an_interruption_is_one_sentence_and_leaves_no_process(running: subproce
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
 def test_each_signal_that_ends_a_command_interrupts_it(name):
-    from osad_bench.benchmark.cli import _ended_by_signals
+    from osad_bench.benchmark.cli.ending import ended_by_signals
 
     number = getattr(signal, name)
     ignored = signal.signal(number, signal.SIG_DFL)
     try:
-        with pytest.raises(KeyboardInterrupt), _ended_by_signals():
+        with pytest.raises(KeyboardInterrupt), ended_by_signals():
             signal.raise_signal(number)
     finally:
         signal.signal(number, ignored)
