@@ -153,7 +153,8 @@ class Heard(Reporter):
         self.begun.set()
 
 
-@pytest.mark.parametrize("jobs", [1, pytest.param(2, marks=pytest.mark.nightly)])
+@pytest.mark.nightly
+@pytest.mark.parametrize("jobs", [1, 2])
 def test_two_runs_on_one_store_share_the_work_cell_by_cell(tmp_path: Path, cache: Path, jobs):
     changes = {"image_size": 64, "schedule.epochs": 20, "schedule.steps": 4}
     grid = Grid(methods=["devnet"], datasets=["textures"], seeds=24, floor=None, set=changes)
