@@ -77,7 +77,9 @@ def test_the_version_stands_in_pyproject_and_is_told_and_cited(root: Path, proje
 
 def test_the_lowest_versions_tested_are_those_claimed(root: Path, project: dict):
     extras = project["project"]["optional-dependencies"]
-    claimed = map(Requirement, [*project["project"]["dependencies"], *extras["dask"], *extras["elpv"], *extras["parquet"]])
+    claimed = map(
+        Requirement, [*project["project"]["dependencies"], *extras["dask"], *extras["elpv"], *extras["parquet"]]
+    )
     lines = (root / ".ci" / "lowest.txt").read_text("utf-8").splitlines()
     tested = [Requirement(line) for line in lines if not line.startswith("#")]
     assert sorted((one.name, str(one.specifier).replace("==", ">="), str(one.marker)) for one in tested) == sorted(
