@@ -1,6 +1,6 @@
 """A baseline: what a gate needs of a store, in one JSON file that is small enough to commit.
 
-Scores are kept as ranks: no AUC changes under them, and they compress to a few bytes an image. Images are known by a
+Scores are kept as ranks: no AUC changes under them, and they compress to a few bytes per image. Images are known by a
 digest, so that a baseline made elsewhere is compared image by image only where it holds the same images.
 """
 

@@ -119,7 +119,7 @@ class Index:
         if pa.types.is_timestamp(column.type):
             column = column.cast(pa.int64())
         if not pa.types.is_dictionary(column.type):
-            plain: list[Any] = column.to_numpy().tolist() if name not in ("key", "dedup") else column.to_pylist()
+            plain: list[Any] = column.to_pylist() if name in ("key", "dedup") else column.to_numpy().tolist()
             return plain
         values: list[Any] = []
         for chunk in column.chunks:

@@ -209,7 +209,7 @@ class Store:
         columns: dict[str, list[Any]] = {name: [one[place] for one in rows] for place, name in enumerate(FLAT)}
         if index is not None and fresh:
             columns = index.joined(list(stamps), fresh, columns)
-        tell(len(stamps), len(stamps))
+            tell(len(stamps), len(stamps))
         return columns, len(rows), partial(write_index, self.root, columns, stamps, started)
 
     def compact(self, tell: Tell = nobody) -> tuple[Path, int]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import pandas as pd
 
@@ -30,6 +32,13 @@ class Titles:
     def dataset(self, label: str) -> str:
         """The title of a data set, ``(fingerprint)`` kept where the label has one."""
         return _titled(label, self.datasets)
+
+    def row(self, line: Mapping[Any, Any]) -> dict[str, Any]:
+        """The first columns of every printed table of rows: a line's preset, data set, setting and M (`aggregate.ROW`)."""
+        return {
+            "preset": line["board"], "data set": self.dataset(line["dataset"]), "setting": line["setting"],
+            "M": line["shots"],
+        }  # fmt: skip
 
 
 def _titled(label: str, titles: dict[str, str]) -> str:

@@ -19,6 +19,7 @@ from pathlib import Path
 from statistics import median
 
 import numpy as np
+import perf_harness as harness
 import perf_loops as loops
 import torch
 from PIL import Image
@@ -223,6 +224,8 @@ def main() -> None:
             "cell: DRA in paper against published code's": lambda: cell_pair(folder),
             "bridge: its passes against the backbone's": bridge_pair,
             "plan: 1,000 cells against their keys alone": lambda: key_pair(folder),
+            "store: 1,500 records by the index against one by one": lambda: harness.index_pairs(folder)[0],
+            "resume: 1,500 cells by the index against one by one": lambda: harness.index_pairs(folder)[1],
             "shared: evidence with the normals known": lambda: shared_pair(folder, "evidence"),
             "shared: whitened with the normals known": lambda: shared_pair(folder, "whitened"),
         }

@@ -307,9 +307,9 @@ def _torch_as_it_was() -> Iterator[None]:
     grad, dtype, threads = torch.is_grad_enabled(), torch.get_default_dtype(), torch.get_num_threads()
     strict, warn = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
     benchmark, anomaly = torch.backends.cudnn.benchmark, torch.is_anomaly_enabled()
+    filled = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
     precision, errors = torch.get_float32_matmul_precision(), np.geterr()
     children = set(multiprocessing.active_children())
-    filled = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
     random, numpy_random = torch.get_rng_state(), np.random.get_state()  # noqa: NPY002 (the state methods may touch)
     of_gpus = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []  # type: ignore[no-untyped-call]
     alive = set(threading.enumerate())

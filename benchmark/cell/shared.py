@@ -29,7 +29,8 @@ from torch import Tensor
 
 from osad_bench.benchmark.cell.provenance import version_of
 from osad_bench.benchmark.cell.source import source_digest
-from osad_bench.benchmark.features.rows import META, Computed, Layout, Rows, kept_rows
+from osad_bench.benchmark.features.holdings import META, used
+from osad_bench.benchmark.features.rows import Computed, Layout, Rows, kept_rows
 from osad_bench.benchmark.features.views import CPU
 from osad_bench.benchmark.preset import Preset
 from osad_bench.core.files import clear_forgotten, write_whole
@@ -111,6 +112,7 @@ class Shelf:
         if folder is None:
             return compute()
         if (found := _read(folder / VALUE)) is not None:
+            used(folder)
             return found
         try:
             folder.mkdir(parents=True, exist_ok=True)

@@ -16,6 +16,7 @@ import typer
 
 from osad_bench.benchmark.cli import (
     advise,
+    cache,
     data,
     doctor,
     fit,
@@ -28,6 +29,7 @@ from osad_bench.benchmark.cli import (
     run,
     score,
     splits,
+    store,
     study,
     submit,
 )
@@ -62,6 +64,8 @@ app.command("verify", epilog=submit.VERIFY_EPILOG)(submit.verify)
 app.command("board", epilog=submit.BOARD_EPILOG)(submit.board)
 app.add_typer(data.app, name="datasets")
 app.add_typer(methods.app, name="methods")
+app.add_typer(store.app, name="store")
+app.command("cache", epilog=cache.EPILOG)(cache.cache)
 app.command("doctor")(doctor.doctor)
 
 

@@ -53,10 +53,16 @@ TestGroup = Annotated[str | None, typer.Option(help="Test on this group of image
 Dedup = Annotated[bool, typer.Option("--dedup", help="Keep one of each group of identical images.")]
 Out = Annotated[Path, typer.Option(help="Folder of the records; cells already in it are kept.")]
 Jobs = Annotated[
-    int | None, typer.Option(min=1, help="Cells at a time; default: one per core over cached features, else one.")
+    int | None,
+    typer.Option(
+        min=1, help="Cells at a time; default: one per GPU; on the CPU one per core over cached features, else one."
+    ),
 ]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:N or auto.")]
-Backend = Annotated[str, typer.Option(help="local, or dask.")]
+Precision = Annotated[
+    str, typer.Option(help="Of fine-tuning: float32, bfloat16, or auto (bfloat16 where a GPU is made for it).")
+]
+Backend = Annotated[str, typer.Option(help="local, or dask: several machines, see docs/clusters.md.")]
 Scheduler = Annotated[
     str | None, typer.Option(help="Address of a dask scheduler; without one, processes of this machine.")
 ]
@@ -118,6 +124,7 @@ class RunOptions:
     out: Out = Path("osad-results")
     jobs: Jobs = None
     device: Device = "auto"
+    precision: Precision = "auto"
     backend: Backend = "local"
     scheduler: Scheduler = None
     weights: Weights = None

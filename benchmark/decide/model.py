@@ -345,6 +345,7 @@ def load_model(
             backbone = load_backbone(about.backbone, weights)
             below = PyramidExtractor(copy.deepcopy(backbone.module), backbone.mean, backbone.std, preset)
             below.load_state_dict(states[BELOW])
+            below = below.to(memory_format=torch.channels_last)  # as it was trained: else the last digit differs
         below = below.eval().to(machine.device)
         state = {name: value.to(machine.device) for name, value in states[METHOD].items()}
         method.restore(state, list(about.shapes))

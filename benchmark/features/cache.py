@@ -21,6 +21,7 @@ import torch
 
 from osad_bench.benchmark.features.backbones import Backbone
 from osad_bench.benchmark.features.extractor import PyramidExtractor, as_tensor, for_inference, pyramid_shapes
+from osad_bench.benchmark.features.holdings import name_dataset
 from osad_bench.benchmark.features.rows import Computed, Layout, Rows, kept_rows
 from osad_bench.benchmark.features.views import CLEAN, CPU, View, resized, shown
 from osad_bench.benchmark.preset import Preset
@@ -117,6 +118,7 @@ class FeatureCache:
         name = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:24]
         index = {sample.id: row for row, sample in enumerate(dataset.samples)}
         wanted = np.array([index[name] for name in ids], dtype=np.int64)
+        name_dataset(self.root, dataset.fingerprint, dataset.full_name)
         return kept_rows(self.root / sort / name, identity, len(dataset.samples), wanted, layout, compute)
 
 

@@ -164,7 +164,7 @@ def cutmix(image: RGB, generator: np.random.Generator) -> tuple[RGB, Mask]:
     Parameters
     ----------
     image
-        uint8 of shape (H, W, 3), 8 pixels a side at least.
+        uint8 of shape (H, W, 3), at least 8 pixels per side.
     generator
         Source of every random choice.
 
@@ -187,7 +187,7 @@ def cutpaste(image: RGB, generator: np.random.Generator) -> tuple[RGB, Mask]:
     Parameters
     ----------
     image
-        uint8 of shape (H, W, 3), 8 pixels a side at least.
+        uint8 of shape (H, W, 3), at least 8 pixels per side.
     generator
         Source of every random choice.
 
@@ -240,7 +240,7 @@ SPARE = 0.98
 
 
 def draw_noise(high: int, wide: int, generator: np.random.Generator) -> Noise:
-    """Noise on 1 to 64 cells a side, for a mask."""
+    """Noise on 1 to 64 cells per side, for a mask."""
     most = int(math.log2(min(64, min(high, wide) // 2)))
     cells = 2 ** generator.integers(0, most + 1, size=2)
     return Noise.draw(int(cells[0]), int(cells[1]), generator)
@@ -271,7 +271,7 @@ class Texture:
     angle, frequency
         Direction of its waves and their number per shorter side, in radians.
     octaves
-        Noise of marble and clouds: cells a side, and the noise on them.
+        Noise of marble and clouds: cells per side, and the noise on them.
     speckle
         Values (high, wide) of the style of that name; None for the others.
     first, second
@@ -328,7 +328,7 @@ def texture(image: RGB, generator: np.random.Generator) -> tuple[RGB, Mask]:
     Parameters
     ----------
     image
-        uint8 of shape (H, W, 3), 8 pixels a side at least.
+        uint8 of shape (H, W, 3), at least 8 pixels per side.
     generator
         Source of every random choice.
 

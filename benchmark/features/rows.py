@@ -20,13 +20,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from osad_bench.benchmark.features.holdings import META, used
 from osad_bench.core.files import clear_forgotten, write_whole
 from osad_bench.core.locks import locked
 
 FLUSH = 128
 """Rows between two flushes to disk."""
 
-META, DONE = "meta.json", "done.u8"
+DONE = "done.u8"
 
 Rows = npt.NDArray[np.int64]
 Layout = Sequence[tuple[str, Sequence[int]]]
@@ -61,6 +62,23 @@ def kept_rows(
     OSError
         The disk is full, or rows are missing and the folder cannot be written.
     """
+    while True:
+        try:
+            return _rows(folder, identity, total, wanted, layout, compute)
+        except FileNotFoundError:
+            if folder.exists():
+                raise
+            # `osad-bench cache` removed it meanwhile: it is made anew
+
+
+def _rows(
+    folder: Path,
+    identity: dict[str, Any],
+    total: int,
+    wanted: Rows,
+    layout: Callable[[], Layout],
+    compute: Callable[[Rows], Computed],
+) -> list[npt.NDArray[Any]]:
     meta = _layout_of(folder, identity, total)
     if meta is None or len(_missing(folder, wanted)):
         folder.mkdir(parents=True, exist_ok=True)
@@ -71,6 +89,7 @@ def kept_rows(
             missing = _missing(folder, wanted)
             if len(missing):
                 _fill(folder, meta["files"], compute(missing), len(missing))
+    used(folder)
     return [
         np.memmap(folder / file, dtype=_dtype(file), mode="r", shape=(total, *shape))
         for file, shape in zip(meta["files"], meta["shapes"])

@@ -47,13 +47,14 @@ class Options:
     out
         Folder of the store; cells already in it are kept.
     jobs
-        Cells at a time; None for one per core over cached features, else one.
+        Cells at a time; None for one per GPU, or on the CPU one per core over cached features, else one.
     device
         ``cpu``, ``cuda``, ``cuda:N``, or ``auto`` for cuda where there is one.
     precision
         In which a backbone is fine-tuned: ``float32``, ``bfloat16``, or ``auto`` for bfloat16 where a GPU is made for it.
     backend, scheduler
         ``local``, or ``dask`` with the scheduler's address (None: a cluster of this machine's processes).
+        docs/clusters.md.
     weights, data_root, cache
         File with the backbone's weights, folder of the downloads, folder of cached features; None for the defaults.
     retry_failed
@@ -63,7 +64,7 @@ class Options:
     oracle
         Also record the best test epoch's AUROC, as a diagnostic only.
     time_limit
-        Seconds after which a cell fails; None for no limit.
+        Seconds after which a cell fails; None for no limit. With the backend ``local`` only.
     dry_run
         Plan and compare only.
     """
@@ -153,9 +154,13 @@ def run_grid(grids: Sequence[Grid], options: Options, reporter: Reporter | None 
         Whatever is wrong with the request shows before any work is done.
     StoreError, OSError
         The store cannot be written; what is stored stays whole.
+    osad_bench.benchmark.grid.cluster.ClusterError
+        The cluster's scheduler is gone, or its workers cannot run cells; what is stored stays.
     """
     if options.backend not in BACKENDS:
         raise InputError(f"--backend {options.backend}: expected {' or '.join(BACKENDS)}")
+    if options.backend == "dask" and options.time_limit is not None:
+        raise InputError("--time-limit needs --backend local: dask runs cells in a thread, which nothing can interrupt")
     reporter, machine, store = reporter or Reporter(), options.machine(), Store(user_path(options.out))
     outcome = Outcome(store, [plan(grid, machine) for grid in grids], Todo(), [])
     cells = outcome.cells

@@ -180,3 +180,11 @@ def test_a_scheduler_that_is_not_there_is_an_error_that_says_how_to_start_one(cl
     assert code == 2
     assert "no dask scheduler answers at tcp://127.0.0.1:9" in told
     assert "start one with dask scheduler" in told
+
+
+def test_a_time_limit_that_dask_cannot_keep_is_refused(cli):
+    code, _, told = cli(
+        "run", "--methods", "mahalanobis", "--datasets", "textures", "--backend", "dask", "--time-limit", "9"
+    )
+    assert code == 2
+    assert "--time-limit needs --backend local" in told
