@@ -52,9 +52,9 @@ def cache(
     stuck = [part for part in going if not holdings.remove(part)]
     gone = [part for part in going if part not in stuck]
     if going:
-        typer.echo(f"removed {len(gone)} parts, {_size(sum(part.size for part in gone))}", err=True)
+        o.tell(f"removed {len(gone)} parts, {_size(sum(part.size for part in gone))}")
     for part in stuck:
-        typer.echo(f"kept {part.folder}: a run is writing it, or it may not be removed", err=True)
+        o.tell(f"kept {part.folder}: a run is writing it, or it may not be removed")
     left = [part for part in parts if part not in gone]
     if json_:
         for part in left:

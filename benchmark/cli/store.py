@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from osad_bench.benchmark.cli import options as o
+
 app = typer.Typer(no_args_is_help=True, help="Folders of records as a whole.")
 
 COMPACT_EPILOG = """[bold]Examples[/bold]
@@ -38,5 +40,5 @@ def compact(
 
     with Steps(Console(stderr=True)).step("reading records") as tell:
         path, count = Store(directory).compact(tell)
-    typer.echo(f"wrote {path}: {count} records, {path.stat().st_size / 2**20:.1f} MiB", err=True)
+    o.tell(f"wrote {path}: {count} records, {path.stat().st_size / 2**20:.1f} MiB")
     return 0

@@ -16,7 +16,7 @@ from osad_bench.benchmark.cell.machine import Machine
 from osad_bench.benchmark.grid.plan import plan, read_grid
 from osad_bench.core.registry import methods
 from osad_bench.core.tolerance import ACROSS_MACHINES
-from osad_bench.results.store import load
+from osad_bench.results.store import Store, load
 
 OLDER = {
     "ATEN_CPU_CAPABILITY": "default", "ONEDNN_MAX_CPU_ISA": "SSE41", "MKL_ENABLE_INSTRUCTIONS": "SSE4_2",
@@ -33,19 +33,21 @@ SLOW = {
 @pytest.mark.nightly
 @pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="the variables are those of x86-64")
 def test_another_processor_gives_the_same_aurocs_within_the_tolerance_and_passes_check(cli, tmp_path: Path):
-    grid = ["run", "--methods", "dra,devnet,dpdl,evidence,whitened,patchcore", "--datasets", "textures", "--seeds", "3",
-            "--set", "image_size=64", "--set", "schedule.epochs=5", "--set", "schedule.steps=10", "--jobs", "1"]  # fmt: skip
+    pytest.importorskip("elpv_dataset")  # 700 test images: AUROCs that a rounding can move, and none that is 1
+    grid = ["run", "--methods", "dra,devnet,dpdl,whitened", "--datasets", "elpv", "--seeds", "2", "--jobs", "1",
+            "--set", "image_size=64", "--set", "schedule.epochs=3", "--set", "schedule.steps=10"]  # fmt: skip
     for name, environment in (("here", {}), ("there", OLDER)):
         subprocess.run(
             [Path(sys.executable).with_name("osad-bench"), *grid, "--out", name, "--cache", f"cache-{name}"],
             cwd=tmp_path, env={**os.environ, "OMP_NUM_THREADS": "1", **environment}, check=True, capture_output=True,
         )  # fmt: skip
     one, other = (load(tmp_path / name).set_index("key")["auroc"] for name in ("here", "there"))
-    assert len(one) == 21
+    assert len(one) == 10
     apart = (one - other).abs()
     print(f"apart by {apart.max():.4f} at most, {apart.mean():.4f} on average")
     assert apart.max() < ACROSS_MACHINES
-    assert apart.max() > 0, "the variables had no effect: nothing was tested"
+    scores = (Store(tmp_path / name).scores(one.index[0]).scores for name in ("here", "there"))
+    assert not np.array_equal(*scores), "the variables had no effect: nothing was tested"
     (tmp_path / "baseline.json").write_text(cli("baseline", "here").stdout)
     done = cli("check", "there", "--against", "baseline.json")
     assert done.returncode == 0, done.stdout

@@ -38,7 +38,7 @@ def test_fourteen_methods_are_one_matrix_whose_marks_are_the_verdicts_and_the_wo
     pairs = differences(frame, load_scores(records.store.root, frame))
     (matrix,) = matrices(pairs, frame, titles_of(frame)).values()
     assert len(matrix) == 14
-    assert int(matrix.map(lambda text: str(text).endswith("*")).sum(axis=None)) == int(pairs["differs"].sum())
+    assert int(matrix.map(lambda text: str(text).endswith("*")).to_numpy().sum()) == int(pairs["differs"].sum())
     (text, *_) = in_words(pairs, {}, frame)
     assert all(f"{name} {letters}" in text for name, letters in zip(matrix["method"], matrix["letters"]))
     assert len(text) < 900
