@@ -231,6 +231,17 @@ class _Parts:
         """Clean features of the test part, normals first, a batch at a time."""
         yield from self._chunks(self.test_rows)
 
+    def maps(self, method: Method) -> npt.NDArray[np.float32] | None:
+        """Heat maps of the test part by a fitted method, normals first, (n, H, W); None for a method without maps."""
+        found = []
+        for pyramid in self.test():
+            with torch.no_grad():
+                heat = method.score_map(pyramid)
+            if heat is None:
+                return None
+            found.append(heat.detach().float().cpu().numpy())
+        return np.concatenate(found)
+
     def scores(self, method: Method) -> Tensor:
         """Scores of the test part by a fitted method, normals first: float64 (n,), on the CPU."""
         before = self.training

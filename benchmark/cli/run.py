@@ -81,6 +81,9 @@ def run(
     oracle: Annotated[
         bool, typer.Option("--oracle", help="Also record the best test epoch's AUC, as a diagnostic only.")
     ] = False,
+    pixels: Annotated[
+        bool, typer.Option("--pixels", help="Also pixel AUROC and AUPRO of the heat maps, where there are masks.")
+    ] = False,
     dry_run: o.DryRun = False,
     freeze: Annotated[
         Path | None,
@@ -109,8 +112,8 @@ def run(
 
     options = Options(
         out=out, jobs=jobs, device=device, backend=backend, scheduler=scheduler, weights=weights, data_root=data_root,
-        cache=cache, retry_failed=retry_failed, recompute=recompute or (), oracle=oracle, time_limit=time_limit,
-        dry_run=dry_run,
+        cache=cache, retry_failed=retry_failed, recompute=recompute or (), oracle=oracle, pixels=pixels,
+        time_limit=time_limit, dry_run=dry_run,
     )  # fmt: skip
     if freeze is not None and (not dry_run or until is not None):
         raise InputError("--freeze goes with --dry-run, and with a fixed number of --seeds instead of --until")

@@ -59,6 +59,8 @@ class Options:
         Names of methods whose cells are computed again.
     oracle
         Also record the best test epoch's AUROC, as a diagnostic only.
+    pixels
+        Also measure the heat maps against the data set's masks: pixel AUROC and AUPRO.
     time_limit
         Seconds after which a cell fails; None for no limit.
     dry_run
@@ -76,6 +78,7 @@ class Options:
     retry_failed: bool = False
     recompute: Sequence[str] = ()
     oracle: bool = False
+    pixels: bool = False
     time_limit: float | None = None
     dry_run: bool = False
 
@@ -93,6 +96,7 @@ class Options:
             weights=None if self.weights is None else user_path(self.weights),
             device=pick_device(self.device),
             oracle=self.oracle,
+            pixels=self.pixels,
             time_limit=self.time_limit,
         )
 
@@ -156,7 +160,7 @@ def run_grid(grids: Sequence[Grid], options: Options, reporter: Reporter | None 
     planned = {cell.cell.method for cell in cells}
     if unknown := [name for name in options.recompute if name not in planned]:
         raise InputError(f"--recompute {unknown[0]}: the methods of this run are {', '.join(sorted(planned))}")
-    todo = compare(cells, store, options.retry_failed, options.oracle, options.recompute)
+    todo = compare(cells, store, options.retry_failed, options.oracle, options.recompute, options.pixels)
     todo.notes.extend(notes_on(cells, machine))
     jobs = options.jobs or default_jobs(todo.open, machine)
     reporter.plan(cells, todo, Timings(machine).estimate(todo.open, jobs), store.root)

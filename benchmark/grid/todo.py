@@ -46,6 +46,7 @@ def compare(
     retry_failed: bool = False,
     oracle: bool = False,
     recompute: Collection[str] = (),
+    pixels: bool = False,
 ) -> Todo:
     """Sort the cells of a plan by what the store holds of them.
 
@@ -57,6 +58,8 @@ def compare(
         So are cells whose record lacks the oracle diagnostic.
     recompute
         Names of methods, all of whose cells are to be computed again.
+    pixels
+        So are cells whose record does not say how its heat maps were measured.
     """
     todo, changed = Todo(), Counter[str]()
     for cell in cells:
@@ -76,7 +79,9 @@ def compare(
         elif not store.has_scores(cell.key):
             todo.damaged.append(f"the scores of {cell.title} are gone: computed again")
             todo.open.append(cell)
-        elif oracle and "oracle" not in record.diagnostics and method_class(cell).schedule is not None:
+        elif (pixels and "pixels" not in record.diagnostics) or (
+            oracle and "oracle" not in record.diagnostics and method_class(cell).schedule is not None
+        ):
             todo.open.append(cell)
         else:
             todo.done.append(cell)

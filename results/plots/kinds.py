@@ -44,9 +44,9 @@ def kind_heatmap(frame: pd.DataFrame) -> Figure:
     for one, (row, part) in zip(axes, groups):
         matrix = part.pivot_table(index="method", columns="kind", values="mean")
         image = one.imshow(matrix, vmin=0.5, vmax=1.0, cmap="cividis", aspect="auto")
-        one.set_xticks(
-            range(matrix.shape[1]), [wrapped(drawable(kind), TICK) for kind in matrix.columns], rotation=35, ha="right"
-        )
+        kinds = [wrapped(drawable(kind), TICK) for kind in matrix.columns]
+        upright = any(kind.count("\n") > 1 for kind in kinds)  # slanted names of three lines would lie on each other
+        one.set_xticks(range(len(kinds)), kinds, rotation=90 if upright else 35, ha="center" if upright else "right")
         one.set_yticks(range(matrix.shape[0]), [labels.tick(name) for name in matrix.index])
         for (y, x), value in np.ndenumerate(matrix.to_numpy()):
             if np.isfinite(value):

@@ -17,8 +17,11 @@ def seed_points(frame: pd.DataFrame, metric: Metric = "auroc") -> Figure:
     groups = list(seeds.groupby(["board", "dataset", "setting", "shots"]))
     methods = sorted(seeds["method"].unique())
     style = styles(methods)
-    figure, axes = panels(len(groups), max(2.3, 0.4 * len(methods) + 1.1), 2.6)
-    boards, labels = name_boards(figure, seeds["board"]), labels_of(frame)
+    labels = labels_of(frame)
+    lines = max((labels.tick(method).count("\n") + 1 for method in methods), default=1)
+    each = max(0.3, 0.14 * lines)  # inches of a method; upright names of several lines stay apart
+    figure, axes = panels(len(groups), max(2.3, each * len(methods) + 1.1), 2.6, across=3 if len(methods) < 9 else 2)
+    boards = name_boards(figure, seeds["board"])
     for place, (one, (row, part)) in enumerate(zip(axes, groups)):
         present = [method for method in methods if method in set(part["method"])]
         for x, method in enumerate(present):
@@ -35,7 +38,7 @@ def seed_points(frame: pd.DataFrame, metric: Metric = "auroc") -> Figure:
                 linewidths=0,
             )
             one.hlines(values.mean(), x - 0.3, x + 0.3, color=look.colour, linewidth=1.8)
-        one.set_xticks(range(len(present)), [labels.tick(m) for m in present], rotation=35, ha="right")
+        one.set_xticks(range(len(present)), [labels.tick(m) for m in present], rotation=90)
         one.set_xlim(-0.6, len(present) - 0.4)
         one.set_title(labels.row(row, boards), fontsize=SMALL)
         if place % 3 == 0:

@@ -37,8 +37,8 @@ SHARE = 0.55
 """Of its width and height a panel keeps at least this much for the axes; the rest is for names around it."""
 ROUNDS = 8
 """Times at most that a figure grows."""
-_PANELS: WeakKeyDictionary[Figure, tuple[int, int, float, float]] = WeakKeyDictionary()
-"""Panels across and down, and the inches that each was made for."""
+_PANELS: WeakKeyDictionary[Figure, tuple[int, int, int, float, float]] = WeakKeyDictionary()
+"""Panels, how many across and down, and the inches that each was made for."""
 _ASCII = frozenset(map(chr, range(128)))
 NARROWEST = 2.3
 """Inches of the narrowest panel."""
@@ -66,7 +66,7 @@ def panels(count: int, width: float, height: float, across: int = 3) -> tuple[Fi
     across = max(1, min(across, shown))
     down = max(1, -(-shown // across))
     figure = Figure(figsize=(width * across, height * down), layout="constrained")
-    _PANELS[figure] = across, down, width, height
+    _PANELS[figure] = shown, across, down, width, height
     axes = [figure.add_subplot(down, across, place + 1) for place in range(shown)]
     for one in axes:
         tidy(one)
@@ -171,13 +171,13 @@ def finish(figure: Figure) -> Figure:
             text.set_fontfamily([*text.get_fontfamily(), *families])
     if not figure.get_constrained_layout():  # finished before
         return figure
-    across, down, width, height = _PANELS.get(figure, (1, 1, 0.0, 0.0))
+    shown, across, down, width, height = _PANELS.get(figure, (1, 1, 1, 0.0, 0.0))
     for _ in range(ROUNDS):
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             figure.draw_without_rendering()
         wide, high = figure.get_size_inches()
-        boxes = [one.get_position() for one in figure.get_axes()[: across * down]]
+        boxes = [one.get_position() for one in figure.get_axes()[:shown]]  # a colour bar comes after the panels
         if any("constrained_layout" in str(one.message) for one in caught):
             figure.set_size_inches(wide + 0.5 * width * across, high + 0.5 * height * down)
             continue
