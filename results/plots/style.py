@@ -33,6 +33,8 @@ SMALL = 7.5
 TICK = 1.6
 """Inches of the longest line of a name beside an axis."""
 MOST_PANELS = 18
+DPI = 200
+"""Dots per inch of pictures; the layout is made at this, as the widths of letters depend on it."""
 SHARE = 0.55
 """Of its width and height a panel keeps at least this much for the axes; the rest is for names around it."""
 ROUNDS = 8
@@ -65,7 +67,7 @@ def panels(count: int, width: float, height: float, across: int = 3) -> tuple[Fi
     shown = min(count, MOST_PANELS)
     across = max(1, min(across, shown))
     down = max(1, -(-shown // across))
-    figure = Figure(figsize=(width * across, height * down), layout="constrained")
+    figure = Figure(figsize=(width * across, height * down), layout="constrained", dpi=DPI)
     _PANELS[figure] = shown, across, down, width, height
     axes = [figure.add_subplot(down, across, place + 1) for place in range(shown)]
     for one in axes:
@@ -121,6 +123,12 @@ def tidy(axes: Axes) -> None:
     axes.tick_params(labelsize=SMALL)
     axes.grid(alpha=0.25, linewidth=0.5)
     axes.set_axisbelow(True)
+
+
+def leftmost(axes: Axes) -> bool:
+    """Whether a panel is the first of its line, and so names the axis that all share."""
+    spec = axes.get_subplotspec()
+    return spec is not None and bool(spec.is_first_col())
 
 
 def widen(axes: Axes, least: float = 0.03) -> None:
@@ -202,5 +210,5 @@ def save(figure: Figure, path: Path | str) -> list[Path]:
     written = [stem.with_name(f"{stem.name}.{kind}") for kind in ("pdf", "png")]
     with rc_context({"pdf.fonttype": 42, "svg.fonttype": "none"}):
         for target in written:
-            figure.savefig(target, dpi=200, metadata={"CreationDate": None} if target.suffix == ".pdf" else None)
+            figure.savefig(target, dpi=DPI, metadata={"CreationDate": None} if target.suffix == ".pdf" else None)
     return written

@@ -22,7 +22,7 @@ from osad_bench.results.plots import (
 )
 from osad_bench.results.plots.letters import drawable
 from osad_bench.results.plots.power import power_curve
-from osad_bench.results.plots.style import finish, labels_of
+from osad_bench.results.plots.style import DPI, finish, labels_of
 from osad_bench.results.scores import load_scores
 
 LONG = "student-teacher-with-texture-memory-ablation"
@@ -66,6 +66,7 @@ FIGURES = {
 @pytest.mark.filterwarnings("error:.*constrained_layout.*")
 def test_names_and_legends_are_whole_inside_the_figure_and_apart(crowd, name):
     figure = finish(FIGURES[name](*crowd))
+    assert figure.dpi == DPI, "what is measured here is what is saved"
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     renderer = canvas.get_renderer()
