@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from osad_bench.datasets.reading.tiles import put_back
 from osad_bench.results.pixels import pixel_metrics
 
 if TYPE_CHECKING:
@@ -37,5 +38,8 @@ def pixels_of(fitting: Fitting) -> tuple[dict[str, float], dict[str, Any]]:
     maps = fitting.train.maps(fitting.method)
     if maps is None:
         return {}, about | {"missing": "the method has no heat maps"}
-    auroc, aupro = pixel_metrics([maps[place] for place in masks], masks.values())
+    tiles = fitting.planned.preset.tiles
+    auroc, aupro = pixel_metrics(
+        [put_back(maps[place], *mask.shape, tiles) for place, mask in masks.items()], masks.values()
+    )
     return {"pixel_auroc": auroc, "aupro": aupro}, about

@@ -23,10 +23,10 @@ from osad_bench.benchmark.decide.model import Fitted
 from osad_bench.benchmark.decide.score import Rows, Verdict, read_image
 from osad_bench.benchmark.decide.words import percent, said_of_scores
 from osad_bench.benchmark.features.cache import BATCH
-from osad_bench.benchmark.features.views import squeezed
 from osad_bench.core.errors import InputError
 from osad_bench.core.text import printable
 from osad_bench.datasets.base import DatasetError
+from osad_bench.datasets.reading.tiles import put_back, squared
 
 ENDINGS = (".html", ".png", ".jpg", ".jpeg")
 SIDE = 220
@@ -89,7 +89,7 @@ def write_sheet(
 
 def draw_tiles(model: Fitted, verdicts: Sequence[Verdict]) -> list[Tile]:
     """Photographs with their heat maps, all maps on one scale."""
-    size = model.about.preset.image_size
+    size, tiles = model.about.preset.image_size, model.about.preset.tiles
     kept: list[Verdict] = []
     photographs: list[Image.Image] = []
     maps: list[Maps] = []
@@ -101,9 +101,10 @@ def draw_tiles(model: Fitted, verdicts: Sequence[Verdict]) -> list[Tile]:
                 kept.append(verdict)
         if not images:
             continue
-        rows: Rows = model.rows(np.stack([squeezed(image, size) for image in images]))
+        rows: Rows = model.rows(np.stack([squared(image, size, tiles) for image in images]))
         found = model.maps(rows)
-        maps += [] if found is None else list(found)
+        if found is not None:
+            maps += [put_back(heat, *image.shape[:2], tiles) for heat, image in zip(found, images)]
         for image in images:
             small = Image.fromarray(image)
             small.thumbnail((SIDE, SIDE))

@@ -62,7 +62,7 @@ class FeatureCache:
         Returns
         -------
         list of arrays
-            Frozen preset: one float16 array (n, C, H, W) per scale. Otherwise one uint8 array (n, size, size, 3).
+            Frozen preset: one float16 array (n, C, H, W) per scale. Otherwise one uint8 array (n, height, width, 3) of `Preset.shape`.
         """
         identity = {
             "fingerprint": dataset.fingerprint,
@@ -70,6 +70,8 @@ class FeatureCache:
             "view": [view.generator, view.draw],
             "format": 1,
         }
+        if preset.tiles != 1:
+            identity["tiles"] = preset.tiles
         if preset.frozen:
             identity |= {
                 "backbone": backbone.name, "weights": backbone.weights,
@@ -98,9 +100,8 @@ class FeatureCache:
 
 def _layout(preset: Preset, backbone: Backbone) -> list[tuple[str, list[int]]]:
     """Type and shape of a row in each of a view's files."""
-    size = preset.image_size
     if not preset.frozen:
-        return [("uint8", [size, size, 3])]
+        return [("uint8", [*preset.shape, 3])]
     return [("float16", shape) for shape in pyramid_shapes(preset, backbone)]
 
 
@@ -114,7 +115,9 @@ def _computed(
         extractor = PyramidExtractor(module, backbone.mean, backbone.std, preset).eval().to(device)
 
     def compute(part: Rows) -> list[npt.NDArray[Any]]:
-        images = np.stack([render(dataset, dataset.samples[row].id, preset.image_size, view) for row in part])
+        images = np.stack(
+            [render(dataset, dataset.samples[row].id, preset.image_size, view, preset.tiles) for row in part]
+        )
         return [images] if extractor is None else features_of(images, extractor, device)
 
     return in_threads((rows[start : start + BATCH] for start in range(0, len(rows), BATCH)), compute)
@@ -123,7 +126,7 @@ def _computed(
 def features_of(
     images: npt.NDArray[np.uint8], extractor: PyramidExtractor, device: torch.device
 ) -> list[npt.NDArray[np.float16]]:
-    """Features of at most `BATCH` images (n, size, size, 3) by a frozen backbone: one array (n, C, H, W) per map."""
+    """Features of at most `BATCH` images (n, H, W, 3) by a frozen backbone: one array (n, C, H, W) per map."""
     padded = np.concatenate([images, np.repeat(images[-1:], BATCH - len(images), axis=0)])
     with torch.inference_mode():
         scales = extractor(as_tensor(padded).to(device))

@@ -90,9 +90,7 @@ def pyramid_shapes(preset: Preset, backbone: Backbone) -> list[list[int]]:
     extractor = PyramidExtractor(copy.deepcopy(backbone.module), backbone.mean, backbone.std, preset).eval()
     try:
         with torch.inference_mode():
-            return [
-                list(scale.shape[1:]) for scale in extractor(torch.zeros(1, 3, preset.image_size, preset.image_size))
-            ]
+            return [list(scale.shape[1:]) for scale in extractor(torch.zeros(1, 3, *preset.shape))]
     except (IndexError, RuntimeError, ValueError) as error:
         raise InputError(
             f"the backbone {backbone.name} makes no pyramid of image_size {preset.image_size}, scales "

@@ -188,6 +188,7 @@ def fill_cache(cells: Sequence[PlannedCell], machine: Machine, reporter: Reporte
         read = (
             cell.source,
             preset.image_size,
+            preset.tiles,
             preset.backbone,
             preset.stages,
             method.pseudo_anomalies,
