@@ -59,7 +59,7 @@ def pixel_metrics(maps: Sequence[Map], masks: Iterable[Mask], limit: float = LIM
     sound, defective, regions = np.zeros(levels), np.zeros(levels), np.zeros(levels)
     count = 0
     for heat, mask in zip(maps, masks, strict=True):
-        level = np.searchsorted(edges, enlarged(heat, *mask.shape).ravel(), side="right")
+        level = np.searchsorted(edges, enlarged(heat, mask.shape[0], mask.shape[1]).ravel(), side="right")
         marked = mask.ravel()
         sound += np.bincount(level[~marked], minlength=levels)
         if marked.any():

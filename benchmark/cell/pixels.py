@@ -40,6 +40,6 @@ def pixels_of(fitting: Fitting) -> tuple[dict[str, float], dict[str, Any]]:
         return {}, about | {"missing": "the method has no heat maps"}
     tiles = fitting.planned.preset.tiles
     auroc, aupro = pixel_metrics(
-        [put_back(maps[place], *mask.shape, tiles) for place, mask in masks.items()], masks.values()
+        [put_back(maps[place], mask.shape[0], mask.shape[1], tiles) for place, mask in masks.items()], masks.values()
     )
     return {"pixel_auroc": auroc, "aupro": aupro}, about

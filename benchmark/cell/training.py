@@ -178,9 +178,10 @@ class _Parts:
 
     def __init__(self, dataset: Dataset, split: Split, seed: int, device: torch.device) -> None:
         index = {sample.id: row for row, sample in enumerate(dataset.samples)}
-        self.normal_rows = np.array([index[name] for name in split.train_normal])
-        self.seen_rows = np.array([index[name] for name in split.train_anomaly])
-        self.test_rows = np.array([index[name] for name in (*split.test_normal, *split.test_anomaly)])
+        self.normal_rows, self.seen_rows, self.test_rows = (
+            np.array([index[name] for name in names], dtype=np.int64)  # also where there is none
+            for names in (split.train_normal, split.train_anomaly, (*split.test_normal, *split.test_anomaly))
+        )
         self.ids = [sample.id for sample in dataset.samples]
         self.n_normal, self.n_seen = len(self.normal_rows), len(self.seen_rows)
         # A stream per part of a batch: a method that draws no pseudo-anomalies sees the same normals as one that does.

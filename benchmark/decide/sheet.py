@@ -104,7 +104,7 @@ def draw_tiles(model: Fitted, verdicts: Sequence[Verdict]) -> list[Tile]:
         rows: Rows = model.rows(np.stack([squared(image, size, tiles) for image in images]))
         found = model.maps(rows)
         if found is not None:
-            maps += [put_back(heat, *image.shape[:2], tiles) for heat, image in zip(found, images)]
+            maps += [put_back(heat, image.shape[0], image.shape[1], tiles) for heat, image in zip(found, images)]
         for image in images:
             small = Image.fromarray(image)
             small.thumbnail((SIDE, SIDE))

@@ -7,6 +7,8 @@ map is put back together by `put_back`.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
@@ -32,7 +34,7 @@ def squared(image: npt.NDArray[np.uint8], size: int, tiles: int = 1) -> npt.NDAr
     return np.concatenate(np.split(resized, tiles, axis=1)) if wide else resized
 
 
-def put_back(heat: npt.NDArray[np.floating], height: int, width: int, tiles: int = 1) -> npt.NDArray[np.floating]:
+def put_back(heat: npt.NDArray[Any], height: int, width: int, tiles: int = 1) -> npt.NDArray[Any]:
     """A map (tiles * h, w) of what `squared` made of a photograph of this height and width, in the photograph's own layout."""
     if tiles == 1 or width <= height:
         return heat
