@@ -1,7 +1,7 @@
 """A sheet of scored photographs, most anomalous first: each beside its heat map, with score, p-value and decision.
 
-All heat maps of a sheet share one scale, so that two can be compared: it starts at the middle of the maps' values and ends
-at their highest. Red is what the method takes for most anomalous; what lies below the start is not coloured.
+All heat maps of a sheet share one scale, so that two can be compared: it starts where three quarters of the maps' values lie
+below and ends at their highest. Red is what the method takes for most anomalous; what lies below the start is not coloured.
 """
 
 from __future__ import annotations
@@ -31,8 +31,10 @@ from osad_bench.datasets.reading.tiles import put_back, squared
 ENDINGS = (".html", ".png", ".jpg", ".jpeg")
 SIDE = 220
 """Longest side of a photograph on the sheet, in pixels."""
-STRONGEST = 0.6
+STRONGEST = 0.7
 """Opacity of the highest values."""
+START = 0.75
+"""Share of the maps' values that are not coloured."""
 
 Maps = npt.NDArray[np.float64]
 
@@ -117,9 +119,9 @@ def draw_tiles(model: Fitted, verdicts: Sequence[Verdict]) -> list[Tile]:
 
 
 def on_one_scale(maps: Sequence[Maps]) -> list[Maps]:
-    """Maps (H, W) to [0, 1]: 0 up to the median of all values, 1 the highest of all."""
+    """Maps (H, W) to [0, 1]: 0 up to the share `START` of all values, 1 the highest of all."""
     values = np.concatenate([one.ravel() for one in maps])
-    low, high = float(np.median(values)), float(values.max())
+    low, high = float(np.quantile(values, START)), float(values.max())
     width = max(high - low, 1e-12)
     return [np.clip((one - low) / width, 0, 1) for one in maps]
 
@@ -130,7 +132,7 @@ def overlay(photograph: Image.Image, heat: Maps) -> Image.Image:
     level = np.asarray(smooth, dtype=np.float64)[:, :, None] / 255
     grey = np.asarray(photograph.convert("L"), dtype=np.float64)[:, :, None].repeat(3, axis=2)
     colour = np.concatenate([np.full_like(level, 255), 220 * (1 - level), np.zeros_like(level)], axis=2)
-    opacity = STRONGEST * np.sqrt(level)
+    opacity = STRONGEST * level**0.75
     return Image.fromarray((grey * (1 - opacity) + colour * opacity).round().astype(np.uint8))
 
 
