@@ -27,10 +27,11 @@ from osad_bench.core.errors import InputError
 from osad_bench.core.text import printable
 from osad_bench.datasets.base import DatasetError
 from osad_bench.datasets.reading.tiles import put_back, squared
+from osad_bench.datasets.reading.unusual import is_long
 
 ENDINGS = (".html", ".png", ".jpg", ".jpeg")
 SIDE = 220
-"""Longest side of a photograph on the sheet, in pixels."""
+"""Longest side of a photograph on the sheet, in pixels; twice as many of a long one."""
 STRONGEST = 0.7
 """Opacity of the highest values."""
 START = 0.75
@@ -109,7 +110,8 @@ def draw_tiles(model: Fitted, verdicts: Sequence[Verdict]) -> list[Tile]:
             maps += [put_back(heat, image.shape[0], image.shape[1], tiles) for heat, image in zip(found, images)]
         for image in images:
             small = Image.fromarray(image)
-            small.thumbnail((SIDE, SIDE))
+            side = 2 * SIDE if is_long(*small.size) else SIDE
+            small.thumbnail((side, side))
             photographs.append(small)
     heats = [overlay(one, heat) for one, heat in zip(photographs, on_one_scale(maps))] if maps else []
     return [
@@ -136,7 +138,9 @@ def overlay(photograph: Image.Image, heat: Maps) -> Image.Image:
     return Image.fromarray((grey * (1 - opacity) + colour * opacity).round().astype(np.uint8))
 
 
-GAP, LINE, COLUMNS = 8, 15, 4
+GAP, LINE = 8, 15
+NARROWEST, WIDEST = 220, 1808
+"""Pixels of a column, for its captions, and of the whole sheet."""
 RED, BLACK = (190, 0, 0), (30, 30, 30)
 
 
@@ -149,11 +153,13 @@ def caption(verdict: Verdict, width: int = 60) -> list[str]:
 
 
 def picture(tiles: Sequence[Tile]) -> Image.Image:
-    """The sheet as one picture, `COLUMNS` photographs per row, each beside its heat map."""
+    """The sheet as one picture, as many photographs per row as `WIDEST` holds, each beside its heat map."""
     font = ImageFont.load_default(size=12)
-    pair = 2 * SIDE + 2 if any(tile.heat for tile in tiles) else SIDE
-    width, height = pair + GAP, SIDE + 2 * LINE + 2 * GAP
-    columns = min(COLUMNS, max(1, len(tiles)))
+    each = max((tile.photograph.width for tile in tiles), default=SIDE)
+    pair = 2 * each + 2 if any(tile.heat for tile in tiles) else each
+    width = max(pair, NARROWEST) + GAP
+    height = max((tile.photograph.height for tile in tiles), default=0) + 2 * LINE + 2 * GAP
+    columns = min(max(1, WIDEST // width), max(1, len(tiles)))
     sheet = Image.new("RGB", (columns * width + GAP, math.ceil(len(tiles) / columns) * height + GAP), (255, 255, 255))
     draw = ImageDraw.Draw(sheet)
     for index, tile in enumerate(tiles):
