@@ -5,7 +5,7 @@ orientation says, and every fifth is HEIC (where pillow-heif is installed). The 
 left out. In each draw 12 defects are known and 100 normals and the other defects are kept away; each method is fitted with
 the benchmark's own code, and what was kept away is scored by the model. See docs/photos-to-a-decision.md.
 
-    python docs/promise_kept.py DOWNLOAD --photos FOLDER [--draws 20] [--advice 5]
+    python docs/promise_kept.py DOWNLOAD --photos FOLDER [--draws 20] [--advice 5] [--methods evidence,whitened]
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import csv
 import shutil
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -94,21 +95,23 @@ parser.add_argument("download", type=Path)
 parser.add_argument("--photos", type=Path, required=True, help="where the photographs are laid out")
 parser.add_argument("--draws", type=int, default=20)
 parser.add_argument("--advice", type=int, default=5, help="draws for which advice is asked, of floors and closed forms")
+parser.add_argument("--methods", default=",".join(METHODS))
 parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting, such as image_size=64")
 given = parser.parse_args()
 
+methods = given.methods.split(",")
 rows = lay_out(given.download, given.photos)
 data, options = listed(given.photos, "all.csv", rows), Options()
 machine, dataset = options.machine(), dataset_of(data, None)
 request = {"set": {name: [float(v) if "." in v else int(v) if v.isdigit() else v] for name, _, v in
                    (one.partition("=") for one in given.set)}}  # fmt: skip
-grid = read_grid(None, {"methods": METHODS, "datasets": [data], "seeds": given.draws, "floor": None} | request)
+grid = read_grid(None, {"methods": methods, "datasets": [data], "seeds": given.draws, "floor": None} | request)
 cells = plan(grid, machine, lambda g, _: [(Protocol(shots=KNOWN, seed=s), parts_of(rows, s)) for s in g.seeds])
 row_of, label_of = {sample.id: row for row, sample in enumerate(dataset.samples)}, dict(rows)
 found: dict[str, list[list[float]]] = {}
 recall_of: dict[tuple[str, int, float], float] = {}
 for planned in cells:
-    model, preset = fit_cell(planned, machine), None
+    model = fit_cell(planned, machine)
     preset, seed, method = model.about.preset, planned.cell.protocol.seed, planned.cell.method
     names = sorted(set(label_of) - set(sum(planned.division.parts().values(), ())))
     features = FeatureCache(machine.cache).rows(dataset, preset, load_backbone(preset.backbone), names)
@@ -118,6 +121,7 @@ for planned in cells:
         recall_of[method, seed, promise] = float((p[labels == 1] <= promise).mean())
     shares = [float((p[labels == label] <= promise).mean()) for promise in PROMISES for label in (0, 1)]
     found.setdefault(method, []).append([float(roc_auc_score(labels, scores)), *shares])
+    print(f"draw {seed} {method}:", *(f"{value:.3f}" for value in found[method][-1]), file=sys.stderr, flush=True)
 
 print(
     f"{len(rows)} photographs, {sum(label_of.values())} defects; {KNOWN} known, {given.draws} draws; mean (lowest to highest)"
@@ -134,7 +138,7 @@ for seed in range(given.advice):
     known, away = draw(rows, seed)
     mine = [(name, label) for name, label in rows if name in known or (not label and name not in away)]
     name = listed(given.photos, f"draw{seed}.csv", mine)
-    advice = advise(name, candidates=METHODS, options=Options(out=given.photos / f"advice{seed}"), **request)
+    advice = advise(name, candidates=methods, options=Options(out=given.photos / f"advice{seed}"), **request)
     told = [
         (f"{one.share:.0%} ({one.low:.0%} to {one.high:.0%})" if one.share is not None else "cannot be told",
          f"{recall_of[advice.method, seed, one.false_alarms]:.0%}")
