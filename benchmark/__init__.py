@@ -83,7 +83,7 @@ def run(
     Returns
     -------
     pandas.DataFrame
-        One row per cell in the store (see `osad_bench.results.store.COLUMNS`).
+        One row per cell in the store (see `osad_bench.results.columns.COLUMNS`).
 
     Raises
     ------

@@ -17,6 +17,7 @@ from pydantic import (
 )
 
 from osad_bench.core.errors import InputError
+from osad_bench.core.files import read_bounded
 from osad_bench.datasets.reading.tiles import MOST_TILES
 
 if sys.version_info >= (3, 11):
@@ -137,10 +138,10 @@ def read_text(path: Path) -> str:
     Raises
     ------
     InputError
-        It cannot be read, or is not UTF-8.
+        It cannot be read, is too large, or is not UTF-8.
     """
     try:
-        return path.read_text("utf-8")
+        return read_bounded(path).decode("utf-8")
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}") from None
     except UnicodeDecodeError:

@@ -15,7 +15,7 @@ from functools import cached_property
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from osad_bench.core.border import foreign, said
 from osad_bench.core.errors import InputError
@@ -37,6 +37,14 @@ def nearest(name: str, known: Collection[str], written: Callable[[str], str] = s
     return f"known: {', '.join(map(written, known)) or 'none'}"
 
 
+class _Point(NamedTuple):
+    """An entry point, with the name and version of its distribution: reading them takes a millisecond each time."""
+
+    distribution: str
+    version: str
+    entry: EntryPoint
+
+
 class Registry(Generic[T]):
     """The things registered under one entry point group, imported only when asked for.
 
@@ -54,12 +62,13 @@ class Registry(Generic[T]):
         self._added: dict[str, T] = {}
 
     @cached_property
-    def _points(self) -> dict[str, list[EntryPoint]]:
+    def _points(self) -> dict[str, list[_Point]]:
         """Entry points by name; several where packages disagree about what the name means."""
-        points: dict[str, dict[tuple[str, str], EntryPoint]] = {}
-        for point in entry_points(group=self.group):
+        points: dict[str, dict[tuple[str, str], _Point]] = {}
+        for entry in entry_points(group=self.group):
+            point = _Point(*_distribution(entry), entry)
             # One distribution can be on sys.path twice (a checkout and its installation).
-            points.setdefault(point.name, {}).setdefault((_distribution(point)[0], point.value), point)
+            points.setdefault(entry.name, {}).setdefault((point.distribution, entry.value), point)
         return {name: list(found.values()) for name, found in sorted(points.items())}
 
     def names(self) -> list[str]:
@@ -71,18 +80,18 @@ class Registry(Generic[T]):
         if name in self._added:
             module = sys.modules.get(getattr(self._added[name], "__module__", ""))
             return Path(getattr(module, "__file__", None) or "python").name
-        return " and ".join(_distribution(point)[0] for point in self._points[name])
+        return " and ".join(point.distribution for point in self._points[name])
 
     def distribution(self, name: str) -> tuple[str, str]:
         """Name and version of the distribution that registered `name`; empty texts for a class or file of the user's."""
-        return ("", "") if name in self._added or name not in self._points else _distribution(self._points[name][0])
+        return ("", "") if name in self._added or name not in self._points else self._points[name][0][:2]
 
     def summary(self, name: str) -> str:
         """First line of the docstring of the module behind `name`, read without importing that module."""
         if name in self._added:
             return (self._added[name].__doc__ or "").strip().partition("\n")[0]
         try:
-            spec = importlib.util.find_spec(self._points[name][0].module)
+            spec = importlib.util.find_spec(self._points[name][0].entry.module)
             doc = ast.get_docstring(ast.parse(Path(spec.origin or "").read_text("utf-8"))) if spec else None
         except (ImportError, OSError, SyntaxError, ValueError):
             return ""
@@ -100,15 +109,15 @@ class Registry(Generic[T]):
             return self._added[name]
         if name not in self._points:
             raise UnknownNameError(f"unknown {self.noun} {name!r}; {nearest(name, self.names())}")
-        first, *others = sorted(self._points[name], key=lambda point: _distribution(point))
+        first, *others = sorted(self._points[name], key=lambda point: point[:2])
         if others:
-            claims = " and ".join(f"{_distribution(point)[0]} ({point.value})" for point in (first, *others))
+            claims = " and ".join(f"{point.distribution} ({point.entry.value})" for point in (first, *others))
             raise UnknownNameError(f"{self.noun} {name!r} is registered by {claims}: uninstall one of them")
         with foreign() as outcome:
-            thing: T = first.load()
+            thing: T = first.entry.load()
         if outcome.error is not None:
             raise UnknownNameError(
-                f"{self.noun} {name!r} of {self.origin(name)} ({first.value}) cannot be imported: {said(outcome.error)}"
+                f"{self.noun} {name!r} of {self.origin(name)} ({first.entry.value}) cannot be imported: {said(outcome.error)}"
             ) from outcome.error
         return thing
 

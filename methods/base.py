@@ -183,6 +183,11 @@ def seed_of(seed: int, purpose: str) -> int:
     return int.from_bytes(hashlib.sha256(f"{seed}/{purpose}".encode()).digest()[:8], "big") >> 1
 
 
+def on(tensor: Tensor, device: torch.device) -> Tensor:
+    """A tensor of the CPU on a device; a GPU goes on with its work meanwhile."""
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
+
+
 Random = Callable[[str], torch.Generator]
 """Gives a new generator for each purpose, as `Context.random` does."""
 

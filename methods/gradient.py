@@ -91,7 +91,10 @@ class GradientMethod(Method):
         schedule = context.schedule
         self.network = self.build(train, context).to(context.device)
         parameters: list[Any] = [p for p in [*self.network.parameters(), *train.parameters()] if p.requires_grad]
-        optimizer = OPTIMIZERS[schedule.optimizer](parameters, lr=schedule.lr, weight_decay=schedule.weight_decay)
+        more = {"fused": True} if context.device.type == "cuda" else {}
+        optimizer = OPTIMIZERS[schedule.optimizer](
+            parameters, lr=schedule.lr, weight_decay=schedule.weight_decay, **more
+        )
         references = self.references(train)
         for epoch in range(schedule.epochs):
             if schedule.decay_every:
@@ -99,24 +102,49 @@ class GradientMethod(Method):
                     group["lr"] = schedule.lr * schedule.decay ** (epoch // schedule.decay_every)
             self.network.train()
             train.train(True)
-            totals: dict[str, float] = {}
+            losses = _Losses(epoch)
             for _ in range(schedule.steps):
                 batch = train.batch(schedule.batch, self.mix, self.pseudo_anomalies, references)
-                terms = self.loss(batch)
-                loss = torch.stack(list(terms.values())).sum()
-                if not torch.isfinite(loss):
-                    raise FloatingPointError(
-                        f"loss is {loss.item()} in epoch {epoch + 1} ({', '.join(f'{k} {v.item():.3g}' for k, v in terms.items())})"
-                    )
+                loss = losses.add(self.loss(batch))
                 optimizer.zero_grad(set_to_none=True)
                 loss.backward()  # type: ignore[no-untyped-call]
                 if schedule.clip:
                     nn.utils.clip_grad_norm_(parameters, schedule.clip)
                 optimizer.step()
-                for name, value in terms.items():
-                    totals[name] = totals.get(name, 0.0) + value.item() / schedule.steps
+            curve = losses.means()
             train.train(False)
             self.settle(train)
-            context.progress(epoch + 1, schedule.epochs, totals)
+            context.progress(epoch + 1, schedule.epochs, curve)
             if context.after_epoch:
                 context.after_epoch(epoch)
+
+
+class _Losses:
+    """Loss terms of an epoch's steps. A GPU's are read at the end of the epoch: to read one is to wait for the step."""
+
+    def __init__(self, epoch: int) -> None:
+        self.epoch, self.steps = epoch, list[tuple[list[str], Tensor]]()
+
+    def add(self, terms: dict[str, Tensor]) -> Tensor:
+        """The sum of a step's terms."""
+        values = torch.stack(list(terms.values()))
+        self.steps.append((list(terms), values.detach()))
+        if values.device.type == "cpu":
+            self._checked(*self.steps[-1])
+        return values.sum()
+
+    def _checked(self, names: list[str], values: Tensor) -> dict[str, float]:
+        """The terms as numbers; FloatingPointError where their sum is none."""
+        terms = dict(zip(names, values.tolist()))
+        if not torch.isfinite(values.sum()):
+            each = ", ".join(f"{name} {value:.3g}" for name, value in terms.items())
+            raise FloatingPointError(f"loss is {values.sum().item()} in epoch {self.epoch + 1} ({each})")
+        return terms
+
+    def means(self) -> dict[str, float]:
+        """Mean of each term over the steps."""
+        totals: dict[str, float] = {}
+        for names, values in self.steps:
+            for name, value in self._checked(names, values.cpu()).items():
+                totals[name] = totals.get(name, 0.0) + value / len(self.steps)
+        return totals

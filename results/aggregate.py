@@ -40,13 +40,17 @@ def comparable(frame: pd.DataFrame) -> pd.DataFrame:
     if tests.empty:
         tests["board"] = pd.Series(dtype=str)
         return tests
-    boards = tell_apart(tests["preset"], tests["settings"])
-    tests["board"] = [f"{board}, {more}" if more else board for board, more in zip(boards, tests["options"])]
-    tests["dataset"] = tell_apart(tests["dataset"], tests["fingerprint"].str.slice(0, 8))
+    # Lists, because strings of a frame are slow to go through one by one.
+    of = {name: tests[name].tolist() for name in ("preset", "settings", "options", "dataset", "fingerprint")}
+    boards = tell_apart(of["preset"], of["settings"])
+    tests["board"] = [f"{board}, {more}" if more else board for board, more in zip(boards, of["options"])]
+    tests["dataset"] = tell_apart(of["dataset"], [name[:8] for name in of["fingerprint"]])
     tests["base"] = tests["method"]
-    named = [f"{method} {variant}".strip() for method, variant in zip(tests["method"], tests["variant"])]
-    named = tell_apart(named, "v" + tests["version"].astype(str))
-    tests["method"] = tell_apart(named, tests["config"].map(digest))
+    named = [f"{name} {variant}".strip() for name, variant in zip(tests["method"].tolist(), tests["variant"].tolist())]
+    named = tell_apart(named, [f"v{version}" for version in tests["version"].tolist()])
+    configs = tests["config"].tolist()
+    digests = {number: digest(config) for number, config in {id(config): config for config in configs}.items()}
+    tests["method"] = tell_apart(named, [digests[id(config)] for config in configs])
     tests["known_kind"] = tests["known_kind"].fillna("")
     return tests
 

@@ -1,6 +1,6 @@
 """A baseline: what a gate needs of a store, in one JSON file that is small enough to commit.
 
-Scores are kept as ranks: no AUC changes under them, and they compress to a few bytes an image. Images are known by a
+Scores are kept as ranks: no AUC changes under them, and they compress to a few bytes per image. Images are known by a
 digest, so that a baseline made elsewhere is compared image by image only where it holds the same images.
 """
 
@@ -12,16 +12,21 @@ import json
 import zlib
 from collections import Counter
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from osad_bench.core.files import read_bounded
+from osad_bench.core.text import printable
 from osad_bench.results.record import Amount, Moment, Protocol, Share, TestScores, Text
 from osad_bench.results.row import Row, options
 from osad_bench.results.store import Store, StoreError
+
+MOST_BYTES = 2**29
+"""Of a baseline's file: 100,000 cells of ELPV take 120 MB."""
 
 MOST_IMAGES = 10_000_000
 """Ranks of more images are refused before they are unpacked."""
@@ -44,24 +49,28 @@ class BaselineError(StoreError):
     """A baseline cannot be read or made; the message names the file and the remedy."""
 
 
+Shown = Annotated[Text, AfterValidator(printable)]
+"""A name as `Store.frame` holds it: a baseline may be a stranger's file."""
+
+
 class BaselineCell(BaseModel):
     """One finished cell."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    preset: Text
-    dataset: Text
+    preset: Shown
+    dataset: Shown
     setting: Literal["general", "hard"]
     shots: int = Field(ge=1, le=2**53)
-    options: Text = ""
-    method: Text
-    variant: Text = ""
-    known_kind: Text | None = None
+    options: Shown = ""
+    method: Shown
+    variant: Shown = ""
+    known_kind: Shown | None = None
     seed: int = Field(ge=0, le=2**63 - 1)
     fingerprint: Text
     preset_digest: Text
     auroc: Share
-    per_kind: dict[Text, Share]
+    per_kind: dict[Shown, Share]
     seconds: Amount
     images: Text = Field(description="digest of the test images, in order, with labels and kinds")
     ranks: str = Field(description="ranks of the scores: base64 of zlib of little-endian uint32")
@@ -199,7 +208,7 @@ def read_baseline(path: Path) -> Baseline:
         The file is missing, or it is no baseline.
     """
     try:
-        text = path.read_bytes()
+        text = read_bounded(path, MOST_BYTES)
     except OSError as error:
         raise BaselineError(f"cannot read the baseline {path}: {error.strerror}") from None
     try:

@@ -32,6 +32,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from osad_bench.core.tolerance import ACROSS_MACHINES
 from osad_bench.results.baseline import Baseline, BaselineCell, Entry, newest, to_cell
 from osad_bench.results.operating import POINTS, points_of, share_interval
 from osad_bench.results.paired import Part, cochran_cox, holm, placements, welch
@@ -39,7 +40,6 @@ from osad_bench.results.record import TestScores
 from osad_bench.results.row import Row
 from osad_bench.results.store import Store
 
-TOLERANCE = 0.005
 ALPHA = 0.05
 SLOWER = 1.5
 """Times as long as before from which a note is made."""
@@ -215,7 +215,7 @@ def check(
     frame: pd.DataFrame,
     baseline: Baseline,
     *,
-    tolerance: float = TOLERANCE,
+    tolerance: float = ACROSS_MACHINES,
     alpha: float = ALPHA,
     allow_missing: bool = False,
     accept_rise: bool = False,
@@ -225,7 +225,7 @@ def check(
     Parameters
     ----------
     tolerance
-        Falls up to this much of AUROC never count.
+        Falls up to this much of AUROC never count; the default is what other machines may differ by.
     alpha
         Share of checks of an unchanged method that may fail.
     allow_missing

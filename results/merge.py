@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from osad_bench.core.text import printable
 from osad_bench.results.record import Record
-from osad_bench.results.store import Store, StoreError
+from osad_bench.results.store import Store, StoreError, foreign_files
 
 SAME = 1e-6
 """AUROCs closer than this are the same result: devices round differently."""
@@ -26,8 +27,10 @@ class Conflict:
     message: str
 
 
-def merge(sources: Sequence[Path | str], target: Path | str) -> tuple[int, list[Conflict]]:
-    """Copy the records of `sources`, with their scores, into `target`.
+def merge(
+    sources: Sequence[Path | str], target: Path | str, say: Callable[[str], None] = lambda _: None
+) -> tuple[int, list[Conflict]]:
+    """Copy the records of `sources`, with their scores, into `target`; `say` hears of files passed over.
 
     Copying the folders together by hand does the same, except that it cannot say where two of them disagree. Of two
     records of one cell a finished one goes before a failed one, else the first stays.
@@ -47,8 +50,11 @@ def merge(sources: Sequence[Path | str], target: Path | str) -> tuple[int, list[
     for source in map(Path, sources):
         store = Store(source)
         keys = store.keys()
+        for sentence in foreign_files(source):
+            say(sentence)
         if not keys:
             raise StoreError(f"no records in {source}: expected the folder that `osad-bench run --out` wrote")
+        into.prepare()
         for key in keys:
             new = store.get(key)
             if key in into:
@@ -61,11 +67,18 @@ def merge(sources: Sequence[Path | str], target: Path | str) -> tuple[int, list[
             origin[key] = source
             into.put(new, store.scores(key) if new.status == "ok" else None)
             copied += 1
-        for path in sorted(source.glob("ablations/*.json")):
-            (into.root / "ablations").mkdir(parents=True, exist_ok=True)
-            if not (into.root / "ablations" / path.name).exists():
-                shutil.copy2(path, into.root / "ablations" / path.name)
+        _add_ablations(store, into)
     return copied, conflicts
+
+
+def _add_ablations(source: Store, into: Store) -> None:
+    """Add the names of ablations that `into` lacks."""
+    known, new = into.ablations(), defaultdict[str, dict[str, str]](dict)
+    for (method, variant), name in source.ablations().items():
+        if (method, variant) not in known:
+            new[method][name] = variant
+    for method, names in new.items():
+        into.name_ablations(method, names)
 
 
 def _difference(old: Record, new: Record, old_store: Store, new_store: Store) -> str:
@@ -82,7 +95,7 @@ def _name(record: Record) -> str:
     protocol = record.cell.protocol
     kind = f" ({protocol.known_kind})" if protocol.known_kind else ""
     variant = f" [{record.variant}]" if record.variant else ""
-    return (
+    return printable(
         f"{record.cell.method}{variant} on {record.cell.dataset}, {protocol.setting}{kind}, M = {protocol.shots},"
         f" seed {protocol.seed}"
     )

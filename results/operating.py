@@ -126,10 +126,7 @@ def points_for_print(points: pd.DataFrame, titles: Titles) -> pd.DataFrame:
     """`operating_points` with numbers as a paper prints them."""
     lines = [
         {
-            "preset": line["board"],
-            "data set": titles.dataset(line["dataset"]),
-            "setting": line["setting"],
-            "M": line["shots"],
+            **titles.row(line),
             "method": titles.method(line["method"]),
             **{
                 title: f"{line[name]:.2f} [{line[f'{name}_low']:.2f}, {line[f'{name}_high']:.2f}]"

@@ -130,8 +130,7 @@ def power_table(
         needed = {value: seeds_needed(value, *of) for value in differences}
         lines.append(
             {
-                "preset": line["board"], "data set": titles.dataset(line["dataset"]), "setting": line["setting"],
-                "M": line["shots"], "pairs": line["pairs"], "seeds here": line["seeds"],
+                **titles.row(line), "pairs": line["pairs"], "seeds here": line["seeds"],
                 "std of a paired difference": f"{line['spread']:.4f}",
                 "standard error of the images": f"{math.sqrt(line['image_variance']):.4f}",
                 **{f"seeds for {value:g}": "no number" if count is None else str(count) for value, count in needed.items()},

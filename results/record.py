@@ -221,6 +221,7 @@ class Provenance(BaseModel):
     device: Text = "cpu"
     threads: int = 0
     deterministic: bool = True
+    precision: str = Field("float32", description="in which the backbone was fine-tuned")
     weights: dict[str, str] = Field(default_factory=dict, description="sha256 of each weights file used")
     command: Text = ""
     method_source: str = Field("", description="digest of the method's source files")

@@ -16,6 +16,7 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from osad_bench.core.errors import InputError
+from osad_bench.core.files import read_bounded
 from osad_bench.core.text import printable
 from osad_bench.results.record import Moment, Text
 
@@ -65,8 +66,7 @@ def read_plan(path: Path) -> FrozenPlan:
         The file is missing or no plan.
     """
     try:
-        with path.open("rb") as stream:
-            text = stream.read(MOST_BYTES + 1)
+        text = read_bounded(path, MOST_BYTES)
     except OSError as error:
         raise InputError(f"cannot read the plan {path}: {error.strerror}") from None
     return parse_plan(text, str(path))
@@ -81,10 +81,8 @@ def parse_plan(text: bytes, name: str) -> FrozenPlan:
         It is no plan.
     """
     try:
-        if len(text) > MOST_BYTES:
-            raise ValueError
         return FrozenPlan.model_validate_json(text)
-    except (ValidationError, ValueError):
+    except ValidationError:
         raise InputError(
             f"{name} is no plan, or was changed: expected what osad-bench run --dry-run --freeze FILE writes"
         ) from None

@@ -14,7 +14,7 @@ from osad_bench.core.errors import InputError
 from osad_bench.core.progress import Silent, Steps
 from osad_bench.results.aggregate import Metric
 from osad_bench.results.registered import FrozenPlan, registered_in_words
-from osad_bench.results.store import foreign_files, load
+from osad_bench.results.store import load
 from osad_bench.results.tables import METRIC_TITLES, Table, tables
 from osad_bench.results.titles import citations_of, titles_of
 
@@ -157,9 +157,7 @@ def write_report(
     _check(table, formats, metric)
     directory, steps = Path(directory), steps or Silent()
     with steps.step("reading records") as tell:
-        frame = load(directory, tell)
-    for sentence in foreign_files(directory):
-        say(sentence)
+        frame = load(directory, tell, say)
     registered = [] if plan is None else registered_in_words(frame, plan)
     frame = chosen_records(frame, methods=methods, datasets=datasets, setting=setting, shots=shots)
     report = Report(Path(out) if out is not None else directory)

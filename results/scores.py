@@ -29,7 +29,7 @@ def load_scores(root: Path | str, frame: pd.DataFrame, tell: Tell = nobody) -> p
     Returns
     -------
     DataFrame
-        One line an image and cell: ``key, image, label`` (0 normal, 1 anomaly), ``kind`` (empty for normals), ``score``
+        One line per image and cell: ``key, image, label`` (0 normal, 1 anomaly), ``kind`` (empty for normals), ``score``
         (higher = more anomalous) and ``part`` (see `PARTS`), in the order of the split.
 
     Raises

@@ -5,6 +5,7 @@ Layout below the store's root::
     records/ab/abcdef….json    the record: cell, metrics, provenance (the commit point: written last)
     scores/ab/abcdef….npz      the test scores with ids, labels and kinds
     ablations/METHOD.json      what a method's ablations are called, for tables and plots only
+    index.parquet              one row per record, for speed alone (see `osad_bench.results.index`)
 
 Every file is written to a temporary name in the same folder, flushed to disk, and renamed. What is written is read back
 from its bytes first, and what is read is checked: a store may come from a stranger, by mail or from a network drive.
@@ -12,14 +13,16 @@ from its bytes first, and what is read is checked: a store may come from a stran
 
 from __future__ import annotations
 
+import errno
 import io
 import json
-import os
 import re
 import tempfile
-import uuid
+import time
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -27,16 +30,21 @@ import numpy as np
 import pandas as pd
 from pydantic import ValidationError
 
+from osad_bench.core.errors import InputError
+from osad_bench.core.files import MOST_TEXT, clear_forgotten, is_temporary, open_regular, prepared, write_whole
+from osad_bench.core.garbage import uncollected
 from osad_bench.core.progress import Tell, nobody
 from osad_bench.core.text import file_name, printable
+from osad_bench.results.columns import FLAT, row, to_frame
+from osad_bench.results.index import GLANCED, WORTH, Glance, Index, Stamp, available, write_index
 from osad_bench.results.record import SCHEMA_VERSION, Record, TestScores
-from osad_bench.results.row import Row
 
 MOST_BYTES = 2**30
 """A file of scores that unpacks to more is refused before it is unpacked: 100,000 images take 60 MB."""
 
 _RECORD = re.compile(r"[0-9a-f]{64}\.json")
-_TEMPORARY = re.compile(r"\..*\.[0-9a-f]{32}\.tmp")
+_OLD_TEMPORARY = re.compile(r"\..*\.[0-9a-f]{32}\.tmp")
+"""What temporary files were called before `core.files` named them after their writer's process."""
 REMEDY = "Delete the file and run the same command again: only this cell is computed anew."
 
 
@@ -51,20 +59,6 @@ class NewerError(StoreError):
     """A record was made by a newer osad-bench: it is neither read nor overwritten."""
 
 
-def _write_atomically(path: Path, write: Any) -> None:
-    """Call ``write(stream)`` on a temporary file beside `path`, flush it to disk, then rename it to `path`."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        with temporary.open("wb") as stream:
-            write(stream)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 class Store:
     """Records below one folder.
 
@@ -76,6 +70,7 @@ class Store:
 
     def __init__(self, root: Path | str) -> None:
         self.root = Path(root)
+        self._glances: dict[str, tuple[Stamp, Glance]] | None = None
 
     def __contains__(self, key: str) -> bool:
         return self._record_path(key).exists()
@@ -88,6 +83,8 @@ class Store:
 
     def prepare(self) -> None:
         """Make the folder, so that one that cannot be written to is known before anything is computed.
+
+        Temporary files that killed processes left in it are deleted.
 
         Raises
         ------
@@ -102,6 +99,7 @@ class Store:
             raise StoreError(
                 f"no records can be written to {self.root}: {error.strerror}; name another folder with --out"
             ) from None
+        clear_forgotten(self.root, self.root / "ablations", *self.root.glob("records/*"), *self.root.glob("scores/*"))
 
     def has_scores(self, key: str) -> bool:
         """Whether the file of a record's test scores is there."""
@@ -120,12 +118,20 @@ class Store:
         path = self._record_path(record.key)
         text = record.model_dump_json(indent=1).encode()
         parse_record(text, path)
+        if len(text) > MOST_TEXT:
+            raise StoreError(
+                f"the record of {record.cell.method} on {record.cell.dataset} is larger than any that is read"
+            )
         packed = None if scores is None else _packed(scores, self._scores_path(record.key))
-        if path.exists() and (version := _schema_version(path.read_bytes())) > SCHEMA_VERSION:
+        if path.exists() and (version := _schema_version(_text_of(path))) > SCHEMA_VERSION:
             raise _newer(path, version)
-        if packed is not None:
-            _write_atomically(self._scores_path(record.key), lambda stream: stream.write(packed))
-        _write_atomically(path, lambda stream: stream.write(text))
+        with prepared(path, lambda stream: stream.write(text)) as new_record:
+            beside = self._scores_path(record.key)
+            if packed is not None and not _holds(beside, packed):
+                with prepared(beside, lambda stream: stream.write(packed)) as new_scores:
+                    path.unlink(missing_ok=True)  # no record ever stands beside the scores of another run of its cell
+                    new_scores.replace(beside)
+            new_record.replace(path)
 
     def get(self, key: str) -> Record:
         """Read one record.
@@ -139,7 +145,7 @@ class Store:
         """
         path = self._record_path(key)
         try:
-            text = path.read_bytes()
+            text = _text_of(path)
         except FileNotFoundError:
             raise StoreError(f"no record {path}") from None
         record = parse_record(text, path)
@@ -157,10 +163,12 @@ class Store:
         """
         path = self._scores_path(key)
         try:
-            with path.open("rb") as stream:
+            with open_regular(path) as stream:
                 return unpack_scores(stream, path)
         except FileNotFoundError:
             raise StoreError(f"no scores {path}: run the same command again, only this cell is computed anew") from None
+        except OSError as error:
+            raise StoreError(f"scores {path} cannot be read: {error.strerror}{_remedy(error)}") from None
 
     def _files(self) -> Iterator[Path]:
         for folder in sorted((self.root / "records").glob("*")):
@@ -172,31 +180,96 @@ class Store:
 
     def foreign(self) -> list[Path]:
         """Files among the records that are none of this store, such as ``._KEY.json`` or ``KEY (1).json``."""
-        return [path for path in self._files() if not _is_record(path) and not _TEMPORARY.fullmatch(path.name)]
+        return [path for path in self._files() if not _is_record(path) and not _is_temporary(path)]
 
     def __iter__(self) -> Iterator[Record]:
         for key in self.keys():
             yield self.get(key)
 
     def frame(self, tell: Tell = nobody) -> pd.DataFrame:
-        """One row per cell; see `row` for the columns."""
-        keys, rows = self.keys(), []
-        for done, key in enumerate(keys, 1):
-            rows.append(row(self.get(key)))
-            tell(done, len(keys))
-        frame: pd.DataFrame = pd.DataFrame(rows, columns=list(COLUMNS))
+        """One row per cell; see `osad_bench.results.columns.COLUMNS`.
+
+        Where many records had to be read one by one, an index is written by the way (`osad_bench.results.index`).
+        """
+        columns, count, write = self._rows(tell)
+        if count >= WORTH and available():
+            with suppress(OSError, InputError):  # a store that may only be read is read without
+                write()
+        frame = to_frame(columns)
         if len(frame):
-            frame = frame.astype({"shots": "int64", "seed": "int64"})
             names = self.ablations()
             frame["ablation"] = [names.get(pair, "") for pair in zip(frame["method"], frame["variant"])]
         return frame
+
+    @uncollected()
+    def _rows(self, tell: Tell = nobody, *, trust: bool = True) -> tuple[dict[str, list[Any]], int, Callable[[], Path]]:
+        """Flat rows by column, in the order of their keys; how many were read from records; what writes an index of them.
+
+        A row comes from the index where its record is as it was then; with `trust` off, all come from the records.
+        """
+        started = time.time()
+        stamps = {path.stem: Stamp.of(path.stat()) for path in self._files() if _is_record(path)}
+        index = Index.read(self.root) if trust else None
+        fresh = set() if index is None else {key for key, stamp in stamps.items() if index.fresh(key, stamp)}
+        rows = []
+        shared: dict[str, str] = {}  # every text once in memory, not once per record
+        for key in stamps:
+            if key not in fresh:
+                flat = row(self.get(key))
+                rows.append(
+                    [shared.setdefault(one, one) if isinstance(one, str) else one for one in map(flat.get, FLAT)]
+                )
+                tell(len(fresh) + len(rows), len(stamps))
+        columns: dict[str, list[Any]] = {name: [one[place] for one in rows] for place, name in enumerate(FLAT)}
+        if index is not None and fresh:
+            columns = index.joined(list(stamps), fresh, columns)
+            tell(len(stamps), len(stamps))
+        return columns, len(rows), partial(write_index, self.root, columns, stamps, started)
+
+    def compact(self, tell: Tell = nobody) -> tuple[Path, int]:
+        """Write the index anew, from the records alone; gives its path and the number of its rows.
+
+        Raises
+        ------
+        InputError
+            The package that writes Parquet files is not installed.
+        StoreError
+            The folder holds no records, or one of them is damaged.
+        OSError
+            The file cannot be written.
+        """
+        _, count, write = self._rows(tell, trust=False)
+        if not count:
+            raise StoreError(f"no records in {self.root}: expected the folder that `osad-bench run --out` wrote")
+        return write(), count
+
+    def glance(self, key: str) -> Glance | None:
+        """What a run asks of a record, from the index where the record is as it was then; None where there is none.
+
+        Raises
+        ------
+        NewerError, StoreError
+            As `get`.
+        """
+        try:
+            stamp = Stamp.of(self._record_path(key).stat())
+        except FileNotFoundError:
+            return None
+        if self._glances is None:
+            index = Index.read(self.root, GLANCED)
+            self._glances = {} if index is None else index.glances()
+        known = self._glances.get(key)
+        if known is not None and known[0] == stamp:
+            return known[1]
+        record = self.get(key)
+        return Glance.of(record)
 
     def name_ablations(self, method: str, names: dict[str, str]) -> None:
         """Remember what the variants of a method are called: name to variant (``prototypes=16``), added to those known."""
         path = self.root / "ablations" / f"{file_name(method)}.json"
         known = {name: variant for (of, variant), name in self.ablations().items() if of == method}
         text = json.dumps(known | names, indent=1).encode()
-        _write_atomically(path, lambda stream: stream.write(text))
+        write_whole(path, text)
 
     def ablations(self) -> dict[tuple[str, str], str]:
         """(method, variant) to the ablation's name.
@@ -213,15 +286,26 @@ class Store:
             try:
                 result |= {
                     (path.stem, printable(variant)): printable(name)
-                    for name, variant in json.loads(path.read_bytes()).items()
+                    for name, variant in json.loads(_text_of(path)).items()
                 }
             except (ValueError, AttributeError):
                 raise StoreError(f"damaged file {path}: delete it, and osad-bench ablate writes it anew") from None
         return result
 
 
+def _holds(path: Path, content: bytes) -> bool:
+    try:
+        return path.stat().st_size == len(content) and path.read_bytes() == content
+    except OSError:
+        return False
+
+
 def _is_record(path: Path) -> bool:
     return _RECORD.fullmatch(path.name) is not None and path.parent.name == path.name[:2]
+
+
+def _is_temporary(path: Path) -> bool:
+    return is_temporary(path.name) or _OLD_TEMPORARY.fullmatch(path.name) is not None
 
 
 def foreign_files(root: Path | str) -> list[str]:
@@ -235,6 +319,32 @@ def foreign_files(root: Path | str) -> list[str]:
         f"passed over in {root}: {names}{more} ({'copies or files' if len(foreign) > 1 else 'a copy or a file'} of another"
         " program; they are no records of this store)"
     ]
+
+
+def _remedy(error: OSError) -> str:
+    return f". {REMEDY}" if error.errno == errno.EINVAL else ""
+
+
+def _text_of(path: Path) -> bytes:
+    """The bytes of a record's or another text file.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is none.
+    StoreError
+        It cannot be read, or is larger than any such file.
+    """
+    try:
+        with open_regular(path) as stream:
+            text = stream.read(MOST_TEXT + 1)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise StoreError(f"record {path} cannot be read: {error.strerror}{_remedy(error)}") from None
+    if len(text) > MOST_TEXT:
+        raise StoreError(f"damaged record {path}: it is larger than {MOST_TEXT / 2**20:.0f} MB. {REMEDY}")
+    return text
 
 
 def _schema_version(text: bytes) -> int:
@@ -295,100 +405,42 @@ def unpack_scores(stream: IO[bytes], path: Path) -> TestScores:
             raise StoreError(f"damaged scores {path}: they unpack to {size / 2**30:.1f} GB. {REMEDY}")
         stream.seek(0)
         with np.load(stream, allow_pickle=False) as data:
-            test = TestScores(data["ids"], data["labels"], data["kinds"], data["scores"])
+            stored = {name: data[name] for name in _KINDS}
+            problem = _wrong_kind(stored)
+            test = None if problem else TestScores(**stored)
     except StoreError:
         raise
     except Exception:  # NumPy and zipfile raise ValueError, OSError, KeyError, BadZipFile, MemoryError and others
         raise StoreError(f"damaged scores {path}. {REMEDY}") from None
-    problem = _problem(test)
-    if problem:
+    problem = problem if test is None else _problem(test)
+    if test is None or problem:
         raise StoreError(f"damaged scores {path}: {problem}. {REMEDY}")
     return test
+
+
+_KINDS = {"ids": "U", "labels": "iub", "kinds": "U", "scores": "fiu"}
+"""Kinds of NumPy types that the arrays of a file of scores may have."""
+
+
+def _wrong_kind(stored: dict[str, Any]) -> str:
+    for name, kinds in _KINDS.items():
+        if stored[name].dtype.kind not in kinds:
+            return f"{name} are of type {stored[name].dtype}"
+    return "" if np.isin(stored["labels"], (0, 1)).all() else "a label is neither 0 nor 1"
 
 
 def _problem(test: TestScores) -> str:
     if not np.isfinite(test.scores).all():
         return "a score is not finite"
-    if not np.isin(test.labels, (0, 1)).all():
-        return "a label is neither 0 nor 1"
     if len(set(test.ids.tolist())) < len(test.ids):
         return "an image stands in it twice"
     return ""
 
 
-COLUMNS = (
-    "key", "status", "dataset", "setting", "shots", "known_kind", "seed", "method", "variant", "preset", "part",
-    "reserve", "dedup", "contamination", "mislabelled", "train_group", "test_group", "options", "settings", "auroc", "average_precision", "fpr95", "pixel_auroc", "aupro", "per_kind", "error", "split_digest",
-    "train_normal", "train_anomaly", "test_normal", "test_anomaly", "crossing_duplicates", "fit_seconds", "score_seconds",
-    "total_seconds", "peak_memory_mb", "device", "project_version", "commit", "fingerprint", "version", "config",
-    "preset_config", "diagnostics", "curve", "created", "known", "ablation", "provenance",
-    "method_title", "method_kind", "citation", "dataset_title",
-)  # fmt: skip
+def load(root: Path | str, tell: Tell = nobody, say: Callable[[str], None] = lambda _: None) -> pd.DataFrame:
+    """Tidy frame of all records below `root`, one row per cell (see `osad_bench.results.columns.COLUMNS`).
 
-
-def row(record: Record) -> dict[str, Any]:
-    """Flatten a record to the columns of `Store.frame`; names and messages are made `printable`."""
-    cell, protocol, metrics, split = record.cell, record.cell.protocol, record.metrics, record.split
-    place = Row.of(cell, record.preset)
-    return {
-        "key": record.key,
-        "status": record.status,
-        "dataset": place.dataset,
-        "setting": place.setting,
-        "shots": place.shots,
-        "known_kind": None if protocol.known_kind is None else printable(protocol.known_kind),
-        "seed": protocol.seed,
-        "method": printable(cell.method),
-        "variant": printable(record.variant),
-        "preset": place.preset,
-        "part": protocol.part,
-        "reserve": protocol.reserve,
-        "dedup": protocol.dedup,
-        "contamination": protocol.contamination,
-        "mislabelled": protocol.mislabelled,
-        "train_group": None if protocol.train_group is None else printable(protocol.train_group),
-        "test_group": None if protocol.test_group is None else printable(protocol.test_group),
-        "options": place.options,
-        "settings": place.settings,
-        "auroc": metrics.auroc if metrics else np.nan,
-        "average_precision": metrics.average_precision if metrics else np.nan,
-        "fpr95": metrics.fpr95 if metrics else np.nan,
-        "pixel_auroc": np.nan if metrics is None or metrics.pixel_auroc is None else metrics.pixel_auroc,
-        "aupro": np.nan if metrics is None or metrics.aupro is None else metrics.aupro,
-        "per_kind": {printable(kind): value for kind, value in metrics.per_kind.items()} if metrics else {},
-        "error": printable(f"{record.error.type}: {record.error.message}") if record.error else None,
-        "split_digest": split.digest if split else None,
-        "train_normal": split.train_normal if split else 0,
-        "train_anomaly": split.train_anomaly if split else 0,
-        "test_normal": split.test_normal if split else 0,
-        "test_anomaly": split.test_anomaly if split else 0,
-        "crossing_duplicates": split.crossing_duplicates if split else 0,
-        "fit_seconds": record.timings.fit,
-        "score_seconds": record.timings.score,
-        "total_seconds": record.timings.total,
-        "peak_memory_mb": record.peak_memory_mb,
-        "device": printable(record.provenance.device),
-        "project_version": record.provenance.project_version,
-        "commit": record.provenance.commit,
-        "fingerprint": cell.fingerprint,
-        "version": cell.version,
-        "config": cell.config,
-        "preset_config": cell.preset,
-        "diagnostics": record.diagnostics,
-        "curve": {printable(name): values for name, values in record.curve.items()},
-        "created": record.created,
-        "known": split.known if split else (),
-        "ablation": "",
-        "provenance": record.provenance,
-        "method_title": printable(record.method_title),
-        "method_kind": printable(record.method_kind),
-        "citation": printable(record.citation),
-        "dataset_title": printable(record.dataset_title),
-    }
-
-
-def load(root: Path | str, tell: Tell = nobody) -> pd.DataFrame:
-    """Tidy frame of all records below `root`, one row per cell (see `COLUMNS`).
+    `say` hears of files passed over.
 
     Raises
     ------
@@ -396,6 +448,8 @@ def load(root: Path | str, tell: Tell = nobody) -> pd.DataFrame:
         The folder holds no records, or one of them is damaged.
     """
     frame = Store(root).frame(tell)
+    for sentence in foreign_files(root):
+        say(sentence)
     if frame.empty:
         raise StoreError(f"no records in {root}: expected the folder that `osad-bench run --out` wrote")
     return frame

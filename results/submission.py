@@ -12,26 +12,28 @@ It is a stranger's file. Nothing of it is run, and nothing is unpacked before na
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import re
 import tempfile
 import zipfile
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Literal
+from typing import IO, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from osad_bench.core.files import prepared
 from osad_bench.core.text import printable
 from osad_bench.results.metrics import compute
 from osad_bench.results.record import Moment, Record, TestScores, Text
 from osad_bench.results.registered import FrozenPlan, parse_plan
-from osad_bench.results.store import Store, StoreError
+from osad_bench.results.store import Store, StoreError, foreign_files
 
 MOST_FILES = 400_000
 MOST_BYTES = 4 * 2**30
@@ -86,8 +88,15 @@ class Submission:
         return printable(self.manifest.title or self.path.name.removesuffix(".osad.zip"))
 
 
-def submit(root: Path, target: Path, title: str = "", plan: FrozenPlan | None = None, version: str = "") -> int:
-    """Write the records of a store into one file, and count them.
+def submit(
+    root: Path,
+    target: Path,
+    title: str = "",
+    plan: FrozenPlan | None = None,
+    version: str = "",
+    say: Callable[[str], None] = lambda _: None,
+) -> int:
+    """Write the records of a store into one file, and count them; `say` hears of files passed over.
 
     Only what is checked goes in: records that can be read, and the scores of those that are finished.
 
@@ -100,15 +109,16 @@ def submit(root: Path, target: Path, title: str = "", plan: FrozenPlan | None = 
     """
     store = Store(root)
     keys = store.keys()
+    for sentence in foreign_files(root):
+        say(sentence)
     if not keys:
         raise SubmissionError(f"no records in {root}: expected the folder that `osad-bench run --out` wrote")
     if target.exists():
         raise SubmissionError(f"{target} is there already: name another file with --out, or delete it")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.tmp")
     digests: dict[str, str] = {}
-    try:
-        with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
+
+    def write(stream: IO[bytes]) -> None:
+        with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
 
             def add(name: str, content: bytes) -> None:
                 digests[name] = hashlib.sha256(content).hexdigest()
@@ -124,9 +134,9 @@ def submit(root: Path, target: Path, title: str = "", plan: FrozenPlan | None = 
                 add("plan.json", plan.dump().encode())
             manifest = Manifest(title=title, project_version=version, files=digests)
             archive.writestr("submission.json", manifest.model_dump_json(indent=1))
+
+    with prepared(target, write) as temporary:
         temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
     return len(keys)
 
 
@@ -170,9 +180,13 @@ def opened(path: Path) -> Iterator[Submission]:
                     place = Path(folder, name)
                     place.parent.mkdir(parents=True, exist_ok=True)
                     place.write_bytes(content)
-        except (SubmissionError, OSError):
+        except SubmissionError:
             raise
-        except Exception as error:  # zipfile raises BadZipFile, zlib.error, RuntimeError (encrypted) and others
+        except (
+            Exception
+        ) as error:  # zipfile raises BadZipFile, zlib.error, RuntimeError (encrypted), OSError and others
+            if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise
             raise SubmissionError(f"{path} is no submission, or is damaged ({type(error).__name__})") from None
         plan = Path(folder, "plan.json")
         frozen = parse_plan(plan.read_bytes(), f"plan.json in {path}") if plan.exists() else None

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import pandas as pd
 
@@ -31,6 +33,13 @@ class Titles:
         """The title of a data set, ``(fingerprint)`` kept where the label has one."""
         return _titled(label, self.datasets)
 
+    def row(self, line: Mapping[Any, Any]) -> dict[str, Any]:
+        """The first columns of every printed table of rows: a line's preset, data set, setting and M (`aggregate.ROW`)."""
+        return {
+            "preset": line["board"], "data set": self.dataset(line["dataset"]), "setting": line["setting"],
+            "M": line["shots"],
+        }  # fmt: skip
+
 
 def _titled(label: str, titles: dict[str, str]) -> str:
     name = label
@@ -52,7 +61,7 @@ def titles_of(frame: pd.DataFrame) -> Titles:
     frame
         As `osad_bench.results.load` returns it.
     """
-    newest = frame.sort_values("created", kind="stable")
+    newest = _newest(frame, "method", "method_title", "dataset", "dataset_title")
     methods = _named(dict(zip(newest["method"], newest["method_title"])))
     said = dict(zip(newest["dataset"], newest["dataset_title"]))
     groups = dict(zip(newest["dataset"], group_of(newest["dataset"])))
@@ -61,6 +70,15 @@ def titles_of(frame: pd.DataFrame) -> Titles:
         shared = {said[name] for name, of in groups.items() if of == group}
         datasets.setdefault(group, shared.pop() if len(shared) == 1 and shared != {""} else group)
     return Titles(methods, datasets)
+
+
+def _newest(frame: pd.DataFrame, *columns: str) -> pd.DataFrame:
+    """What these columns hold together, the newest record's last."""
+    wanted = [*columns, "created"]
+    newest: pd.DataFrame = (
+        frame[wanted].sort_values("created", kind="stable").drop_duplicates(list(columns), keep="last")
+    )
+    return newest
 
 
 def _named(titles: dict[str, str]) -> dict[str, str]:
@@ -84,6 +102,6 @@ def _of_class(name: str, title: str, is_class: bool) -> str:
 def citations_of(frame: pd.DataFrame) -> list[str]:
     """``TITLE: citation`` of each method whose records carry one, by name."""
     titles = titles_of(frame)
-    newest = frame.sort_values("created", kind="stable")
+    newest = _newest(frame, "method", "citation")
     found = {name: text for name, text in zip(newest["method"], newest["citation"]) if text}
     return [f"{titles.method(name)}: {text}" for name, text in sorted(found.items())]

@@ -245,10 +245,7 @@ def differences_for_print(pairs: pd.DataFrame, titles: Titles) -> pd.DataFrame:
     """`paired.differences` with numbers as a paper prints them."""
     lines = [
         {
-            "preset": line["board"],
-            "data set": titles.dataset(line["dataset"]),
-            "setting": line["setting"],
-            "M": line["shots"],
+            **titles.row(line),
             "first": titles.method(line["first"]),
             "second": titles.method(line["second"]),
             "difference": f"{line['difference']:+.3f}",

@@ -19,6 +19,8 @@ from pathlib import Path
 from statistics import median
 
 import numpy as np
+import perf_harness as harness
+import perf_loops as loops
 import torch
 from perf_score import score_pair
 from rich.console import Console
@@ -26,10 +28,11 @@ from rich.table import Table
 from torchvision.transforms.functional import rotate as rotate_one
 
 from osad_bench.benchmark.cell.execute import Machine, execute
+from osad_bench.benchmark.features import batched, pseudo
 from osad_bench.benchmark.features.augment import rotate
 from osad_bench.benchmark.features.backbones import load_backbone
 from osad_bench.benchmark.features.cache import BATCH, FeatureCache
-from osad_bench.benchmark.features.extractor import PyramidExtractor, for_inference
+from osad_bench.benchmark.features.extractor import PyramidExtractor, as_tensor, for_inference
 from osad_bench.benchmark.grid.plan import Grid, plan
 from osad_bench.benchmark.preset import load_preset
 from osad_bench.core.places import default_cache
@@ -119,6 +122,54 @@ def rotation_pair() -> tuple[Work, Work]:
     )
 
 
+def twin_pair(name: str) -> tuple[Work, Work]:
+    """Pseudo-anomalies of 16 images at 448 pixels: image by image, against the whole batch."""
+    images = np.random.default_rng(0).integers(0, 256, (16, 448, 448, 3), dtype=np.uint8)
+    one, twin, there = getattr(pseudo, name), getattr(batched, name), as_tensor(images)
+    return (
+        lambda: [one(image, source) for image, source in zip(images, np.random.default_rng(0).spawn(16))],
+        lambda: twin(there, np.random.default_rng(0).spawn(16)),
+    )
+
+
+def paper_of(folder: Path, size: int) -> loops.Paper:
+    """The preset `paper` with random weights on 66 drawn photographs of 900 x 900 pixels."""
+    photos = folder / "photographs"
+    data = f"folder:{photos}" if photos.exists() else loops.photographs(photos, 40, 6, 20)
+    return loops.Paper.of(data, folder / "paper", "cpu", size)
+
+
+def input_pair(folder: Path) -> tuple[Work, Work]:
+    """53 images of one DRA step in `paper`: read, resized and changed by Pillow as published code does, against ours."""
+    paper = paper_of(folder, 448)
+    files, train = loops.Files(paper, training=True), paper.train()
+    (batch,) = loops.Batches(files, 1)
+    return lambda: [files[index] for index in batch], lambda: train.draw((16, 16, 16), ("cutmix",), 5)
+
+
+def cell_pair(folder: Path) -> tuple[Work, Work]:
+    """One DRA cell at 128 pixels, two steps and 26 test images: as published code trains it, against ours in `paper`."""
+    paper = paper_of(folder, 128)
+    return lambda: loops.as_published(paper, 2, 0), lambda: loops.as_ours(paper, 2)
+
+
+def bridge_pair() -> tuple[Work, Work]:
+    """DPDL at 448 pixels, 4 images: the backbone's passes against the bridge's (d = 100,352 and 25,088, C = 32)."""
+    backbone = load_random().train()
+    images = torch.rand(4, 3, 448, 448).contiguous(memory_format=torch.channels_last)
+    bridges, leaves = loops.bridges([(512, 14, 14), (512, 7, 7)], 4, torch.device("cpu"))
+
+    def passes() -> None:
+        halves = torch.nn.functional.interpolate(images, scale_factor=0.5)
+        sum(backbone(x)[-1].square().mean() for x in (images, halves)).backward()
+
+    return passes, lambda: loops.bridged(bridges, leaves).backward()
+
+
+def load_random() -> torch.nn.Module:
+    return loops.random_backbone().module.to(memory_format=torch.channels_last)
+
+
 def key_pair(folder: Path) -> tuple[Work, Work]:
     """Keys of 1,200 planned cells: each hashed alone, against the whole plan, which hashes what they share once."""
     grid = Grid(methods=["whitened", "evidence", "dra", "devnet", "dpdl"], datasets=["textures"], seeds=200, floor=None)
@@ -142,7 +193,15 @@ def main() -> None:
             "score: photographs against the bare backbone": lambda: score_pair(folder),
             "start: --help against import torch": start_pair,
             "rotate: a paper batch against its images": rotation_pair,
+            "cutmix: 16 images together against one by one": lambda: twin_pair("cutmix"),
+            "cutpaste: 16 images together against one by one": lambda: twin_pair("cutpaste"),
+            "texture: 16 images together against one by one": lambda: twin_pair("texture"),
+            "input: a paper batch against published code's": lambda: input_pair(folder),
+            "cell: DRA in paper against published code's": lambda: cell_pair(folder),
+            "bridge: its passes against the backbone's": bridge_pair,
             "plan: 1,000 cells against their keys alone": lambda: key_pair(folder),
+            "store: 1,500 records by the index against one by one": lambda: harness.index_pairs(folder)[0],
+            "resume: 1,500 cells by the index against one by one": lambda: harness.index_pairs(folder)[1],
             "shared: evidence with the normals known": lambda: shared_pair(folder, "evidence"),
             "shared: whitened with the normals known": lambda: shared_pair(folder, "whitened"),
         }

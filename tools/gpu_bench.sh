@@ -1,41 +1,50 @@
 #!/bin/sh
-# Speed on a GPU, offline: tools/gpu_bench.sh WHEELS DATA [OUT]
+# Speed and sameness on a GPU, offline: tools/gpu_bench.sh [-p PYTHON] [-w WHEELS] [OUT] [-- OPTIONS OF gpu_bench.py]
 #
-#   WHEELS  folder of wheels: osad-bench, its dependencies, torch for this machine's CUDA
-#           (made where there is a network: pip download -d WHEELS '.[elpv,test]')
-#   DATA    data root (OSAD_BENCH_DATA); the ELPV data come with the wheel elpv-dataset. For the preset `paper`, ResNet-18's
-#           weights lie in it as resnet18-f37072fd.pth
-#   OUT     folder for the figures; default gpu-bench
+#   PYTHON  an interpreter that has torch for this machine's CUDA, torchvision, timm, scikit-learn, pandas; default python3.
+#           It is used as it is: no environment is made, nothing is installed into it.
+#   WHEELS  folder of wheels that it lacks (pydantic, pydantic-core, annotated-types, typing-inspection, platformdirs),
+#           unpacked into a temporary folder
+#   OUT     folder for figures.json; default gpu-bench
 #
-# It prints the card, then: the ratio of the batched rotation (tests/perf.py), seconds of three methods in `quick` for a first
-# and a second seed, and, where the weights are there, of two epochs of DRA in `paper`. Only OUT is written to.
+# This checkout is used in place, with entry points written from pyproject.toml. Takes three minutes.
 set -eu
-[ $# -ge 2 ] || { sed -n '2,12s/^# \{0,1\}//p' "$0"; exit 2; }
-wheels=$1 data=$2 out=${3:-gpu-bench}
+python=python3 wheels=
+while getopts p:w: option; do
+    case $option in
+        p) python=$OPTARG ;;
+        w) wheels=$OPTARG ;;
+        *) sed -n '2,11s/^# \{0,1\}//p' "$0"; exit 2 ;;
+    esac
+done
+shift $((OPTIND - 1))
+out=gpu-bench
+if [ $# -gt 0 ] && [ "$1" != -- ]; then out=$1; shift; fi
+[ "${1:-}" != -- ] || shift
 here=$(cd "$(dirname "$0")/.." && pwd)
 mkdir -p "$out"
-python3 -m venv "$out/env"
-"$out/env/bin/pip" install --quiet --no-index --find-links "$wheels" 'osad-bench[elpv]'
-export OSAD_BENCH_DATA="$data" OSAD_BENCH_CACHE="$out/cache"
-{
-    nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader
-    "$out/env/bin/osad-bench" doctor || true
-    echo "== ratios"
-    "$out/env/bin/python" "$here/tests/perf.py" rotate
-    echo "== quick, closed form, first and second seed"
-    for seed in 0, 1,; do
-        date +%s
-        "$out/env/bin/osad-bench" run --methods evidence,whitened,patchcore --seeds "$seed" --device cuda --out "$out/quick"
-        date +%s
-    done
-    weights="$data/resnet18-f37072fd.pth"
-    if [ -f "$weights" ]; then
-        echo "== paper, two epochs of DRA"
-        date +%s
-        "$out/env/bin/osad-bench" run --methods dra --floor none --seeds 1 --preset paper --set schedule.epochs=2 \
-            --weights "$weights" --device cuda --out "$out/paper"
-        date +%s
-    else
-        echo "paper left out: no $weights"
-    fi
-} 2>&1 | tee "$out/figures.txt"
+site=$(mktemp -d)
+trap 'rm -rf "$site"' EXIT
+if [ -n "$wheels" ]; then
+    "$python" -m pip install --quiet --no-index --no-deps --no-compile --target "$site" "$wheels"/*.whl
+fi
+mkdir "$site/osad_bench"
+for part in benchmark core datasets methods results; do
+    ln -s "$here/$part" "$site/osad_bench/$part"
+done
+PYTHONPATH="$site${PYTHONPATH:+:$PYTHONPATH}"
+export PYTHONPATH PYTHONDONTWRITEBYTECODE=1
+"$python" - "$here/pyproject.toml" "$site" <<'PYTHON'
+import pathlib, sys, tomllib
+project = tomllib.loads(pathlib.Path(sys.argv[1]).read_text("utf-8"))["project"]
+info = pathlib.Path(sys.argv[2]) / f"osad_bench-{project['version']}.dist-info"
+info.mkdir()
+(info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: osad-bench\nVersion: {project['version']}\n")
+groups = "".join(
+    f"[{group}]\n" + "".join(f"{name} = {value}\n" for name, value in points.items())
+    for group, points in project["entry-points"].items()
+)
+(info / "entry_points.txt").write_text(groups)
+PYTHON
+nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader >&2 || true
+"$python" "$here/tools/gpu_bench.py" --out "$out/figures.json" "$@"

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+import multiprocessing
+import os
 import signal
 import sys
 import threading
 import time
-import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -28,7 +29,7 @@ from osad_bench.benchmark.cell.training import CachedFeatures, FineTuned, preset
 from osad_bench.benchmark.features.backbones import load_backbone
 from osad_bench.benchmark.features.cache import FeatureCache
 from osad_bench.benchmark.preset import Preset
-from osad_bench.core.border import foreign, message_of
+from osad_bench.core.border import foreign, message_of, traceback_of
 from osad_bench.core.errors import InputError
 from osad_bench.core.registry import load_file, methods
 from osad_bench.core.text import lines
@@ -55,6 +56,8 @@ class Machine:
         File with the backbone's weights; None for the backbone's own source.
     device
         ``cpu``, ``cuda`` or ``cuda:N``.
+    precision
+        In which a backbone is fine-tuned: ``float32``, ``bfloat16``, or ``auto`` for bfloat16 where a GPU is made for it.
     threads
         CPU threads of a process that fine-tunes; None leaves torch's choice. Over cached features it is always one.
     oracle
@@ -69,6 +72,7 @@ class Machine:
     data_root: Path | None = None
     weights: Path | None = None
     device: str = "cpu"
+    precision: str = "auto"
     threads: int | None = None
     oracle: bool = False
     pixels: bool = False
@@ -196,7 +200,26 @@ def _open_training(
         seed_of(planned.cell, "batches"),
         torch.device(machine.device),
         shelf,
+        precision_of(machine),
     )
+
+
+def precision_of(machine: Machine) -> torch.dtype:
+    """In which a backbone is fine-tuned.
+
+    Raises
+    ------
+    InputError
+        No such precision.
+    """
+    if machine.precision == "auto":
+        device = torch.device(machine.device)
+        fast = device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
+        return torch.bfloat16 if fast else torch.float32
+    known = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+    if machine.precision not in known:
+        raise InputError(f"precision {machine.precision!r} is none of auto, {', '.join(known)}")
+    return known[machine.precision]
 
 
 def _shelf(planned: PlannedCell, method: Method, machine: Machine) -> Shelf:
@@ -260,7 +283,12 @@ def execute(
     facts: dict[str, Any] = {}
     parts: dict[str, Any] = {}
     with foreign() as outcome, _time_limit(machine.time_limit), as_cells_run(planned.preset, machine) as deterministic:
-        facts = {"device": machine.device, "deterministic": deterministic}
+        precision = torch.float32 if planned.preset.frozen else precision_of(machine)
+        facts = {
+            "device": machine.device,
+            "deterministic": deterministic,
+            "precision": str(precision).removeprefix("torch."),
+        }
         backbone = load_backbone(planned.cell.preset["backbone"], machine.weights)
         facts["weights"] = {backbone.name: backbone.weights}
         cls = method_class(planned)
@@ -273,8 +301,7 @@ def execute(
     if outcome.error is None:
         return Record(**labels, **parts, status="ok", provenance=source), scores
     error = outcome.error
-    trace = lines("".join(traceback.format_exception(type(error), error, error.__traceback__)))
-    failure = Failure(type=type(error).__name__, message=lines(message_of(error)), traceback=trace)
+    failure = Failure(type=type(error).__name__, message=lines(message_of(error)), traceback=lines(traceback_of(error)))
     return Record(**labels, status="failed", error=failure, provenance=source), None
 
 
@@ -284,7 +311,11 @@ def _torch_as_it_was() -> Iterator[None]:
     grad, dtype, threads = torch.is_grad_enabled(), torch.get_default_dtype(), torch.get_num_threads()
     strict, warn = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
     benchmark, anomaly = torch.backends.cudnn.benchmark, torch.is_anomaly_enabled()
+    filled = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
+    precision, errors = torch.get_float32_matmul_precision(), np.geterr()
+    children = set(multiprocessing.active_children())
     random, numpy_random = torch.get_rng_state(), np.random.get_state()  # noqa: NPY002 (the state methods may touch)
+    of_gpus = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []  # type: ignore[no-untyped-call]
     alive = set(threading.enumerate())
     try:
         yield
@@ -294,10 +325,18 @@ def _torch_as_it_was() -> Iterator[None]:
         torch.set_num_threads(threads)
         torch.use_deterministic_algorithms(strict, warn_only=warn)
         torch.backends.cudnn.benchmark = benchmark
+        torch.utils.deterministic.fill_uninitialized_memory = filled  # type: ignore[attr-defined]
         torch.autograd.set_detect_anomaly(anomaly)
         torch.set_default_device(None)
+        torch.set_float32_matmul_precision(precision)
+        torch.set_flush_denormal(False)
+        np.seterr(**errors)
         torch.set_rng_state(random)
+        if of_gpus:
+            torch.cuda.set_rng_state_all(of_gpus)
         np.random.set_state(numpy_random)  # noqa: NPY002
+        for child in set(multiprocessing.active_children()) - children:
+            child.kill()  # the interpreter would wait for it when the command is over
         for thread in set(threading.enumerate()) - alive:
             if not thread.daemon:  # the interpreter would wait for it when the command is over
                 _LEFT_BEHIND.append(thread)
@@ -338,7 +377,7 @@ def _time_limit(seconds: float | None) -> Iterator[None]:
 def as_cells_run(preset: Preset, machine: Machine) -> Iterator[bool]:
     """Torch set up as for every cell, and put back as it was; yields whether torch refuses what is not reproducible."""
     with _torch_as_it_was():
-        deterministic = _make_deterministic(machine)
+        deterministic = _make_deterministic(preset, machine)
         with _threads(preset, machine):
             yield deterministic
 
@@ -356,9 +395,13 @@ def _threads(preset: Preset, machine: Machine) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _make_deterministic(machine: Machine) -> bool:
+def _make_deterministic(preset: Preset, machine: Machine) -> bool:
     """Ask torch for reproducible algorithms; True when it will refuse any other."""
     strict = machine.device == "cpu"
+    # Torch would fill each new tensor with NaN, to show who reads what was never written: twice the writing of a backbone.
+    torch.utils.deterministic.fill_uninitialized_memory = preset.frozen  # type: ignore[attr-defined]
+    if not strict:  # cuBLAS reads it when it is first used
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True, warn_only=not strict)
     torch.backends.cudnn.benchmark = False
     return strict
@@ -415,12 +458,13 @@ def fit_method(
     curve = fitting.curve
 
     def report(epoch: int, epochs: int, values: dict[str, float]) -> None:
-        for name, value in values.items():
+        told = {str(name): float(value) for name, value in values.items()}  # a tensor would go to another process, too
+        for name, value in told.items():
             if not math.isfinite(value):
                 raise FloatingPointError(f"{name} is {value} in epoch {epoch} of {epochs}")
-            curve.setdefault(str(name), []).append(float(value))
+            curve.setdefault(name, []).append(value)
         if progress:
-            progress(epoch, epochs, values)
+            progress(int(epoch), int(epochs), told)
 
     oracle = _Oracle(fitting.score)
     torch.manual_seed(seed_of(cell, "layers", of_method=True))

@@ -18,18 +18,21 @@ from osad_bench.results.record import Provenance
 PACKAGES = ("torch", "torchvision", "timm", "numpy", "scikit-learn", "scipy", "pandas", "pillow", "elpv-dataset")
 
 
+@lru_cache
+def version_of(package: str) -> str:
+    """An installed package's version, empty where there is none; read once per process, as it takes a millisecond."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""
+
+
 def package_versions() -> dict[str, str]:
     """Versions of the packages that scores may depend on."""
-    found = {}
-    for name in PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
+    return {name: found for name in PACKAGES if (found := version_of(name))}
 
 
-@lru_cache(maxsize=1)
+@lru_cache
 def commit() -> str | None:
     """Commit of the checkout this code runs from (``+`` appended when it has changes), None outside one."""
     here = Path(__file__).resolve().parent
@@ -47,6 +50,12 @@ def commit() -> str | None:
         return None
 
 
+@lru_cache
+def _platform() -> str:
+    return platform.platform()
+
+
+@lru_cache
 def cpu_name() -> str:
     """The processor's model name, as far as the system tells."""
     try:
@@ -59,22 +68,28 @@ def cpu_name() -> str:
 
 
 def provenance(
-    device: str, weights: dict[str, str] | None = None, deterministic: bool = False, method: type[Method] | None = None
+    device: str,
+    weights: dict[str, str] | None = None,
+    deterministic: bool = False,
+    method: type[Method] | None = None,
+    precision: str = "float32",
 ) -> Provenance:
     """Provenance of a cell computed now, in this process."""
     import torch
 
     package, package_version = methods.distribution(method.name) if method is not None else ("", "")
-    name = torch.cuda.get_device_name(device) if device.startswith("cuda") else cpu_name()
+    on_gpu = device.startswith("cuda") and torch.cuda.is_available()  # a cluster's GPUs need not be here
+    name = torch.cuda.get_device_name(device) if on_gpu else cpu_name()
     return Provenance(
-        project_version=version("osad-bench"),
+        project_version=version_of("osad-bench"),
         commit=commit(),
         python=platform.python_version(),
         packages=package_versions(),
-        platform=platform.platform(),
+        platform=_platform(),
         device=f"{device} ({name})",
         threads=torch.get_num_threads(),
         deterministic=deterministic,
+        precision=precision,
         weights=weights or {},
         method_source=source_digest(method) if method is not None else "",
         method_package=package,

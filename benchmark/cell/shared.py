@@ -15,10 +15,8 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +27,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
+from osad_bench.benchmark.cell.provenance import version_of
 from osad_bench.benchmark.cell.source import source_digest
-from osad_bench.benchmark.features.rows import META, Computed, Layout, Rows, kept_rows
+from osad_bench.benchmark.features.holdings import META, used
+from osad_bench.benchmark.features.rows import Computed, Layout, Rows, kept_rows
+from osad_bench.benchmark.features.views import CPU
 from osad_bench.benchmark.preset import Preset
+from osad_bench.core.files import clear_forgotten, write_whole
 from osad_bench.core.locks import locked
 from osad_bench.methods.base import Method, Pyramid
 from osad_bench.methods.saving import State
@@ -57,10 +59,13 @@ class Shelf:
         The cache folder; None to keep nothing.
     identity
         All that every value on it depends on, as JSON can hold it.
+    device
+        Where the tensors are to be.
     """
 
     root: Path | None
     identity: Mapping[str, object]
+    device: torch.device = CPU
 
     @classmethod
     def of_normals(
@@ -75,10 +80,10 @@ class Shelf:
             "fingerprint": fingerprint,
             "normals": digest(normals),
             "preset": read | {"weights": weights},
-            "packages": {name: version(name) for name in PACKAGES},
+            "packages": {name: version_of(name) for name in PACKAGES},
             "device": device.type,
         }
-        return cls(root if preset.frozen and preset.adapter == "none" else None, identity)
+        return cls(root if preset.frozen and preset.adapter == "none" else None, identity, device)
 
     def of_method(self, method: type[Method]) -> Shelf:
         """The part that is one method's; it keeps nothing where the method's source cannot be read (a notebook)."""
@@ -94,15 +99,22 @@ class Shelf:
     def keep(self, name: str, settings: Mapping[str, object], compute: Callable[[], State]) -> State:
         """Return the value of this name and these settings, computed where it is not kept yet (`methods.base.Keep`).
 
+        All its tensors are on the shelf's device, wherever they were computed.
+
         Raises
         ------
         OSError
             The disk is full. A cache that may not be written is read only.
         """
+        found = self._kept(name, settings, compute)
+        return {key: tensor.to(self.device) for key, tensor in found.items()}
+
+    def _kept(self, name: str, settings: Mapping[str, object], compute: Callable[[], State]) -> State:
         folder, identity = self._place(name, settings)
         if folder is None:
             return compute()
         if (found := _read(folder / VALUE)) is not None:
+            used(folder)
             return found
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -112,10 +124,11 @@ class Shelf:
                 raise
             return compute()
         with locked(folder / "lock"):
+            clear_forgotten(folder)
             if (found := _read(folder / VALUE)) is None:
                 found = {key: tensor.contiguous().clone() for key, tensor in compute().items()}
-                _write(folder / META, json.dumps({"identity": identity}, indent=1).encode())
-                _write(folder / VALUE, save({key: tensor.cpu() for key, tensor in found.items()}))
+                write_whole(folder / META, json.dumps({"identity": identity}, indent=1).encode())
+                write_whole(folder / VALUE, save({key: tensor.cpu() for key, tensor in found.items()}))
         return found
 
     def measures(
@@ -172,16 +185,3 @@ def _read(path: Path) -> State | None:
     except (OSError, SafetensorError):
         return None
     return state
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Write to a temporary file, flush it to disk, rename it."""
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

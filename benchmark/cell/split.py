@@ -30,13 +30,15 @@ import math
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
-from functools import lru_cache
+from dataclasses import dataclass, fields
+from functools import cached_property, lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 from pydantic import ValidationError
 
 from osad_bench.core.errors import InputError
+from osad_bench.core.files import read_bounded
 from osad_bench.datasets.base import Dataset, Sample
 from osad_bench.datasets.duplicates import surplus_copies
 from osad_bench.results.record import Protocol
@@ -64,10 +66,10 @@ class Split:
         """The four parts by name."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """Sha256 of the four lists."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+        return hashlib.sha256(json.dumps(self.parts(), sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 def _shuffled(ids: Sequence[str], salt: str) -> list[str]:
@@ -78,9 +80,14 @@ def _shuffled(ids: Sequence[str], salt: str) -> list[str]:
 @lru_cache(maxsize=1024)
 def _order(ids: tuple[str, ...], salt: str) -> tuple[str, ...]:
     """`_shuffled`, remembered: all shots of a seed and all kinds share an order."""
-    return tuple(
-        sorted(ids, key=lambda name: hashlib.sha256(f"{salt}/{name}".encode("utf-8", "surrogateescape")).digest())
-    )
+    before = f"{salt}/".encode()
+    digests = [hashlib.sha256(before + name).digest() for name in _encoded(ids)]
+    return tuple(name for _, name in sorted(zip(digests, ids)))
+
+
+@lru_cache(maxsize=64)
+def _encoded(ids: tuple[str, ...]) -> list[bytes]:
+    return [name.encode("utf-8", "surrogateescape") for name in ids]
 
 
 @lru_cache(maxsize=64)
@@ -164,11 +171,9 @@ def split(dataset: Dataset, protocol: Protocol) -> Split:
     DatasetError
         With ``protocol.dedup``: an image cannot be read.
     """
-    train_normal, test_normal = _normals_of(dataset, protocol)
-    training, tested = _anomalies_of(dataset, protocol)
+    train_normal, test_normal, train, test = _apart(dataset, _Who.of(protocol))
     polluting = contaminants(dataset, protocol)
     reserved = max(protocol.shots + polluting, protocol.reserve)
-    train, test = ([sample.id for sample in part] for part in (training, tested))
     order = _shuffled(train, str(protocol.seed))
     test_anomaly = _shuffled(test, str(protocol.seed))
     if protocol.setting == "general":
@@ -186,62 +191,86 @@ def split(dataset: Dataset, protocol: Protocol) -> Split:
         return Split(tuple(sorted(mixed[held:])), tuple(known[:half]), tuple(sorted(mixed[:held])), tuple(known[half:]))
     reserved = min(reserved, len(order))
     wrong = _mislabelled(train_normal, protocol)
-    return Split(
-        tuple(sorted({*train_normal, *order[reserved - polluting : reserved]}.difference(wrong))),
-        (*known[: protocol.shots - len(wrong)], *wrong),
-        tuple(test_normal),
-        tuple(sorted(test_anomaly)),
-    )
+    if polluting or wrong:
+        train_normal = tuple(sorted({*train_normal, *order[reserved - polluting : reserved]}.difference(wrong)))
+    known = [*known[: protocol.shots - len(wrong)], *wrong]
+    return Split(train_normal, tuple(known), test_normal, tuple(sorted(test_anomaly)))
 
 
-def _samples_of(dataset: Dataset, protocol: Protocol) -> Sequence[Sample]:
-    """The samples that a protocol divides, and a check that it names groups that there are."""
+class _Who(NamedTuple):
+    """What of a protocol says which images may train and which may be tested: the same for all seeds and shots."""
+
+    setting: str
+    known_kind: str | None
+    dedup: bool
+    train_group: str | None
+    test_group: str | None
+
+    @classmethod
+    def of(cls, protocol: Protocol) -> _Who:
+        return cls(
+            protocol.setting, protocol.known_kind, protocol.dedup, protocol.train_group, protocol.test_group
+        )  # fmt: skip
+
+
+@lru_cache(maxsize=256)
+def _apart(dataset: Dataset, who: _Who) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
+    """Ids of the normals that train, sorted, and that are tested, and of the anomalies that may."""
+    train, test = _normals_of(dataset, who)
+    training, tested = _anomalies_of(dataset, who)
+    return (
+        tuple(sorted(train)), tuple(test), tuple(sample.id for sample in training), tuple(sample.id for sample in tested)
+    )  # fmt: skip
+
+
+def _samples_of(dataset: Dataset, who: _Who) -> Sequence[Sample]:
+    """The samples that are divided, and a check that there are the groups that it names."""
     for option in ("train_group", "test_group"):
-        group = getattr(protocol, option)
+        group = getattr(who, option)
         if group is not None and group not in dataset.groups:
             known = f"groups: {', '.join(dataset.groups)}" if dataset.groups else "it has no groups of images"
             raise InputError(f"{dataset.full_name} has no group {group!r} (--{option.replace('_', '-')}); {known}")
-    if not protocol.dedup:
+    if not who.dedup:
         return dataset.samples
     surplus = surplus_copies(dataset)
     return [sample for sample in dataset.samples if sample.id not in surplus]
 
 
-def _trains(sample: Sample, protocol: Protocol) -> bool:
-    return protocol.train_group in (None, sample.group)
+def _trains(sample: Sample, who: _Who) -> bool:
+    return who.train_group in (None, sample.group)
 
 
-def _tests(sample: Sample, protocol: Protocol) -> bool:
-    if protocol.test_group is not None:
-        return sample.group == protocol.test_group
-    return protocol.train_group is None or sample.group != protocol.train_group
+def _tests(sample: Sample, who: _Who) -> bool:
+    if who.test_group is not None:
+        return sample.group == who.test_group
+    return who.train_group is None or sample.group != who.train_group
 
 
-def _normals_of(dataset: Dataset, protocol: Protocol) -> tuple[list[str], list[str]]:
+def _normals_of(dataset: Dataset, who: _Who) -> tuple[list[str], list[str]]:
     """Ids of the normals of the groups that train and of those that are tested."""
-    train, test = _normals(_samples_of(dataset, protocol), dataset.full_name)
-    train = [name for name in train if _trains(dataset.by_id[name], protocol)]
-    test = [name for name in test if _tests(dataset.by_id[name], protocol)]
+    train, test = _normals(_samples_of(dataset, who), dataset.full_name)
+    train = [name for name in train if _trains(dataset.by_id[name], who)]
+    test = [name for name in test if _tests(dataset.by_id[name], who)]
     if not train or not test:
-        part, group = ("training", protocol.train_group) if not train else ("test", protocol.test_group)
+        part, group = ("training", who.train_group) if not train else ("test", who.test_group)
         raise InputError(f"{dataset.full_name} has no {part} normals of group {group!r}; use another group")
     return train, test
 
 
-def _anomalies_of(dataset: Dataset, protocol: Protocol) -> tuple[list[Sample], list[Sample]]:
+def _anomalies_of(dataset: Dataset, who: _Who) -> tuple[list[Sample], list[Sample]]:
     """The anomalies from which the known ones are taken, and those from which the tested ones are."""
-    anomalies = [sample for sample in _samples_of(dataset, protocol) if sample.label == 1]
-    training = [sample for sample in anomalies if _trains(sample, protocol)]
-    tested = [sample for sample in anomalies if _tests(sample, protocol)]
-    if protocol.setting == "hard":
+    anomalies = [sample for sample in _samples_of(dataset, who) if sample.label == 1]
+    training = [sample for sample in anomalies if _trains(sample, who)]
+    tested = [sample for sample in anomalies if _tests(sample, who)]
+    if who.setting == "hard":
         known_kinds(dataset, 1)
         kinds = {str(sample.kind) for sample in anomalies}
-        if protocol.known_kind not in kinds:
+        if who.known_kind not in kinds:
             raise InputError(
-                f"{dataset.full_name} has no anomalies of kind {protocol.known_kind!r}; kinds: {', '.join(sorted(kinds))}"
+                f"{dataset.full_name} has no anomalies of kind {who.known_kind!r}; kinds: {', '.join(sorted(kinds))}"
             )
-        training = [sample for sample in training if sample.kind == protocol.known_kind]
-        tested = [sample for sample in tested if sample.kind != protocol.known_kind]
+        training = [sample for sample in training if sample.kind == who.known_kind]
+        tested = [sample for sample in tested if sample.kind != who.known_kind]
     return training, tested
 
 
@@ -261,7 +290,7 @@ def contaminants(dataset: Dataset, protocol: Protocol) -> int:
     share = protocol.contamination
     if not share:
         return 0
-    normals, _ = _normals_of(dataset, protocol)
+    normals, *_ = _apart(dataset, _Who.of(protocol))
     count = _down(len(normals) * share / (1 - share))
     if not count:
         raise InputError(
@@ -279,6 +308,8 @@ def _mislabelled(train_normal: Sequence[str], protocol: Protocol) -> list[str]:
             f"--mislabelled {protocol.mislabelled:g} of {protocol.shots} shots is less than one label; "
             f"use --shots {math.ceil(1 / protocol.mislabelled)} or more"
         )
+    if not count:
+        return []
     if count >= len(train_normal):
         raise InputError(f"{count} labels are to be wrong, and there are only {len(train_normal)} training normals")
     return _shuffled(train_normal, f"mislabelled/{protocol.seed}")[:count]
@@ -311,6 +342,8 @@ def crossing(split: Split, duplicates: Sequence[Sequence[str]]) -> int:
 
 
 HEADER = "# osad-bench split 1"
+MOST_BYTES = 2**28
+"""Of a split's file: a million images take 60 MB."""
 _ESCAPES = {"\\": r"\\", "\t": r"\t", "\n": r"\n", "\r": r"\r"}
 
 
@@ -357,7 +390,7 @@ def read_split(path: Path) -> tuple[dict[str, str], Protocol, Split]:
         The file is missing, is no split, or was changed after it was written.
     """
     try:
-        text = path.read_bytes().decode("utf-8", "surrogateescape")
+        text = read_bounded(path, MOST_BYTES).decode("utf-8", "surrogateescape")
     except OSError as error:
         raise InputError(f"cannot read the split {path}: {error.strerror}") from None
     lines = [line.removesuffix("\r") for line in text.split("\n")]

@@ -17,17 +17,20 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from osad_bench.benchmark.cell.below import Adapter, Normaliser, through
 from osad_bench.benchmark.cell.shared import Shelf
 from osad_bench.benchmark.cell.split import Split
 from osad_bench.benchmark.features.augment import rotate
 from osad_bench.benchmark.features.backbones import Backbone
+from osad_bench.benchmark.features.batched import changed
 from osad_bench.benchmark.features.cache import FeatureCache
-from osad_bench.benchmark.features.extractor import PyramidExtractor, as_tensor
+from osad_bench.benchmark.features.extractor import PyramidExtractor
+from osad_bench.benchmark.features.held import HeldImages
 from osad_bench.benchmark.features.views import CLEAN, View
 from osad_bench.benchmark.preset import Preset
 from osad_bench.core.registry import pseudo_anomalies
 from osad_bench.datasets.base import Dataset
-from osad_bench.methods.base import NORMAL, PSEUDO, SEEN, Batch, Method, Mix, Pyramid, seed_of
+from osad_bench.methods.base import NORMAL, PSEUDO, SEEN, Batch, Method, Mix, Pyramid, on, seed_of
 from osad_bench.methods.saving import State
 
 EVAL_BATCH = 32
@@ -58,67 +61,9 @@ def needed(split: Split, preset: Preset, generators: Sequence[str]) -> dict[View
 
 def _divided(pyramid: Pyramid, counts: tuple[int, int, int], references: int, device: torch.device) -> Batch:
     """The batch and the references that went through the network together."""
-    target = torch.tensor([NORMAL] * counts[0] + [SEEN] * counts[1] + [PSEUDO] * counts[2], device=device)
+    target = on(torch.tensor([NORMAL] * counts[0] + [SEEN] * counts[1] + [PSEUDO] * counts[2]), device)
     reference = [scale[len(target) :] for scale in pyramid] if references else None
     return Batch([scale[: len(target)] for scale in pyramid], target, reference)
-
-
-class Normaliser(nn.Module):
-    """Centre and scale (or whiten) channels by the training normals' statistics over images and positions."""
-
-    mean: Tensor
-    matrix: Tensor
-
-    def __init__(self, mode: str, mean: Tensor, matrix: Tensor) -> None:
-        super().__init__()
-        self.mode = mode
-        self.register_buffer("mean", mean)
-        self.register_buffer("matrix", matrix)
-
-    @classmethod
-    def fit(cls, features: Tensor, mode: str) -> Normaliser:
-        """From the training normals' features (n, C, H, W)."""
-        rows = features.float().permute(0, 2, 3, 1).reshape(-1, features.shape[1])
-        if mode == "standardise":
-            std, mean = torch.std_mean(rows, dim=0, correction=0)
-            return cls(mode, mean, 1 / std.clamp_min(1e-6))
-        # whiten: shrunk covariance of positions, PCA-free (symmetric) square root
-        from sklearn.covariance import ledoit_wolf
-
-        few = rows[torch.linspace(0, len(rows) - 1, min(len(rows), 20_000)).long()].double().numpy()
-        covariance, _ = ledoit_wolf(few)
-        values, vectors = np.linalg.eigh(covariance)
-        root = (vectors / np.sqrt(values)) @ vectors.T
-        return cls(mode, torch.from_numpy(few.mean(0)).float(), torch.from_numpy(root).float())
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) -> the same shape."""
-        centred = x - self.mean.view(1, -1, 1, 1)
-        if self.mode == "standardise":
-            return centred * self.matrix.view(1, -1, 1, 1)
-        return nn.functional.conv2d(centred, self.matrix[:, :, None, None])
-
-
-class Adapter(nn.Module):
-    """A trainable layer over frozen features, one for all scales: what fine-tuning is to the `paper` preset."""
-
-    def __init__(self, channels: int, kind: str, width: int) -> None:
-        super().__init__()
-        self.kind = kind
-        if kind == "linear":
-            self.out = nn.Conv2d(channels, width, 1)
-        else:
-            self.inner, self.out = nn.Conv2d(channels, width, 1), nn.Conv2d(width, channels, 1)
-            nn.init.zeros_(self.out.weight)
-            assert self.out.bias is not None
-            nn.init.zeros_(self.out.bias)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) -> (B, C', H, W)."""
-        if self.kind == "linear":
-            return torch.relu(self.out(x))
-        change: Tensor = self.out(torch.relu(self.inner(x)))
-        return x + change
 
 
 def score_rows(
@@ -154,21 +99,10 @@ def score_rows(
                 found = method.score(read(padded))
             else:
                 found = method.score_measured(measured(padded), partial(read, padded))
-            found = found.detach().double().cpu()
         if found.shape != (EVAL_BATCH,):
             raise ValueError(f"{method.name}.score returned shape {tuple(found.shape)} for {EVAL_BATCH} images")
-        values.append(found[: len(part)])
-    return torch.cat(values) if values else torch.zeros(0, dtype=torch.float64)
-
-
-def through(
-    arrays: Sequence[npt.NDArray[Any]], normalisers: nn.ModuleList, adapters: nn.ModuleDict, device: torch.device
-) -> Pyramid:
-    """Rows of cached features to the pyramid that a method sees: normalised, adapted."""
-    pyramid = [torch.from_numpy(np.ascontiguousarray(array)).to(device).float() for array in arrays]
-    if len(normalisers):
-        pyramid = [layer(scale) for layer, scale in zip(normalisers, pyramid)]
-    return [adapters[str(scale.shape[1])](scale) for scale in pyramid] if len(adapters) else pyramid
+        values.append(found.detach()[: len(part)].double())
+    return torch.cat(values).cpu() if values else torch.zeros(0, dtype=torch.float64)
 
 
 class _Parts:
@@ -267,6 +201,7 @@ class CachedFeatures(_Parts):
         seed: int,
         device: torch.device,
         shelf: Shelf | None = None,
+        precision: torch.dtype = torch.float32,  # noqa: ARG002 (frozen features are kept in half precision)
     ) -> None:
         super().__init__(dataset, split, seed, device)
         self.shelf = shelf or Shelf(None, {})
@@ -359,11 +294,13 @@ class FineTuned(_Parts):
         seed: int,
         device: torch.device,
         shelf: Shelf | None = None,  # noqa: ARG002 (its features are trained: nothing can be kept of them)
+        precision: torch.dtype = torch.float32,
     ) -> None:
         super().__init__(dataset, split, seed, device)
-        ((view, ids),) = needed(split, preset, generators).items()
-        (self.images,) = cache.rows(dataset, preset, backbone, ids, view, device)
-        self.augment = preset.augment
+        rows = np.concatenate([self.normal_rows, self.seen_rows, self.test_rows])
+        images = cache.images(dataset, preset, [self.ids[row] for row in rows])
+        self.images = HeldImages(images, rows, device)
+        self.augment, self.precision = preset.augment, precision
         self.generators = {name: pseudo_anomalies.get(name) for name in generators}
         self.trunk = PyramidExtractor(copy.deepcopy(backbone.module), backbone.mean, backbone.std, preset)
         self.trunk = self.trunk.to(device).to(memory_format=torch.channels_last)
@@ -371,31 +308,40 @@ class FineTuned(_Parts):
         with torch.no_grad():
             self.shapes = [tuple(scale.shape[1:]) for scale in self.pyramid(self.normal_rows[:1])]  # type: ignore[misc]
 
+    def _through(self, images: Tensor) -> Pyramid:
+        """The backbone; only it computes in `precision`, and its maps are float32 again."""
+        with torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32):
+            pyramid: Pyramid = self.trunk(images)
+        return [scale.float() for scale in pyramid]
+
     def pyramid(self, rows: npt.NDArray[np.int64]) -> Pyramid:
         """Clean features of these rows of the data set."""
-        pyramid: Pyramid = self.trunk(as_tensor(self.images[rows]).to(self.device))
-        return pyramid
+        return self._through(self.images(rows))
 
     def batch(self, size: int, mix: Mix, pseudo: Sequence[str], references: int = 0) -> Batch:
         """Draw a batch of images, make the pseudo-anomalies, rotate, and run the backbone with gradients."""
         counts = mix.counts(size)
+        images = self.draw(counts, pseudo, references)
+        return _divided(self._through(images), counts, references, self.device)
+
+    def draw(self, counts: tuple[int, int, int], pseudo: Sequence[str], references: int) -> Tensor:
+        """Images of a batch and its references, (B, 3, size, size), uint8: drawn, changed and turned."""
         rows = [
             self.normal_rows[self._draw("normal", self.n_normal, counts[0])],
             self.seen_rows[self._draw("seen", self.n_seen, counts[1])],
             self.normal_rows[self._draw("pseudo", self.n_normal, counts[2])],
             self.normal_rows[self._draw("reference", self.n_normal, references)],
         ]
-        images = [self.images[part] for part in rows]
+        images = self.images(np.concatenate(rows))
         if counts[2]:
             seed = int(torch.randint(2**62, (1,), generator=self.streams["augment"]))
-            random = np.random.default_rng(seed)
-            images[2] = np.stack(
-                [self.generators[pseudo[int(random.integers(len(pseudo)))]](image, random)[0] for image in images[2]]
-            )
-        batch = as_tensor(np.concatenate([part for part in images if len(part)])).to(self.device)
+            random = np.random.default_rng(seed).spawn(counts[2])
+            chosen = [self.generators[pseudo[int(source.integers(len(pseudo)))]] for source in random]
+            part = slice(counts[0] + counts[1], counts[0] + counts[1] + counts[2])
+            images[part] = changed(images[part], chosen, random)
         if self.augment == "rotate":
-            batch = rotate(batch, torch.rand(len(batch), generator=self.streams["augment"]) * 360 - 180)
-        return _divided(self.trunk(batch), counts, references, self.device)
+            images = rotate(images, torch.rand(len(images), generator=self.streams["augment"]) * 360 - 180)
+        return images
 
     def parameters(self) -> list[nn.Parameter]:
         """The backbone's parameters."""

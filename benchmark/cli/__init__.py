@@ -9,17 +9,14 @@ from __future__ import annotations
 
 import errno
 import os
-import signal
 import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
 
 from osad_bench.benchmark.cli import (
     advise,
+    cache,
     data,
     doctor,
     fit,
@@ -32,10 +29,12 @@ from osad_bench.benchmark.cli import (
     run,
     score,
     splits,
+    store,
     study,
     submit,
 )
-from osad_bench.core.text import forgive, lines
+from osad_bench.benchmark.cli.ending import INTERRUPTED, ended_by_signals, leave, said_interrupted
+from osad_bench.core.text import forgive, printable
 
 app = typer.Typer(
     name="osad-bench",
@@ -65,6 +64,8 @@ app.command("verify", epilog=submit.VERIFY_EPILOG)(submit.verify)
 app.command("board", epilog=submit.BOARD_EPILOG)(submit.board)
 app.add_typer(data.app, name="datasets")
 app.add_typer(methods.app, name="methods")
+app.add_typer(store.app, name="store")
+app.command("cache", epilog=cache.EPILOG)(cache.cache)
 app.command("doctor")(doctor.doctor)
 
 
@@ -95,7 +96,6 @@ def _user_errors() -> tuple[type[BaseException], ...]:
     return (InputError, UnknownNameError, DatasetError, StoreError)
 
 
-INTERRUPTED = 130
 BROKEN_PIPE = 141
 """What a shell gives a program that the reader of its output has left."""
 
@@ -104,7 +104,7 @@ def main() -> None:
     """Run the command line and exit with its code."""
     forgive()
     try:
-        with _ended_by_signals():
+        with ended_by_signals():
             code = app(prog_name="osad-bench", standalone_mode=False)
             sys.stdout.flush()
     except BrokenPipeError:  # as `osad-bench report DIR | head` does; files were written before
@@ -117,41 +117,8 @@ def main() -> None:
         if code is None:
             raise
     if code == INTERRUPTED:
-        print("interrupted; what was computed is kept, the same command goes on from there", file=sys.stderr)
-    _leave(code if isinstance(code, int) else 0)
-
-
-@contextmanager
-def _ended_by_signals() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP end the command as Ctrl-C does."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    before = {}
-    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
-        number = getattr(signal, name, None)
-        if number is not None and signal.getsignal(number) != signal.SIG_IGN:  # nohup, and a shell's background jobs
-            before[number] = signal.signal(number, interrupt)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _leave(code: int) -> None:
-    """End the process, even where a method left a thread behind that the interpreter would wait for."""
-    execute = sys.modules.get("osad_bench.benchmark.cell.execute")
-    if execute is None or not execute.left_behind():
-        sys.exit(code)
-    print("note: a method left a thread running; it is ended with the command", file=sys.stderr)
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
+        said_interrupted()
+    leave(code if isinstance(code, int) else 0)
 
 
 def _explain(error: Exception) -> int | None:
@@ -162,14 +129,18 @@ def _explain(error: Exception) -> int | None:
         context = getattr(error, "ctx", None)
         command = context.command_path if context is not None else "osad-bench"
         if type(error).__name__ != "NoArgsIsHelpError":  # which has printed the help already
-            print(f"error: {error.format_message().rstrip('.')}; see {command} --help", file=sys.stderr)
+            print(f"error: {printable(error.format_message().rstrip('.'))}; see {command} --help", file=sys.stderr)
         return 2
     if isinstance(error, _user_errors()):
-        print(f"error: {lines(str(error))}", file=sys.stderr)
+        print(f"error: {printable(error)}", file=sys.stderr)
         return 2
+    cluster = sys.modules.get("osad_bench.benchmark.grid.cluster")
+    if cluster is not None and isinstance(error, cluster.ClusterError):
+        print(f"error: {printable(error)}", file=sys.stderr)
+        return 1
     if not isinstance(error, OSError):
         return None
-    where = f" ({error.filename})" if error.filename else ""
+    where = f" ({printable(error.filename)})" if error.filename else ""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         print(
             f"error: no space left on the disk{where}. Finished records are safe: free some space and run the same "
@@ -179,7 +150,7 @@ def _explain(error: Exception) -> int | None:
         return 1
     if error.filename and error.errno in _PLACES:
         print(
-            f"error: {error.filename} cannot be used: {error.strerror}. Give a place that exists and may be read and "
+            f"error: {printable(error.filename)} cannot be used: {error.strerror}. Give a place that exists and may be read and "
             "written.",
             file=sys.stderr,
         )

@@ -226,3 +226,30 @@ def preview(
     except OSError as error:
         raise InputError(f"cannot write {path}: {error.strerror}; give another place with --out") from None
     print(path)
+
+
+@app.command("card")
+def card_(
+    name: Annotated[str, typer.Argument(help="A data set: a name, mvtec/carpet, folder:PATH, csv:FILE.")],
+    out: Annotated[
+        Path | None, typer.Option(help="JSON file to write; default NAME.croissant.json in the working directory.")
+    ] = None,
+    data_root: DataRoot = None,
+) -> None:
+    """Write a card in the Croissant format: what the data set holds, image by image, without the images."""
+    from osad_bench.core.errors import InputError
+    from osad_bench.datasets.catalogue import expand, open_dataset
+    from osad_bench.datasets.inspect.croissant import card
+
+    tasks = expand(name)
+    if len(tasks) > 1:
+        raise InputError(f"{name} has {len(tasks)} tasks; write the card of one, such as {tasks[0]}")
+    dataset = open_dataset(name, data_root)
+    text = json.dumps(card(dataset), indent=1, ensure_ascii=False)
+    path = out if out is not None else Path(dataset.full_name.replace("/", "-") + ".croissant.json")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text + "\n", encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror}; give another place with --out") from None
+    print(path)

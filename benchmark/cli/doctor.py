@@ -8,10 +8,14 @@ import shutil
 import sys
 import warnings
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.markup import escape
 
 from osad_bench.benchmark.cli import options as o
+
+if TYPE_CHECKING:
+    from osad_bench.benchmark.features.backbones import Backbone
 
 GIB = 2**30
 
@@ -75,7 +79,7 @@ def _weights(report: _Report) -> None:
     from osad_bench.core.errors import InputError
 
     try:
-        report.fact("weights", f"efficientnet_lite0 (preset quick), sha256 {efficientnet_lite0().weights[:12]}")
+        report.fact("weights", f"efficientnet_lite0 (preset quick), sha256 {_fitting(efficientnet_lite0())[:12]}")
     except InputError as error:
         report.trap("weights", str(error))
     cached = Path(torch.hub.get_dir()) / "checkpoints" / "resnet18-f37072fd.pth"
@@ -86,9 +90,15 @@ def _weights(report: _Report) -> None:
         )
         return
     try:
-        report.fact("weights", f"resnet18 (preset paper), sha256 {resnet18().weights[:12]}")
+        report.fact("weights", f"resnet18 (preset paper), sha256 {_fitting(resnet18())[:12]}")
     except InputError as error:
         report.trap("weights", str(error))
+
+
+def _fitting(backbone: Backbone) -> str:
+    """Digest of a backbone's weights, which are tried on its network first."""
+    backbone.module.eval()
+    return backbone.weights
 
 
 def _data(report: _Report, data_root: Path | None) -> None:

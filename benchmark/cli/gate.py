@@ -9,6 +9,8 @@ from typing import Annotated
 
 import typer
 
+from osad_bench.core.tolerance import ACROSS_MACHINES
+
 BASELINE_EPILOG = """[bold]Example[/bold]
 
   osad-bench baseline DIR > baseline.json"""
@@ -32,12 +34,16 @@ When a change is meant to move scores: osad-bench baseline DIR > baseline.json""
 STORE = typer.Argument(metavar="DIR", help="Folder that `osad-bench run --out` wrote.")
 
 
+def _on_stderr(sentence: str) -> None:
+    typer.echo(sentence, err=True)
+
+
 def baseline(directory: Annotated[Path, STORE]) -> None:
     """Print what `check` needs of DIR as JSON: osad-bench baseline DIR > baseline.json, then commit the file."""
     from osad_bench.results.baseline import make_baseline
     from osad_bench.results.store import load
 
-    made = make_baseline(directory, load(directory))
+    made = make_baseline(directory, load(directory, say=_on_stderr))
     sys.stdout.write(made.dump())
     typer.echo(f"baseline of {len(made.cells)} cells", err=True)
 
@@ -45,7 +51,9 @@ def baseline(directory: Annotated[Path, STORE]) -> None:
 def check(
     directory: Annotated[Path, STORE],
     against: Annotated[Path, typer.Option(metavar="FILE", help="What `osad-bench baseline` wrote.")],
-    tolerance: Annotated[float, typer.Option(min=0, max=1, help="Falls of AUROC up to this never count.")] = 0.005,
+    tolerance: Annotated[
+        float, typer.Option(min=0, max=1, help="Falls of AUROC up to this never count; other machines differ by less.")
+    ] = ACROSS_MACHINES,
     alpha: Annotated[
         float, typer.Option(min=1e-6, max=0.5, help="Share of checks of an unchanged method that may fail.")
     ] = 0.05,
@@ -73,7 +81,7 @@ def check(
     from osad_bench.results.store import load
 
     findings = compare(
-        directory, load(directory), read_baseline(against), tolerance=tolerance, alpha=alpha,
+        directory, load(directory, say=_on_stderr), read_baseline(against), tolerance=tolerance, alpha=alpha,
         allow_missing=allow_missing, accept_rise=accept_rise,
     )  # fmt: skip
     for finding in findings if json_ else condensed(findings):

@@ -22,9 +22,11 @@ def merge(
 
     Exit code: 0 merged, 1 merged but the same cell has different results in two folders (the first stays), 2 wrong input.
     """
+    from functools import partial
+
     from osad_bench.results.merge import merge as copy
 
-    copied, conflicts = copy(sources, into)
+    copied, conflicts = copy(sources, into, partial(typer.echo, err=True))
     for conflict in conflicts:
         print(f"conflict: {conflict.message} (kept {conflict.kept}, dropped {conflict.dropped})")
     many = "conflict" if len(conflicts) == 1 else "conflicts"

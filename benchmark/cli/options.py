@@ -1,11 +1,18 @@
-"""Options that several verbs share, each written once, and how their texts become values."""
+"""Options that several verbs share, each written once with its default, and how their texts become values."""
 
 from __future__ import annotations
 
+import functools
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
+
+if TYPE_CHECKING:
+    from osad_bench.benchmark.grid.run import Options
 
 Datasets = Annotated[
     str | None, typer.Option(help="Names, folder:PATH or csv:FILE, separated by commas; default elpv.")
@@ -43,10 +50,16 @@ TestGroup = Annotated[str | None, typer.Option(help="Test on this group of image
 Dedup = Annotated[bool, typer.Option("--dedup", help="Keep one of each group of identical images.")]
 Out = Annotated[Path, typer.Option(help="Folder of the records; cells already in it are kept.")]
 Jobs = Annotated[
-    int | None, typer.Option(min=1, help="Cells at a time; default: one per core over cached features, else one.")
+    int | None,
+    typer.Option(
+        min=1, help="Cells at a time; default: one per GPU; on the CPU one per core over cached features, else one."
+    ),
 ]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:N or auto.")]
-Backend = Annotated[str, typer.Option(help="local, or dask.")]
+Precision = Annotated[
+    str, typer.Option(help="Of fine-tuning: float32, bfloat16, or auto (bfloat16 where a GPU is made for it).")
+]
+Backend = Annotated[str, typer.Option(help="local, or dask: several machines, see docs/clusters.md.")]
 Scheduler = Annotated[
     str | None, typer.Option(help="Address of a dask scheduler; without one, processes of this machine.")
 ]
@@ -64,9 +77,98 @@ TimeLimit = Annotated[
     float | None, typer.Option(min=0.001, metavar="SECONDS", help="A cell that takes longer fails, alone.")
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")]
+Pixels = Annotated[
+    bool, typer.Option("--pixels", help="Also pixel AUROC and AUPRO of the heat maps, where there are masks.")
+]
+Oracle = Annotated[bool, typer.Option("--oracle", help="Also record the best test epoch's AUC, as a diagnostic only.")]
 
-RESULTS = Path("osad-results")
-"""Default of `Out`."""
+
+@dataclass(frozen=True)
+class SplitOptions:
+    """Which splits of which data sets."""
+
+    datasets: Datasets = None
+    setting: Setting = None
+    shots: Shots = None
+    seeds: Seeds = None
+    dedup: Dedup = False
+    reserve: Reserve = None
+    same_test: SameTest = False
+    contamination: Contamination = None
+    mislabelled: Mislabelled = None
+    train_group: TrainGroup = None
+    test_group: TestGroup = None
+
+    def request(self, **others: Any) -> dict[str, Any]:
+        """What `osad_bench.benchmark.grid.plan.read_grid` takes, of these options and of `others`."""
+        return request(**vars(self), **others)
+
+
+@dataclass(frozen=True)
+class GridOptions(SplitOptions):
+    """What is computed, except the methods: `run`, `ablate` and `sweep` take the same."""
+
+    preset: Preset = None
+    changes: Changes = None
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """Where and how a grid is computed: `run`, `ablate` and `sweep` take the same."""
+
+    out: Out = Path("osad-results")
+    jobs: Jobs = None
+    device: Device = "auto"
+    precision: Precision = "auto"
+    backend: Backend = "local"
+    scheduler: Scheduler = None
+    weights: Weights = None
+    data_root: DataRoot = None
+    cache: Cache = None
+    retry_failed: RetryFailed = False
+    recompute: Recompute = None
+    time_limit: TimeLimit = None
+    oracle: Oracle = False
+    pixels: Pixels = False
+    dry_run: DryRun = False
+
+    def options(self) -> Options:
+        """The same as `osad_bench.benchmark.grid.run.run_grid` takes it."""
+        from osad_bench.benchmark.grid.run import Options
+
+        return Options(**vars(self) | {"recompute": self.recompute or ()})
+
+
+def one_by_one(verb: Callable[..., int]) -> Callable[..., int]:
+    """Replace each parameter of a verb that is a dataclass of options by one parameter per field, for typer to read.
+
+    The decorated verb takes keywords only, and gets its dataclasses filled.
+    """
+    given = inspect.signature(verb, eval_str=True).parameters
+    groups: dict[str, Any] = {name: one.annotation for name, one in given.items() if is_dataclass(one.annotation)}
+    parameters = []
+    for name, one in given.items():
+        if name not in groups:
+            parameters.append(one.replace(kind=inspect.Parameter.KEYWORD_ONLY))
+            continue
+        hints = get_type_hints(groups[name], include_extras=True)
+        for field in fields(groups[name]):
+            parameters.append(
+                inspect.Parameter(
+                    field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=hints[field.name]
+                )
+            )
+
+    @functools.wraps(verb)
+    def taking_all(**values: Any) -> int:
+        filled = {
+            name: group(**{field.name: values.pop(field.name) for field in fields(group)})
+            for name, group in groups.items()
+        }
+        return verb(**values, **filled)
+
+    taking_all.__signature__ = inspect.Signature(parameters, return_annotation=int)  # type: ignore[attr-defined]
+    return taking_all
 
 
 def names(text: str | None) -> list[str] | None:
@@ -108,7 +210,7 @@ def shares(option: str, text: str | None) -> list[float] | None:
         raise InputError(f"--{option} {text[:80] if text else text}: expected shares such as 0,0.1") from None
 
 
-def seeds(text: str | None) -> int | list[int] | None:
+def read_seeds(text: str | None) -> int | list[int] | None:
     """A number n means the seeds 0 to n-1; a list has a comma."""
     found = numbers("seeds", text)
     return found[0] if found and text and "," not in text else found
@@ -119,7 +221,7 @@ def request(
     datasets: str | None = None,
     setting: str | None = None,
     shots: str | None = None,
-    seeds_: str | None = None,
+    seeds: str | None = None,
     changes: list[str] | None = None,
     contamination: str | None = None,
     mislabelled: str | None = None,
@@ -135,7 +237,7 @@ def request(
         "datasets": None if datasets is None else split_names(datasets),
         "setting": names(setting),
         "shots": numbers("shots", shots),
-        "seeds": seeds(seeds_),
+        "seeds": read_seeds(seeds),
         "contamination": shares("contamination", contamination),
         "mislabelled": shares("mislabelled", mislabelled),
         "train_group": names(train_group),

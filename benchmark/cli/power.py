@@ -60,7 +60,13 @@ def power(
     if not wanted or not all(0 < value < 1 for value in wanted):
         raise InputError(f"--differences {differences}: expected numbers between 0 and 1, separated by commas")
     steps = Steps(Console(stderr=True))
-    frame = chosen_records(load(directory), methods=methods, datasets=datasets, setting=setting, shots=shots)
+    frame = chosen_records(
+        load(directory, say=partial(typer.echo, err=True)),
+        methods=methods,
+        datasets=datasets,
+        setting=setting,
+        shots=shots,
+    )
     with steps.step("reading scores") as tell:
         pairs = compare(frame, partial(load_scores, directory), tell=tell)
     table = power_table(pairs, titles_of(frame), wanted, level=level, target=target)

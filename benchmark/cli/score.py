@@ -50,6 +50,7 @@ def score(
     from rich.console import Console
 
     from osad_bench.benchmark.cli.bars import Steps, shown
+    from osad_bench.benchmark.cli.ending import goes_on
     from osad_bench.benchmark.decide.conformal import check
     from osad_bench.benchmark.decide.model import load_model
     from osad_bench.benchmark.decide.score import FAIL_ON, Verdict, find, verdicts, watching
@@ -89,6 +90,7 @@ def score(
     except KeyboardInterrupt:
         if not watch:
             raise
+        goes_on()
     for verdict in rows:
         if verdict.decision == "broken":
             say(f"broken: {verdict.problem}")

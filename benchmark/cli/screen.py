@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+import pandas as pd
 from rich.console import Console
 from rich.progress import TaskID
 
@@ -151,19 +152,25 @@ def _planned(outcome: Outcome, options: Options) -> Outcome:
     return outcome
 
 
+def frame_of(outcome: Outcome) -> pd.DataFrame:
+    """The records of a run's cells, those of before included."""
+    frame = outcome.store.frame()
+    mine: pd.DataFrame = frame[frame["key"].isin({cell.key for cell in outcome.cells})]
+    return mine
+
+
 def show_results(outcome: Outcome, *, as_json: bool) -> int:
     """Print a run's table, or its cells as JSON lines, and what a reader should know of them; returns the exit code."""
-    console = Console(stderr=True)
-    records = outcome.all_records()
-    _print_results(console, outcome, as_json)
-    for sentence in (*_copies(records), *few_images(records)):
+    console, frame = Console(stderr=True), frame_of(outcome)
+    _print_results(console, outcome, frame, as_json)
+    for sentence in (*_copies(frame), *few_images(frame)):
         console.print(shown(sentence), highlight=False, soft_wrap=True)
-    return say_failures(console, outcome, records)
+    return say_failures(console, outcome, frame)
 
 
-def say_failures(console: Console, outcome: Outcome, records: Sequence[Record] = ()) -> int:
+def say_failures(console: Console, outcome: Outcome, frame: pd.DataFrame) -> int:
     """Say what failed, in one line per distinct failure; returns the exit code."""
-    failures = summarise_failures(records or outcome.all_records())
+    failures = summarise_failures([outcome.store.get(key) for key in frame.loc[frame["status"] == "failed", "key"]])
     for line in failures:
         console.print(f"[red]failed[/red] {shown(line)}", highlight=False, soft_wrap=True)
     if failures:
@@ -173,17 +180,13 @@ def say_failures(console: Console, outcome: Outcome, records: Sequence[Record] =
     return 1 if failures else 0
 
 
-def _copies(records: Sequence[Record]) -> list[str]:
+def _copies(frame: pd.DataFrame) -> list[str]:
     """A sentence per data set whose test part holds copies of training images."""
-    most: dict[str, int] = {}
-    for record in records:
-        if record.split and record.split.crossing_duplicates:
-            name = record.cell.dataset
-            most[name] = max(most.get(name, 0), record.split.crossing_duplicates)
+    most = frame.groupby("dataset")["crossing_duplicates"].max()
     return [
         f"{name}: up to {count} test images have an identical copy in training; --dedup keeps one of each, which also draws "
         "another split"
-        for name, count in sorted(most.items())
+        for name, count in most[most > 0].items()
     ]
 
 
@@ -191,13 +194,14 @@ FEW = 20
 """Test normals or anomalies below which a run says how coarse its AUROCs are."""
 
 
-def few_images(records: Sequence[Record]) -> list[str]:
+def few_images(frame: pd.DataFrame) -> list[str]:
     """A sentence per data set whose test part is so small that one image decides between methods."""
     sizes: dict[str, tuple[int, int]] = {}
-    for record in records:
-        if record.split and min(record.split.test_normal, record.split.test_anomaly) < FEW:
-            size = record.split.test_normal, record.split.test_anomaly
-            sizes[record.cell.dataset] = min(size, sizes.get(record.cell.dataset, size), key=min)
+    parts = frame.loc[frame["split_digest"].notna(), ["dataset", "test_normal", "test_anomaly"]].drop_duplicates()
+    for name, *size in parts.itertuples(index=False):
+        normal, anomalous = map(int, size)
+        if min(normal, anomalous) < FEW:
+            sizes[name] = min((normal, anomalous), sizes.get(name, (normal, anomalous)), key=min)
     return [
         f"{name}: tested on {normal} normals and {anomalous} anomalies only: one image moves an AUROC by up to "
         f"{1 / min(normal, anomalous):.2f}. Compare over more seeds, and believe no difference that report calls noise."
@@ -205,15 +209,12 @@ def few_images(records: Sequence[Record]) -> list[str]:
     ]
 
 
-def _print_results(console: Console, outcome: Outcome, as_json: bool) -> None:
-    cells = outcome.cells
-    frame = outcome.store.frame()
-    frame = frame[frame["key"].isin({cell.key for cell in cells})]
+def _print_results(console: Console, outcome: Outcome, frame: pd.DataFrame, as_json: bool) -> None:
     if as_json:
         for row in frame.drop(columns=["curve", "config", "preset_config"]).to_dict("records"):
             print(json.dumps(finite(row), default=str, allow_nan=False))
         return
-    show_validation = cells[0].cell.protocol.part == "validation"
+    show_validation = outcome.cells[0].cell.protocol.part == "validation"
     if show_validation:
         console.print(
             "[yellow]validation part, cut from the training data: for choosing settings, not for reporting[/yellow]"

@@ -24,21 +24,13 @@ EPILOG = """[bold]Examples[/bold]
 Exit code: 0 written, or all are the same here; 1 a checked split differs; 2 wrong usage or input."""
 
 
+@o.one_by_one
 def splits(
+    *,
     files: Annotated[
         list[Path] | None, typer.Argument(metavar="[FILE...]", help="With --check: the files to check.")
     ] = None,
-    datasets: o.Datasets = None,
-    setting: o.Setting = None,
-    shots: o.Shots = None,
-    seeds: o.Seeds = None,
-    reserve: o.Reserve = None,
-    same_test: o.SameTest = False,
-    contamination: o.Contamination = None,
-    mislabelled: o.Mislabelled = None,
-    train_group: o.TrainGroup = None,
-    test_group: o.TestGroup = None,
-    dedup: o.Dedup = False,
+    grid: o.SplitOptions,
     out: Annotated[Path, typer.Option(help="Folder to write to, one file per split.")] = Path("osad-splits"),
     check: Annotated[
         bool,
@@ -55,16 +47,11 @@ def splits(
     if check:
         if not files:
             raise InputError("--check needs files: osad-bench splits --check osad-splits/*.tsv")
-        same = [_check(path, split_names(datasets or ""), data_root) for path in files]
+        same = [_check(path, split_names(grid.datasets or ""), data_root) for path in files]
         return 0 if all(same) else 1
     if files:
         raise InputError(f"{files[0]}: files are given with --check only")
-    flags = o.request(
-        datasets=datasets, setting=setting, shots=shots, seeds_=seeds, reserve=reserve, same_test=same_test,
-        contamination=contamination, mislabelled=mislabelled, train_group=train_group, test_group=test_group,
-        dedup=dedup, methods=["none"],
-    )  # fmt: skip
-    written = _write(read_grid(None, flags), user_path(out), data_root)
+    written = _write(read_grid(None, grid.request(methods=["none"])), user_path(out), data_root)
     typer.echo(f"wrote {written} splits to {out}", err=True)
     return 0
 
@@ -98,6 +85,7 @@ def _check(path: Path, given: list[str], data_root: Path | None) -> bool:
     """Say whether an exported split is the one made here; `given` are data sets of the user's own to look among."""
     from osad_bench.benchmark.cell.split import read_split, split
     from osad_bench.core.errors import InputError
+    from osad_bench.core.text import printable
     from osad_bench.datasets.catalogue import open_dataset
 
     header, protocol, theirs = read_split(path)
@@ -114,7 +102,7 @@ def _check(path: Path, given: list[str], data_root: Path | None) -> bool:
     except InputError:  # other images, of which this split cannot be made
         same = False
     print(
-        f"{path}: {'the same split' if same else 'another split'}, "
+        f"{printable(path)}: {'the same split' if same else 'another split'}, "
         f"{'same images' if images else 'other images (fingerprints differ)'}"
     )
     return same and images

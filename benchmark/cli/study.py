@@ -28,29 +28,15 @@ SWEEP_EPILOG = """[bold]Examples[/bold]
 Method = Annotated[str, typer.Argument(metavar="METHOD", help="A registered method (osad-bench methods list).")]
 
 
+@o.one_by_one
 def ablate(
+    *,
     method: Method,
-    only: Annotated[list[str] | None, typer.Option(help="This ablation alone; may be repeated.")] = None,
-    datasets: o.Datasets = None,
-    setting: o.Setting = None,
-    shots: o.Shots = None,
-    seeds: o.Seeds = None,
-    preset: o.Preset = None,
-    changes: o.Changes = None,
-    dedup: o.Dedup = False,
-    reserve: o.Reserve = None,
-    out: o.Out = o.RESULTS,
-    jobs: o.Jobs = None,
-    device: o.Device = "auto",
-    backend: o.Backend = "local",
-    scheduler: o.Scheduler = None,
-    weights: o.Weights = None,
-    data_root: o.DataRoot = None,
-    cache: o.Cache = None,
-    retry_failed: o.RetryFailed = False,
-    recompute: o.Recompute = None,
-    time_limit: o.TimeLimit = None,
-    dry_run: o.DryRun = False,
+    only: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="This ablation alone; may be repeated.")
+    ] = None,
+    grid: o.GridOptions,
+    where: o.RunOptions,
 ) -> int:
     """Run METHOD complete and with each of its parts taken away, and print what each is worth.
 
@@ -59,60 +45,32 @@ def ablate(
     """
     from osad_bench.benchmark.cli.screen import work
     from osad_bench.benchmark.grid.plan import variants_of
-    from osad_bench.benchmark.grid.run import Options
     from osad_bench.benchmark.grid.study import ablations, study_grids
     from osad_bench.core.errors import InputError
 
     named = ablations(method, only or ())
-    flags = o.request(
-        datasets=datasets, setting=setting, shots=shots, seeds_=seeds, changes=changes, preset=preset, dedup=dedup,
-        reserve=reserve,
-    )  # fmt: skip
-    grids = study_grids(method, list(named.values()), flags)
-    complete, *others = (variants_of(method, grid.set)[0][0] for grid in grids)
+    grids = study_grids(method, list(named.values()), grid.request())
+    complete, *others = (variants_of(method, one.set)[0][0] for one in grids)
     variants = dict(zip(named, others))
     for name, variant in variants.items():
         if variant == complete:
             raise InputError(f"the ablation {name!r} of {method} changes nothing: {method} has these settings anyway")
-    outcome = work(
-        grids,
-        Options(
-            out=out, jobs=jobs, device=device, backend=backend, scheduler=scheduler, weights=weights,
-            data_root=data_root, cache=cache, retry_failed=retry_failed, recompute=recompute or (),
-            time_limit=time_limit, dry_run=dry_run,
-        ),
-    )  # fmt: skip
-    if dry_run:
+    outcome = work(grids, where.options())
+    if where.dry_run:
         return 0
     outcome.store.name_ablations(method, variants)
     return _show(outcome, method, "ablation")
 
 
+@o.one_by_one
 def sweep(
+    *,
     method: Method,
     over: Annotated[
         list[str], typer.Option(metavar="NAME=V,V,…", help="A setting and its values, varied alone; may be repeated.")
     ],
-    datasets: o.Datasets = None,
-    setting: o.Setting = None,
-    shots: o.Shots = None,
-    seeds: o.Seeds = None,
-    preset: o.Preset = None,
-    changes: o.Changes = None,
-    dedup: o.Dedup = False,
-    reserve: o.Reserve = None,
-    out: o.Out = o.RESULTS,
-    jobs: o.Jobs = None,
-    device: o.Device = "auto",
-    backend: o.Backend = "local",
-    scheduler: o.Scheduler = None,
-    weights: o.Weights = None,
-    data_root: o.DataRoot = None,
-    cache: o.Cache = None,
-    retry_failed: o.RetryFailed = False,
-    recompute: o.Recompute = None,
-    time_limit: o.TimeLimit = None,
-    dry_run: o.DryRun = False,
+    grid: o.GridOptions,
+    where: o.RunOptions,
 ) -> int:
     """Run METHOD with one setting at a time at several values, and draw the curve of each.
 
@@ -121,33 +79,21 @@ def sweep(
     """
     from osad_bench.benchmark.cli.screen import work
     from osad_bench.benchmark.grid.plan import parse_change
-    from osad_bench.benchmark.grid.run import Options
     from osad_bench.benchmark.grid.study import study_grids
 
     swept = [
         {f"{method}.{name.removeprefix(f'{method}.')}": values}
         for name, values in (parse_change(one, "--over") for one in over)
     ]
-    flags = o.request(
-        datasets=datasets, setting=setting, shots=shots, seeds_=seeds, changes=changes, preset=preset, dedup=dedup,
-        reserve=reserve,
-    )  # fmt: skip
-    outcome = work(
-        study_grids(method, swept, flags),
-        Options(
-            out=out, jobs=jobs, device=device, backend=backend, scheduler=scheduler, weights=weights,
-            data_root=data_root, cache=cache, retry_failed=retry_failed, recompute=recompute or (),
-            time_limit=time_limit, dry_run=dry_run,
-        ),
-    )  # fmt: skip
-    return 0 if dry_run else _show(outcome, method, "sweep")
+    outcome = work(study_grids(method, swept, grid.request()), where.options())
+    return 0 if where.dry_run else _show(outcome, method, "sweep")
 
 
 def _show(outcome: Outcome, method: str, what: str) -> int:
     """Draw a study, print its table, say in words what is noise, and give the exit code."""
     from rich.console import Console
 
-    from osad_bench.benchmark.cli.screen import say_failures
+    from osad_bench.benchmark.cli.screen import frame_of, say_failures
     from osad_bench.results import plots
     from osad_bench.results.paired import differences
     from osad_bench.results.render import print_tables
@@ -155,8 +101,7 @@ def _show(outcome: Outcome, method: str, what: str) -> int:
     from osad_bench.results.tables import ablation_table, variant_table
     from osad_bench.results.words import in_words
 
-    frame = outcome.store.frame()
-    frame = frame[frame["key"].isin({cell.key for cell in outcome.cells})]
+    frame = frame_of(outcome)
     named = frame
     if what == "ablation":
         shown, figure = ablation_table(frame, method), plots.ablation_bars(frame, method)
@@ -169,4 +114,4 @@ def _show(outcome: Outcome, method: str, what: str) -> int:
     pairs = differences(named, load_scores(outcome.store.root, frame), against=method)
     for paragraph in in_words(pairs, {}):
         print(paragraph)
-    return say_failures(Console(stderr=True), outcome)
+    return say_failures(Console(stderr=True), outcome, frame)

@@ -43,6 +43,7 @@ def submit(
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="Default: DIR.osad.zip.")] = None,
 ) -> None:
     """Write the records of DIR into one file that others can check."""
+    from functools import partial
     from importlib.metadata import version
 
     from osad_bench.core.errors import InputError
@@ -52,7 +53,14 @@ def submit(
     if len(title) > 200:
         raise InputError(f"--title has {len(title)} characters; at most 200 are shown")
     target = out or directory.with_name(f"{directory.resolve().name}.osad.zip")
-    count = write(directory, target, title, None if plan is None else read_plan(plan), version("osad-bench"))
+    count = write(
+        directory,
+        target,
+        title,
+        None if plan is None else read_plan(plan),
+        version("osad-bench"),
+        partial(typer.echo, err=True),
+    )
     typer.echo(f"wrote {count} records to {target} ({target.stat().st_size / 2**20:.1f} MB)", err=True)
 
 
@@ -82,6 +90,7 @@ def verify(
 
     from osad_bench.benchmark.grid.run import Options
     from osad_bench.benchmark.grid.verify import check_splits, run_again
+    from osad_bench.core.files import write_whole
     from osad_bench.datasets.catalogue import split_names
     from osad_bench.results.submission import Verification, check_numbers, opened, verification_path
 
@@ -96,7 +105,7 @@ def verify(
             sha256=submission.digest, project_version=version("osad-bench"),
             checks=[(check.what, check.state, check.message, check.method) for check in checks],
         )  # fmt: skip
-    verification_path(file).write_text(found.model_dump_json(indent=1), encoding="utf-8")
+    write_whole(verification_path(file), found.model_dump_json(indent=1).encode())
     names = {"ok": "ok", "bad": "WRONG", "unchecked": "not checked"}
     for check in checks:
         print(json.dumps(asdict(check)) if json_ else f"{names[check.state]}: {check.what}: {check.message}")

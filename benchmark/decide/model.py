@@ -29,8 +29,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
+from osad_bench.benchmark.cell.below import Adapter, Normaliser, through
 from osad_bench.benchmark.cell.execute import Machine, as_cells_run, pick_device, register_file
-from osad_bench.benchmark.cell.training import Adapter, Normaliser, score_rows, through
+from osad_bench.benchmark.cell.training import score_rows
 from osad_bench.benchmark.decide.score import COLUMNS, Rows, find, verdicts
 from osad_bench.benchmark.features.backbones import load_backbone
 from osad_bench.benchmark.features.cache import features_of
@@ -38,6 +39,7 @@ from osad_bench.benchmark.features.extractor import PyramidExtractor, as_tensor,
 from osad_bench.benchmark.preset import Preset, first_problem
 from osad_bench.core.border import foreign, said
 from osad_bench.core.errors import InputError
+from osad_bench.core.files import read_bounded
 from osad_bench.core.registry import UnknownNameError, methods
 from osad_bench.methods.base import Method, Pyramid
 from osad_bench.methods.saving import State, part_of
@@ -48,6 +50,8 @@ if TYPE_CHECKING:
 
 FORMAT: Literal[1] = 1
 ABOUT, METHOD, BELOW, CALIBRATION = "model.json", "method.safetensors", "below.safetensors", "calibration.safetensors"
+MOST_ABOUT = 2**26
+"""Bytes of a model's JSON file: the names of 300,000 images take 20 MB."""
 
 
 class FittedTo(BaseModel):
@@ -341,6 +345,7 @@ def load_model(
             backbone = load_backbone(about.backbone, weights)
             below = PyramidExtractor(copy.deepcopy(backbone.module), backbone.mean, backbone.std, preset)
             below.load_state_dict(states[BELOW])
+            below = below.to(memory_format=torch.channels_last)  # as it was trained: else the last digit differs
         below = below.eval().to(machine.device)
         state = {name: value.to(machine.device) for name, value in states[METHOD].items()}
         method.restore(state, list(about.shapes))
@@ -358,7 +363,7 @@ def load_model(
 
 def _read_about(folder: Path) -> About:
     try:
-        text = (folder / ABOUT).read_bytes()
+        text = read_bounded(folder / ABOUT, MOST_ABOUT)
     except OSError as error:
         raise InputError(
             f"{folder} is no model ({ABOUT}: {error.strerror}); expected a folder made by osad-bench fit"

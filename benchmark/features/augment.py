@@ -7,6 +7,8 @@ import math
 import torch
 from torch import Tensor
 
+from osad_bench.methods.base import on
+
 
 def rotate(images: Tensor, degrees: Tensor) -> Tensor:
     """Each image turned counter-clockwise about its centre: nearest neighbour, black where nothing was.
@@ -34,8 +36,8 @@ def rotate(images: Tensor, degrees: Tensor) -> Tensor:
     framed[:, above : above + high, left : left + wide, :channels] = images.permute(0, 2, 3, 1)
     pixels = framed.view(torch.int32).flatten()
 
-    angle = torch.deg2rad(degrees.double()).to(images.device)
-    cosine, sine = angle.cos().float()[:, None], angle.sin().float()[:, None]
+    angle = torch.deg2rad(degrees.double())
+    cosine, sine = on(torch.stack([angle.cos(), angle.sin()]).float(), images.device)[:, :, None]
     x = torch.arange(wide, device=images.device, dtype=torch.float32) - (wide - 1) / 2
     y = torch.arange(high, device=images.device, dtype=torch.float32) - (high - 1) / 2
     # The source of (x, y) is (cos x - sin y, sin x + cos y), each a sum of a term per column and a term per row.

@@ -1,8 +1,8 @@
-"""Feature pyramids of a frozen backbone and resized images, computed once and kept on disk as memory maps.
+"""Resized images, and feature pyramids of a frozen backbone, computed once and kept on disk as memory maps.
 
-One *view* of a data set is its clean images or one draw of a pseudo-anomaly generator. It has one row per sample and
-fills in as rows are asked for (see `rows`): (C, H, W) in half precision per scale (frozen backbone), or images in uint8
-(fine-tuning).
+Each file has one row per sample of a data set and fills in as rows are asked for (see `rows`). Images are read and resized
+once per data set and size, for fine-tuning and for frozen backbones alike. Features are kept per *view*, the clean images
+or one draw of a pseudo-anomaly generator: (C, H, W) in half precision per scale.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ import torch
 
 from osad_bench.benchmark.features.backbones import Backbone
 from osad_bench.benchmark.features.extractor import PyramidExtractor, as_tensor, for_inference, pyramid_shapes
-from osad_bench.benchmark.features.rows import Computed, Rows, kept_rows
-from osad_bench.benchmark.features.views import CLEAN, CPU, View, render
+from osad_bench.benchmark.features.holdings import name_dataset
+from osad_bench.benchmark.features.rows import Computed, Layout, Rows, kept_rows
+from osad_bench.benchmark.features.views import CLEAN, CPU, View, resized, shown
 from osad_bench.benchmark.preset import Preset
 from osad_bench.datasets.base import Dataset
 
@@ -62,65 +63,82 @@ class FeatureCache:
         Returns
         -------
         list of arrays
-            Frozen preset: one float16 array (n, C, H, W) per scale. Otherwise one uint8 array (n, height, width, 3) of `Preset.shape`.
+            Frozen preset: one float16 array (n, C, H, W) per scale.
+            Otherwise one uint8 array (n, height, width, 3), see `Preset.shape`.
         """
+        if not preset.frozen:
+            return [self.images(dataset, preset, ids, progress)]
         identity = {
-            "fingerprint": dataset.fingerprint,
-            "image_size": preset.image_size,
-            "view": [view.generator, view.draw],
-            "format": 1,
-        }
-        if preset.tiles != 1:
-            identity["tiles"] = preset.tiles
-        if preset.frozen:
-            identity |= {
-                "backbone": backbone.name, "weights": backbone.weights,
-                "scales": list(preset.scales), "stages": list(preset.stages),
-            }  # fmt: skip
-        name = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:24]
-        index = {sample.id: row for row, sample in enumerate(dataset.samples)}
+            "fingerprint": dataset.fingerprint, "image_size": preset.image_size, "view": [view.generator, view.draw],
+            "format": 1, "backbone": backbone.name, "weights": backbone.weights, "scales": list(preset.scales),
+            "stages": list(preset.stages),
+        } | _tiles(preset)  # fmt: skip
 
         def compute(missing: Rows) -> Computed:
-            finished = 0
-            for part, values in _computed(dataset, preset, backbone, view, missing, device):
-                yield part, values
-                finished += len(part)
-                if progress:
-                    progress(f"{dataset.full_name}: {view}", finished, len(missing))
+            names = [dataset.samples[row].id for row in missing]
+            images = self.images(dataset, preset, names, progress)
+            module = for_inference(backbone.module)
+            extractor = PyramidExtractor(module, backbone.mean, backbone.std, preset).eval().to(device)
 
-        return kept_rows(
-            self.root / "features" / name,
-            identity,
-            len(dataset.samples),
-            np.array([index[name] for name in ids], dtype=np.int64),
-            lambda: _layout(preset, backbone),
-            compute,
-        )
+            def features(part: Rows) -> list[npt.NDArray[Any]]:
+                changed = [shown(images[row], dataset.samples[row].id, view) for row in part]
+                return features_of(np.stack(changed), extractor, device)
+
+            return _in_batches(missing, features, f"{dataset.full_name}: {view}", progress)
+
+        def layout() -> Layout:
+            return [("float16", shape) for shape in pyramid_shapes(preset, backbone)]
+
+        return self._kept("features", identity, dataset, ids, layout, compute)
+
+    def images(
+        self, dataset: Dataset, preset: Preset, ids: Sequence[str], progress: Progress | None = None
+    ) -> npt.NDArray[np.uint8]:
+        """Memory map (n, H, W, 3) of resized images, one per *sample of the data set*, of which those of `ids` are there."""
+        size, tiles = preset.image_size, preset.tiles
+        identity = {"fingerprint": dataset.fingerprint, "image_size": size, "format": 1} | _tiles(preset)
+
+        def compute(missing: Rows) -> Computed:
+            def read(part: Rows) -> list[npt.NDArray[Any]]:
+                return [np.stack([resized(dataset, dataset.samples[row].id, size, tiles) for row in part])]
+
+            return _in_batches(missing, read, f"{dataset.full_name}: reading", progress)
+
+        (images,) = self._kept("images", identity, dataset, ids, lambda: [("uint8", (*preset.shape, 3))], compute)
+        return images
+
+    def _kept(
+        self,
+        sort: str,
+        identity: dict[str, Any],
+        dataset: Dataset,
+        ids: Sequence[str],
+        layout: Callable[[], Layout],
+        compute: Callable[[Rows], Computed],
+    ) -> list[npt.NDArray[Any]]:
+        """Memory maps below the folder of a sort, named by a digest of what they are."""
+        name = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:24]
+        index = {sample.id: row for row, sample in enumerate(dataset.samples)}
+        wanted = np.array([index[name] for name in ids], dtype=np.int64)
+        name_dataset(self.root, dataset.fingerprint, dataset.full_name)
+        return kept_rows(self.root / sort / name, identity, len(dataset.samples), wanted, layout, compute)
 
 
-def _layout(preset: Preset, backbone: Backbone) -> list[tuple[str, list[int]]]:
-    """Type and shape of a row in each of a view's files."""
-    if not preset.frozen:
-        return [("uint8", [*preset.shape, 3])]
-    return [("float16", shape) for shape in pyramid_shapes(preset, backbone)]
+def _tiles(preset: Preset) -> dict[str, int]:
+    """Part of an identity that came later: it is left out at its default, so that what is kept stays valid."""
+    return {} if preset.tiles == 1 else {"tiles": preset.tiles}
 
 
-def _computed(
-    dataset: Dataset, preset: Preset, backbone: Backbone, view: View, rows: Rows, device: torch.device
+def _in_batches(
+    rows: Rows, compute: Callable[[Rows], list[npt.NDArray[Any]]], what: str, progress: Progress | None
 ) -> Computed:
     """Rows and what is to be written of them, batch by batch, in order."""
-    extractor = None
-    if preset.frozen:
-        module = for_inference(backbone.module)
-        extractor = PyramidExtractor(module, backbone.mean, backbone.std, preset).eval().to(device)
-
-    def compute(part: Rows) -> list[npt.NDArray[Any]]:
-        images = np.stack(
-            [render(dataset, dataset.samples[row].id, preset.image_size, view, preset.tiles) for row in part]
-        )
-        return [images] if extractor is None else features_of(images, extractor, device)
-
-    return in_threads((rows[start : start + BATCH] for start in range(0, len(rows), BATCH)), compute)
+    finished = 0
+    for part, values in in_threads((rows[start : start + BATCH] for start in range(0, len(rows), BATCH)), compute):
+        yield part, values
+        finished += len(part)
+        if progress:
+            progress(what, finished, len(rows))
 
 
 def features_of(
@@ -145,15 +163,15 @@ def in_threads(parts: Iterable[Part], compute: Callable[[Part], Value]) -> Itera
     """
     workers = torch.get_num_threads()
     ahead: deque[tuple[Part, Future[Value]]] = deque()
-    with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        try:
-            for part in parts:
-                ahead.append((part, pool.submit(compute, part)))
-                if len(ahead) > 2 * workers:
-                    part, value = ahead.popleft()
-                    yield part, value.result()
-            for part, value in ahead:
+    pool = ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,))
+    try:
+        for part in parts:
+            ahead.append((part, pool.submit(compute, part)))
+            if len(ahead) > 2 * workers:
+                part, value = ahead.popleft()
                 yield part, value.result()
-        finally:
-            pool.shutdown(cancel_futures=True)
-            torch.set_num_threads(workers)
+        for part, value in ahead:
+            yield part, value.result()
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)  # an interrupted command does not wait for parts begun
+        torch.set_num_threads(workers)

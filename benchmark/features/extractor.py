@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import itertools
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -29,8 +30,9 @@ def _fold(module: nn.Module) -> None:
             setattr(module, after, getattr(norm, "act", nn.Identity()))
 
 
+@lru_cache(maxsize=2)
 def for_inference(backbone: nn.Module) -> nn.Module:
-    """A copy that gives the same maps faster: batch norms folded, channels last.
+    """A copy that gives the same maps faster: batch norms folded, channels last. It is made once; do not train it.
 
     Folding takes registration order for call order; a backbone for which that is wrong (checked on random images) is
     used as it is.
@@ -85,15 +87,24 @@ def pyramid_shapes(preset: Preset, backbone: Backbone) -> list[list[int]]:
     Raises
     ------
     InputError
-        The backbone has no such stages, or cannot take images of that size at those scales.
+        The backbone has no such stages, cannot take images of that size at those scales, or its weights do not fit.
     """
-    extractor = PyramidExtractor(copy.deepcopy(backbone.module), backbone.mean, backbone.std, preset).eval()
+    module = backbone.module
     try:
-        with torch.inference_mode():
-            return [list(scale.shape[1:]) for scale in extractor(torch.zeros(1, 3, *preset.shape))]
+        return _shapes(module, preset.shape, preset.scales, preset.stages)
     except (IndexError, RuntimeError, ValueError) as error:
         raise InputError(
             f"the backbone {backbone.name} makes no pyramid of image_size {preset.image_size}, scales "
             f"{list(preset.scales)} and stages {list(preset.stages)} ({str(error).splitlines()[0]}); stages count from 0, "
             "or from -1 backwards, and scales are above 0"
         ) from None
+
+
+@lru_cache(maxsize=16)
+def _shapes(
+    backbone: nn.Module, shape: tuple[int, int], scales: tuple[float, ...], stages: tuple[int, ...]
+) -> list[list[int]]:
+    preset = Preset(backbone="any", frozen=True, image_size=shape[1], scales=scales, stages=stages)
+    extractor = PyramidExtractor(copy.deepcopy(backbone), (0.0,) * 3, (1.0,) * 3, preset).eval()
+    with torch.inference_mode():
+        return [list(scale.shape[1:]) for scale in extractor(torch.zeros(1, 3, *shape))]

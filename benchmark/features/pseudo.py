@@ -8,6 +8,7 @@ is never written to. A stranger registers one under the entry point group ``osad
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -31,14 +32,88 @@ def _checked(image: RGB) -> tuple[int, int]:
     return image.shape[0], image.shape[1]
 
 
-def _jittered(patch: RGB, generator: np.random.Generator, strength: float = 0.1) -> RGB:
-    """Colour jitter: brightness, contrast and saturation by a factor of 1 +- strength, hue by +- strength of a turn."""
-    picture = Image.fromarray(patch)
-    for enhance in (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color):
-        picture = enhance(picture).enhance(generator.uniform(1 - strength, 1 + strength))
-    hsv = np.array(picture.convert("HSV"))
-    hsv[..., 0] += np.uint8(round(generator.uniform(-strength, strength) * 255) % 256)  # hue is a circle: wraps
-    return np.array(Image.fromarray(hsv, "HSV").convert("RGB"))
+@dataclass(frozen=True)
+class Jitter:
+    """Colour jitter: factors of brightness, contrast and saturation, and a turn of the hue in steps of 1/256."""
+
+    factors: tuple[float, float, float]
+    hue: int
+
+    @classmethod
+    def draw(cls, generator: np.random.Generator, strength: float = 0.1) -> Jitter:
+        """Draw factors of 1 +- strength, and a hue of +- strength of a turn."""
+        low, high = 1 - strength, 1 + strength
+        factors = generator.uniform(low, high), generator.uniform(low, high), generator.uniform(low, high)
+        return cls(factors, round(generator.uniform(-strength, strength) * 255) % 256)
+
+    def __call__(self, patch: RGB) -> RGB:
+        """(h, w, 3) -> the same shape."""
+        picture = Image.fromarray(patch)
+        for enhance, factor in zip((ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color), self.factors):
+            picture = enhance(picture).enhance(factor)
+        hsv = np.array(picture.convert("HSV"))
+        hsv[..., 0] += np.uint8(self.hue)  # hue is a circle: wraps
+        return np.array(Image.fromarray(hsv, "HSV").convert("RGB"))
+
+
+@dataclass(frozen=True)
+class Paste:
+    """A rectangle of an image, its colours jittered, perhaps turned, pasted elsewhere in the image.
+
+    Attributes
+    ----------
+    y, x, h, w
+        What is cut.
+    degrees
+        Turn, counter-clockwise; None for none.
+    tall, broad
+        Size of the rectangle that holds what is pasted; its corners stay free where it was turned.
+    to_y, to_x
+        Where that goes.
+    """
+
+    y: int
+    x: int
+    h: int
+    w: int
+    jitter: Jitter
+    degrees: float | None
+    tall: int
+    broad: int
+    to_y: int
+    to_x: int
+
+    def __call__(self, image: RGB) -> tuple[RGB, Mask]:
+        """Return the changed image and the mask of what was pasted."""
+        cut = self.jitter(image[self.y : self.y + self.h, self.x : self.x + self.w])
+        opaque = np.ones(cut.shape[:2], dtype=bool)
+        if self.degrees is not None:
+            turned = np.array(Image.fromarray(cut).convert("RGBA").rotate(self.degrees, expand=True))
+            turned = turned[: self.tall, : self.broad]
+            cut, opaque = turned[..., :3], turned[..., 3] > 0
+        mask = np.zeros(image.shape[:2], dtype=bool)
+        mask[self.to_y : self.to_y + self.tall, self.to_x : self.to_x + self.broad] = opaque
+        changed = image.copy()
+        changed[mask] = cut[opaque]
+        return changed, mask
+
+
+def turning(h: int, w: int, degrees: float) -> tuple[int, int, list[float]]:
+    """How Pillow turns a picture of h x w about its centre and enlarges it to hold the corners.
+
+    Returns
+    -------
+    height, width, matrix
+        Of the turned picture, and (a, b, c, d, e, f): the source of the point (x, y) is (a x + b y + c, d x + e y + f).
+    """
+    angle = -math.radians(degrees % 360.0)
+    cosine, sine = round(math.cos(angle), 15), round(math.sin(angle), 15)
+    c, f = w / 2 - cosine * (w / 2) - sine * (h / 2), h / 2 + sine * (w / 2) - cosine * (h / 2)
+    corners = [(cosine * x + sine * y + c, -sine * x + cosine * y + f) for x, y in ((0, 0), (w, 0), (w, h), (0, h))]
+    broad, tall = (math.ceil(max(values)) - math.floor(min(values)) for values in zip(*corners))
+    left, above = (w - broad) / 2, (h - tall) / 2
+    c, f = cosine * left + sine * above + c, -sine * left + cosine * above + f
+    return tall, broad, [cosine, sine, c, -sine, cosine, f]
 
 
 def _elsewhere(high: int, wide: int, h: int, w: int, generator: np.random.Generator) -> tuple[int, int, int, int]:
@@ -50,9 +125,8 @@ def _elsewhere(high: int, wide: int, h: int, w: int, generator: np.random.Genera
     return source // row, source % row, target // row, target % row
 
 
-def _patch(image: RGB, generator: np.random.Generator) -> tuple[RGB, Mask]:
-    """Cut a patch of 2 to 15 % of the area, aspect 0.3 to 3.3, jitter its colours, paste it elsewhere in the image."""
-    high, wide = _checked(image)
+def draw_patch(high: int, wide: int, generator: np.random.Generator) -> Paste:
+    """A patch of 2 to 15 % of the area, aspect 0.3 to 3.3."""
     area = generator.uniform(0.02, 0.15) * high * wide
     # The aspect w / h is drawn so that wide and tall are alike, from those at which the patch fits a long image.
     low, top = max(0.3, area / (high - 1) ** 2), min(3.3, (wide - 1) ** 2 / area)
@@ -60,31 +134,25 @@ def _patch(image: RGB, generator: np.random.Generator) -> tuple[RGB, Mask]:
     h = min(max(round(math.sqrt(area / aspect)), 1), high - 1)
     w = min(max(round(area / h), 1), wide - 1)
     y, x, to_y, to_x = _elsewhere(high, wide, h, w, generator)
-    changed = image.copy()
-    changed[to_y : to_y + h, to_x : to_x + w] = _jittered(image[y : y + h, x : x + w], generator)
-    mask = np.zeros((high, wide), dtype=bool)
-    mask[to_y : to_y + h, to_x : to_x + w] = True
-    return changed, mask
+    return Paste(y, x, h, w, Jitter.draw(generator), None, h, w, to_y, to_x)
 
 
-def _scar(image: RGB, generator: np.random.Generator) -> tuple[RGB, Mask]:
-    """Cut a thin strip, jitter its colours, turn it by up to 45 degrees, paste it elsewhere in the image."""
-    high, wide = _checked(image)
+def draw_scar(high: int, wide: int, generator: np.random.Generator) -> Paste:
+    """A thin strip, turned by up to 45 degrees."""
     scale = min(high, wide) / 256  # the paper gives the strip's size in pixels of a 256 x 256 image
     w = min(max(round(generator.uniform(2, 16) * scale), 1), wide - 1)
     h = min(max(round(generator.uniform(10, 25) * scale), 2), high - 1)
     y, x = int(generator.integers(high - h + 1)), int(generator.integers(wide - w + 1))
-    strip = Image.fromarray(_jittered(image[y : y + h, x : x + w], generator)).convert("RGBA")
-    turned = np.array(strip.rotate(generator.uniform(-45, 45), expand=True))
-    turned = turned[: high - 1, : wide - 1]
-    opaque = turned[..., 3] > 0
-    to_y = int(generator.integers(high - turned.shape[0] + 1))
-    to_x = int(generator.integers(wide - turned.shape[1] + 1))
-    mask = np.zeros((high, wide), dtype=bool)
-    mask[to_y : to_y + turned.shape[0], to_x : to_x + turned.shape[1]] = opaque
-    changed = image.copy()
-    changed[mask] = turned[..., :3][opaque]
-    return changed, mask
+    jitter, degrees = Jitter.draw(generator), generator.uniform(-45, 45)
+    tall, broad, _ = turning(h, w, degrees)
+    tall, broad = min(tall, high - 1), min(broad, wide - 1)
+    to_y, to_x = int(generator.integers(high - tall + 1)), int(generator.integers(wide - broad + 1))
+    return Paste(y, x, h, w, jitter, degrees, tall, broad, to_y, to_x)
+
+
+def draw_cutpaste(high: int, wide: int, generator: np.random.Generator) -> Paste:
+    """A patch or, equally likely, a scar."""
+    return (draw_scar if generator.random() < 0.5 else draw_patch)(high, wide, generator)
 
 
 def cutmix(image: RGB, generator: np.random.Generator) -> tuple[RGB, Mask]:
@@ -96,7 +164,7 @@ def cutmix(image: RGB, generator: np.random.Generator) -> tuple[RGB, Mask]:
     Parameters
     ----------
     image
-        uint8 of shape (H, W, 3), 8 pixels a side at least.
+        uint8 of shape (H, W, 3), at least 8 pixels per side.
     generator
         Source of every random choice.
 
@@ -105,7 +173,7 @@ def cutmix(image: RGB, generator: np.random.Generator) -> tuple[RGB, Mask]:
     image, mask
         uint8 of shape (H, W, 3), and bool of shape (H, W), True where it may have changed.
     """
-    return _patch(image, generator)
+    return draw_patch(*_checked(image), generator)(image)
 
 
 def cutpaste(image: RGB, generator: np.random.Generator) -> tuple[RGB, Mask]:
@@ -119,7 +187,7 @@ def cutpaste(image: RGB, generator: np.random.Generator) -> tuple[RGB, Mask]:
     Parameters
     ----------
     image
-        uint8 of shape (H, W, 3), 8 pixels a side at least.
+        uint8 of shape (H, W, 3), at least 8 pixels per side.
     generator
         Source of every random choice.
 
@@ -128,64 +196,126 @@ def cutpaste(image: RGB, generator: np.random.Generator) -> tuple[RGB, Mask]:
     image, mask
         uint8 of shape (H, W, 3), and bool of shape (H, W), True where it may have changed.
     """
-    return _scar(image, generator) if generator.random() < 0.5 else _patch(image, generator)
+    return draw_cutpaste(*_checked(image), generator)(image)
 
 
-def _perlin(
-    high: int, wide: int, cells_y: int, cells_x: int, generator: np.random.Generator
-) -> npt.NDArray[np.float64]:
-    """Perlin's gradient noise (SIGGRAPH 1985), (high, wide), about -0.7 to 0.7, on cells_y x cells_x cells."""
-    angles = generator.uniform(0, 2 * np.pi, size=(cells_y + 1, cells_x + 1))
-    y, x = np.arange(high) * cells_y / high, np.arange(wide) * cells_x / wide
-    row, column = y.astype(int), x.astype(int)
-    fy, fx = (y - row)[:, None], (x - column)[None, :]
+@dataclass(frozen=True)
+class Noise:
+    """Perlin's gradient noise (SIGGRAPH 1985): the angle of the gradient at each corner of its cells.
 
-    def corner(below: int, right: int) -> npt.NDArray[np.float64]:
-        angle = angles[np.ix_(row + below, column + right)]
-        return np.asarray(np.cos(angle) * (fx - right) + np.sin(angle) * (fy - below), dtype=np.float64)
+    Attributes
+    ----------
+    angles
+        (cells of a column + 1, cells of a row + 1).
+    """
 
-    smooth_y, smooth_x = (f**3 * (f * (f * 6 - 15) + 10) for f in (fy, fx))
-    above = corner(0, 0) * (1 - smooth_x) + corner(0, 1) * smooth_x
-    under = corner(1, 0) * (1 - smooth_x) + corner(1, 1) * smooth_x
-    return np.asarray(above * (1 - smooth_y) + under * smooth_y, dtype=np.float64)
+    angles: npt.NDArray[np.float64]
+
+    @classmethod
+    def draw(cls, cells_y: int, cells_x: int, generator: np.random.Generator) -> Noise:
+        """Gradients in random directions on cells_y x cells_x cells."""
+        return cls(generator.uniform(0, 2 * np.pi, size=(cells_y + 1, cells_x + 1)))
+
+    def __call__(self, high: int, wide: int) -> npt.NDArray[np.float64]:
+        """Values, (high, wide), about -0.7 to 0.7."""
+        cells_y, cells_x = self.angles.shape[0] - 1, self.angles.shape[1] - 1
+        y, x = np.arange(high) * cells_y / high, np.arange(wide) * cells_x / wide
+        row, column = y.astype(int), x.astype(int)
+        fy, fx = (y - row)[:, None], (x - column)[None, :]
+
+        def corner(below: int, right: int) -> npt.NDArray[np.float64]:
+            angle = self.angles[np.ix_(row + below, column + right)]
+            return np.asarray(np.cos(angle) * (fx - right) + np.sin(angle) * (fy - below), dtype=np.float64)
+
+        smooth_y, smooth_x = (f**3 * (f * (f * 6 - 15) + 10) for f in (fy, fx))
+        above = corner(0, 0) * (1 - smooth_x) + corner(0, 1) * smooth_x
+        under = corner(1, 0) * (1 - smooth_x) + corner(1, 1) * smooth_x
+        return np.asarray(above * (1 - smooth_y) + under * smooth_y, dtype=np.float64)
+
+
+TRIES, ENOUGH, THRESHOLD = 8, 0.002, 0.5
+"""How often the mask's noise is drawn until it covers this share of the image, above DRAEM's threshold of -1 to 1."""
+SPARE = 0.98
+"""Quantile of the last noise above which the mask is, where none of them covered enough."""
+
+
+def draw_noise(high: int, wide: int, generator: np.random.Generator) -> Noise:
+    """Noise on 1 to 64 cells per side, for a mask."""
+    most = int(math.log2(min(64, min(high, wide) // 2)))
+    cells = 2 ** generator.integers(0, most + 1, size=2)
+    return Noise.draw(int(cells[0]), int(cells[1]), generator)
 
 
 def _noise_mask(high: int, wide: int, generator: np.random.Generator) -> Mask:
-    """Perlin noise above DRAEM's threshold, 0.5 of -1 to 1, on 1 to 64 cells a side; never empty."""
-    most = int(math.log2(min(64, min(high, wide) // 2)))
+    """Perlin noise above DRAEM's threshold; never empty."""
     noise = np.zeros((high, wide))
-    for _ in range(8):
-        cells = 2 ** generator.integers(0, most + 1, size=2)
+    for _ in range(TRIES):
         # sqrt(2) brings two-dimensional Perlin noise to the range -1 to 1.
-        noise = math.sqrt(2) * _perlin(high, wide, int(cells[0]), int(cells[1]), generator)
-        mask = noise > 0.5
-        if mask.mean() >= 0.002:
+        noise = math.sqrt(2) * draw_noise(high, wide, generator)(high, wide)
+        mask = noise > THRESHOLD
+        if mask.mean() >= ENOUGH:
             return mask
-    return np.asarray(noise >= np.quantile(noise, 0.98))
+    return np.asarray(noise >= np.quantile(noise, SPARE))
 
 
-def _drawn_texture(high: int, wide: int, generator: np.random.Generator) -> npt.NDArray[np.float64]:
-    """Draw a random two-coloured texture, (high, wide, 3) in 0 to 255: waves, checks, marble, clouds or speckle."""
-    y, x = np.mgrid[0:high, 0:wide] / min(high, wide)
-    angle = generator.uniform(0, np.pi)
-    u, v = x * np.cos(angle) + y * np.sin(angle), y * np.cos(angle) - x * np.sin(angle)
-    frequency = 2 * np.pi * 2 ** generator.uniform(1, 5)
-    style = generator.integers(5)
-    if style == 0:
-        pattern = np.sin(frequency * u)
-    elif style == 1:
-        pattern = np.sign(np.sin(frequency * u) * np.sin(frequency * v))
-    elif style == 4:
-        pattern = generator.normal(size=(high, wide))
-    else:
-        octaves = [2**k for k in range(1, 6) if 2**k <= min(high, wide) // 2]
-        pattern = np.sum([_perlin(high, wide, n, n, generator) * 2 / n for n in octaves], axis=0)
-        if style == 2:
-            pattern = np.sin(frequency * (u + 0.3 * pattern))
-    span = np.ptp(pattern)
-    share = ((pattern - pattern.min()) / (span if span > 0 else 1.0))[:, :, None]
-    first, second = generator.uniform(0, 255, size=(2, 3))
-    return np.asarray(first * (1 - share) + second * share, dtype=np.float64)
+WAVES, CHECKS, MARBLE, CLOUDS, SPECKLE = range(5)
+"""Styles of a drawn texture."""
+
+
+@dataclass(frozen=True)
+class Texture:
+    """A random two-coloured texture.
+
+    Attributes
+    ----------
+    angle, frequency
+        Direction of its waves and their number per shorter side, in radians.
+    octaves
+        Noise of marble and clouds: cells per side, and the noise on them.
+    speckle
+        Values (high, wide) of the style of that name; None for the others.
+    first, second
+        Colours, (3,) each, 0 to 255.
+    """
+
+    style: int
+    angle: float
+    frequency: float
+    octaves: list[tuple[int, Noise]]
+    speckle: npt.NDArray[np.float64] | None
+    first: npt.NDArray[np.float64]
+    second: npt.NDArray[np.float64]
+
+    @classmethod
+    def draw(cls, high: int, wide: int, generator: np.random.Generator) -> Texture:
+        """Draw one for an image of high x wide."""
+        angle = generator.uniform(0, np.pi)
+        frequency = 2 * np.pi * 2 ** generator.uniform(1, 5)
+        style = int(generator.integers(5))
+        speckle = generator.normal(size=(high, wide)) if style == SPECKLE else None
+        sides = [2**k for k in range(1, 6) if 2**k <= min(high, wide) // 2] if style in (MARBLE, CLOUDS) else []
+        octaves = [(n, Noise.draw(n, n, generator)) for n in sides]
+        first, second = generator.uniform(0, 255, size=(2, 3))
+        return cls(style, angle, frequency, octaves, speckle, first, second)
+
+    def __call__(self, high: int, wide: int) -> npt.NDArray[np.float64]:
+        """Colours (high, wide, 3), 0 to 255."""
+        y, x = np.mgrid[0:high, 0:wide] / min(high, wide)
+        u = x * np.cos(self.angle) + y * np.sin(self.angle)
+        if self.speckle is not None:
+            pattern = self.speckle
+        elif self.style == WAVES:
+            pattern = np.sin(self.frequency * u)
+        elif self.style == CHECKS:
+            v = y * np.cos(self.angle) - x * np.sin(self.angle)
+            pattern = np.sign(np.sin(self.frequency * u) * np.sin(self.frequency * v))
+        else:
+            pattern = np.sum([noise(high, wide) * 2 / n for n, noise in self.octaves], axis=0)
+            if self.style == MARBLE:
+                pattern = np.sin(self.frequency * (u + 0.3 * pattern))
+        span = np.ptp(pattern)
+        share = ((pattern - pattern.min()) / (span if span > 0 else 1.0))[:, :, None]
+        return np.asarray(self.first * (1 - share) + self.second * share, dtype=np.float64)
 
 
 def texture(image: RGB, generator: np.random.Generator) -> tuple[RGB, Mask]:
@@ -198,7 +328,7 @@ def texture(image: RGB, generator: np.random.Generator) -> tuple[RGB, Mask]:
     Parameters
     ----------
     image
-        uint8 of shape (H, W, 3), 8 pixels a side at least.
+        uint8 of shape (H, W, 3), at least 8 pixels per side.
     generator
         Source of every random choice.
 
@@ -210,6 +340,6 @@ def texture(image: RGB, generator: np.random.Generator) -> tuple[RGB, Mask]:
     high, wide = _checked(image)
     mask = _noise_mask(high, wide, generator)
     opacity = generator.uniform(0.1, 1.0)
-    foreign = _drawn_texture(high, wide, generator)
+    foreign = Texture.draw(high, wide, generator)(high, wide)
     blended = np.clip(np.rint((1 - opacity) * image + opacity * foreign), 0, 255).astype(np.uint8)
     return np.where(mask[:, :, None], blended, image), mask

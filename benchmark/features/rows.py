@@ -20,12 +20,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from osad_bench.benchmark.features.holdings import META, used
+from osad_bench.core.files import clear_forgotten, write_whole
 from osad_bench.core.locks import locked
 
 FLUSH = 128
 """Rows between two flushes to disk."""
 
-META, DONE = "meta.json", "done.u8"
+DONE = "done.u8"
 
 Rows = npt.NDArray[np.int64]
 Layout = Sequence[tuple[str, Sequence[int]]]
@@ -60,6 +62,23 @@ def kept_rows(
     OSError
         The disk is full, or rows are missing and the folder cannot be written.
     """
+    while True:
+        try:
+            return _rows(folder, identity, total, wanted, layout, compute)
+        except FileNotFoundError:
+            if folder.exists():
+                raise
+            # `osad-bench cache` removed it meanwhile: it is made anew
+
+
+def _rows(
+    folder: Path,
+    identity: dict[str, Any],
+    total: int,
+    wanted: Rows,
+    layout: Callable[[], Layout],
+    compute: Callable[[Rows], Computed],
+) -> list[npt.NDArray[Any]]:
     meta = _layout_of(folder, identity, total)
     if meta is None or len(_missing(folder, wanted)):
         folder.mkdir(parents=True, exist_ok=True)
@@ -70,6 +89,7 @@ def kept_rows(
             missing = _missing(folder, wanted)
             if len(missing):
                 _fill(folder, meta["files"], compute(missing), len(missing))
+    used(folder)
     return [
         np.memmap(folder / file, dtype=_dtype(file), mode="r", shape=(total, *shape))
         for file, shape in zip(meta["files"], meta["shapes"])
@@ -103,6 +123,7 @@ def _missing(folder: Path, wanted: Rows) -> Rows:
 
 def _new_layout(folder: Path, identity: dict[str, Any], total: int, layout: Layout) -> dict[str, Any]:
     """Create the files, empty (sparse where the file system can); the meta file last."""
+    clear_forgotten(folder)
     files = [f"part{i}.{dtype}" for i, (dtype, _) in enumerate(layout)]
     shapes = [list(shape) for _, shape in layout]
     sizes = [math.prod(shape) * _dtype(file).itemsize for file, shape in zip(files, shapes)]
@@ -110,10 +131,8 @@ def _new_layout(folder: Path, identity: dict[str, Any], total: int, layout: Layo
         (folder / file).unlink(missing_ok=True)  # who has mapped a damaged one keeps it
         with (folder / file).open("wb") as stream:
             stream.truncate(total * size)
-    temporary = folder / f"{META}.{os.getpid()}.tmp"
     meta = {"identity": identity, "files": files, "shapes": shapes, "rows": total}
-    temporary.write_text(json.dumps(meta, indent=1))
-    temporary.replace(folder / META)
+    write_whole(folder / META, json.dumps(meta, indent=1).encode())
     return meta
 
 

@@ -41,9 +41,8 @@ def pseudo_generator(name: str, sample: str, draw: int) -> np.random.Generator:
     return np.random.default_rng(np.frombuffer(sha, dtype=np.uint32))
 
 
-def render(dataset: Dataset, name: str, size: int, view: View, tiles: int = 1) -> npt.NDArray[np.uint8]:
-    """The resized image of a sample as the view shows it."""
-    image = resized(dataset, name, size, tiles)
+def shown(image: npt.NDArray[np.uint8], name: str, view: View) -> npt.NDArray[np.uint8]:
+    """The resized image of the sample of this name as the view shows it."""
     if view.generator is None:
         return image
     changed, _ = pseudo_anomalies.get(view.generator)(image, pseudo_generator(view.generator, name, view.draw))

@@ -16,12 +16,17 @@ _ENDING = {getattr(signal, name) for name in ("SIGINT", "SIGHUP") if hasattr(sig
 
 events: Any = None
 """In a worker: the queue that epochs are sent back through; None where there is none."""
+number = 0
+"""In a worker: which of its pool's workers it is, counted from 0."""
 
 
-def begin_worker(queue: Any, parent: int) -> None:
+def begin_worker(queue: Any, parent: int, counter: Any) -> None:
     """Set up a worker: it ends when the process `parent` is gone, and Ctrl-C is that process's business."""
-    global events
+    global events, number
     events = queue
+    with counter.get_lock():
+        number = counter.value
+        counter.value += 1
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if sys.platform == "linux":
         with suppress(OSError, AttributeError):

@@ -20,6 +20,7 @@ from datetime import datetime
 from pathlib import Path
 
 from osad_bench.benchmark.cell.execute import PlannedCell
+from osad_bench.core.processes import is_alive, state_of
 from osad_bench.results.store import Store, StoreError
 
 BEAT, STALE, LOOK = 20.0, 120.0, 1.0
@@ -128,9 +129,10 @@ class Leases:
 def made(key: str, store: Store) -> datetime | None:
     """When a cell's record was made; None where there is none, or a damaged one."""
     try:
-        return store.get(key).created if key in store else None
+        glance = store.glance(key)
     except StoreError:
         return None
+    return None if glance is None else glance.created
 
 
 def computed(key: str, store: Store, before: Mapping[str, datetime | None]) -> bool:
@@ -142,16 +144,9 @@ def _owner() -> dict[str, str | int]:
     return {"host": socket.gethostname(), "pid": os.getpid(), "born": _born(os.getpid())}
 
 
-def _stat(pid: int) -> list[str]:
-    """What the system says of a process from its state on; empty where it does not tell."""
-    with suppress(OSError):
-        return Path(f"/proc/{pid}/stat").read_text("utf-8", "replace").rpartition(")")[2].split()
-    return []
-
-
 def _born(pid: int) -> str:
     """When a process started, as the system counts; empty where it does not tell. Tells a reused number apart."""
-    return "".join(_stat(pid)[19:20])
+    return "".join(state_of(pid)[19:20])
 
 
 def _ended(path: Path) -> bool:
@@ -166,7 +161,7 @@ def _ended(path: Path) -> bool:
         return _silent(path)
     if not here:
         return time.time() - changed > STALE
-    return not _alive(pid) or (born != "" and _born(pid) not in ("", born))
+    return not is_alive(pid) or (born != "" and _born(pid) not in ("", born))
 
 
 def _silent(path: Path) -> bool:
@@ -174,18 +169,6 @@ def _silent(path: Path) -> bool:
         return time.time() - path.stat().st_mtime > STALE
     except OSError:
         return True
-
-
-def _alive(pid: int) -> bool:
-    if os.name != "posix":
-        return True  # os.kill would end it: the heartbeat decides
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return _stat(pid)[:1] not in (["Z"], ["X"])  # ended, and nobody has asked how
 
 
 def _remove(path: Path) -> None:

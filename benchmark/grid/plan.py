@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from osad_bench.benchmark.preset import Preset, first_problem, load_preset, read_text
 from osad_bench.core.border import said
 from osad_bench.core.errors import InputError
+from osad_bench.core.garbage import uncollected
 from osad_bench.core.places import user_path
 from osad_bench.core.registry import methods, nearest
 
@@ -291,6 +292,7 @@ Divide = Callable[[Grid, "Dataset"], "list[tuple[Protocol, Split]]"]
 """Every way in which a grid divides a data set, with the split."""
 
 
+@uncollected()
 def plan(grid: Grid, machine: Machine, divide: Divide | None = None) -> list[PlannedCell]:
     """All cells of a grid, seeds outermost, so that an interrupted run still compares like with like.
 
@@ -333,11 +335,11 @@ def plan(grid: Grid, machine: Machine, divide: Divide | None = None) -> list[Pla
                     dataset=dataset.full_name, fingerprint=dataset.fingerprint, protocol=divisions[0][0], method=method,
                     version=methods.get(method).version, config=config, preset=settled,
                 )  # fmt: skip
-                family.append((cell, dict(cell), _around_protocol(cell), variant, origins.get(method, {})))
+                family.append((dict(cell), _around_protocol(cell), variant, origins.get(method, {})))
             source = dataset.spec
             for protocol, division in divisions:
-                text = _protocol_text(family[0][0], protocol)
-                for _, fields, (before, after), variant, origin in family:
+                text = _canonical(protocol.model_dump(mode="json")).encode()
+                for fields, (before, after), variant, origin in family:
                     key = hashlib.sha256(before + text + after).hexdigest()
                     if key not in cells:  # a folder that was given twice, in two spellings, is one data set
                         cell = Cell.model_construct(**(fields | {"protocol": protocol}))  # its parts are checked
@@ -356,12 +358,6 @@ def _around_protocol(cell: Cell) -> tuple[bytes, bytes]:
     before = "".join(f"{_canonical(name)}:{_canonical(value)}," for name, value in parts if name < "protocol")
     after = "".join(f",{_canonical(name)}:{_canonical(value)}" for name, value in parts if name > "protocol")
     return f'{{{before}"protocol":'.encode(), f"{after}}}".encode()
-
-
-def _protocol_text(cell: Cell, protocol: Protocol) -> bytes:
-    """The protocol in the JSON that `Cell.key` hashes."""
-    other = cell.model_copy(update={"protocol": protocol})
-    return _canonical(other.model_dump(mode="json", include={"protocol"})["protocol"]).encode()
 
 
 def _registered(asked: Sequence[Any]) -> dict[str, dict[str, Any]]:

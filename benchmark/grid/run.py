@@ -21,18 +21,19 @@ from osad_bench.benchmark.cell.training import needed, preset_for
 from osad_bench.benchmark.features.backbones import load_backbone
 from osad_bench.benchmark.features.cache import FeatureCache
 from osad_bench.benchmark.features.views import View
+from osad_bench.benchmark.grid.cluster import on_dask
 from osad_bench.benchmark.grid.leases import LOOK, Leases, computed, made
 from osad_bench.benchmark.grid.notes import notes_on
 from osad_bench.benchmark.grid.plan import Grid, plan
 from osad_bench.benchmark.grid.todo import Timings, Todo, compare, default_jobs
-from osad_bench.benchmark.grid.workers import Reporter, failed, in_processes, on_dask, one_by_one
+from osad_bench.benchmark.grid.workers import Reporter, failed, in_processes, one_by_one
 from osad_bench.benchmark.preset import Preset
 from osad_bench.core.errors import InputError
 from osad_bench.core.places import default_cache, user_path
 from osad_bench.core.text import printable
 from osad_bench.results.record import Record
 from osad_bench.results.registered import FrozenCell, FrozenPlan
-from osad_bench.results.store import NewerError, Store, StoreError
+from osad_bench.results.store import NewerError, Store, StoreError, foreign_files
 
 BACKENDS = ("local", "dask")
 
@@ -46,11 +47,14 @@ class Options:
     out
         Folder of the store; cells already in it are kept.
     jobs
-        Cells at a time; None for one per core over cached features, else one.
+        Cells at a time; None for one per GPU, or on the CPU one per core over cached features, else one.
     device
         ``cpu``, ``cuda``, ``cuda:N``, or ``auto`` for cuda where there is one.
+    precision
+        In which a backbone is fine-tuned: ``float32``, ``bfloat16``, or ``auto`` for bfloat16 where a GPU is made for it.
     backend, scheduler
         ``local``, or ``dask`` with the scheduler's address (None: a cluster of this machine's processes).
+        docs/clusters.md.
     weights, data_root, cache
         File with the backbone's weights, folder of the downloads, folder of cached features; None for the defaults.
     retry_failed
@@ -62,7 +66,7 @@ class Options:
     pixels
         Also measure the heat maps against the data set's masks: pixel AUROC and AUPRO.
     time_limit
-        Seconds after which a cell fails; None for no limit.
+        Seconds after which a cell fails; None for no limit. With the backend ``local`` only.
     dry_run
         Plan and compare only.
     """
@@ -70,6 +74,7 @@ class Options:
     out: Path | str = Path("osad-results")
     jobs: int | None = None
     device: str = "auto"
+    precision: str = "auto"
     backend: str = "local"
     scheduler: str | None = None
     weights: Path | str | None = None
@@ -94,7 +99,9 @@ class Options:
             cache=default_cache() if self.cache is None else user_path(self.cache),
             data_root=None if self.data_root is None else user_path(self.data_root),
             weights=None if self.weights is None else user_path(self.weights),
-            device=pick_device(self.device),
+            # On a cluster the workers need the device, not this machine.
+            device=self.device if self.backend == "dask" and self.device != "auto" else pick_device(self.device),
+            precision=self.precision,
             oracle=self.oracle,
             pixels=self.pixels,
             time_limit=self.time_limit,
@@ -151,9 +158,13 @@ def run_grid(grids: Sequence[Grid], options: Options, reporter: Reporter | None 
         Whatever is wrong with the request shows before any work is done.
     StoreError, OSError
         The store cannot be written; what is stored stays whole.
+    osad_bench.benchmark.grid.cluster.ClusterError
+        The cluster's scheduler is gone, or its workers cannot run cells; what is stored stays.
     """
     if options.backend not in BACKENDS:
         raise InputError(f"--backend {options.backend}: expected {' or '.join(BACKENDS)}")
+    if options.backend == "dask" and options.time_limit is not None:
+        raise InputError("--time-limit needs --backend local: dask runs cells in a thread, which nothing can interrupt")
     reporter, machine, store = reporter or Reporter(), options.machine(), Store(user_path(options.out))
     outcome = Outcome(store, [plan(grid, machine) for grid in grids], Todo(), [])
     cells = outcome.cells
@@ -161,7 +172,7 @@ def run_grid(grids: Sequence[Grid], options: Options, reporter: Reporter | None 
     if unknown := [name for name in options.recompute if name not in planned]:
         raise InputError(f"--recompute {unknown[0]}: the methods of this run are {', '.join(sorted(planned))}")
     todo = compare(cells, store, options.retry_failed, options.oracle, options.recompute, options.pixels)
-    todo.notes.extend(notes_on(cells, machine))
+    todo.notes.extend([*notes_on(cells, machine), *foreign_files(store.root)])
     jobs = options.jobs or default_jobs(todo.open, machine)
     reporter.plan(cells, todo, Timings(machine).estimate(todo.open, jobs), store.root)
     records = (
@@ -243,7 +254,8 @@ def carry_out(
     if not cells:
         return records
     store.prepare()
-    fill_cache(cells, machine, reporter)
+    if not machine.device.startswith("cuda") or torch.cuda.is_available():  # else the workers do it
+        fill_cache(cells, machine, reporter)
     reporter.start(len(cells))
     leases, left = Leases(store.root), list(cells)
     before = {cell.key: made(cell.key, store) for cell in cells}
@@ -251,9 +263,9 @@ def carry_out(
         while left:
             mine = leases.mine(left, store, before)
             if backend == "dask":
-                results = on_dask(list(mine), machine, scheduler, jobs)
+                results = on_dask(mine, machine, reporter, scheduler, jobs)
             elif jobs > 1:
-                results = in_processes(list(mine), machine, reporter, jobs)
+                results = in_processes(mine, machine, reporter, jobs)
             else:
                 results = one_by_one(mine, machine, reporter)
             try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections import Counter
 from collections.abc import Collection, Sequence
 from contextlib import suppress
@@ -13,6 +12,8 @@ import torch
 
 from osad_bench.benchmark.cell.execute import Machine, PlannedCell, method_class
 from osad_bench.benchmark.cell.source import source_digest, source_file
+from osad_bench.core.files import write_whole
+from osad_bench.methods.base import Method
 from osad_bench.results.store import NewerError, Store, StoreError
 
 
@@ -62,36 +63,40 @@ def compare(
         So are cells whose record does not say how its heat maps were measured.
     """
     todo, changed = Todo(), Counter[str]()
+    classes: dict[str, type[Method]] = {}
     for cell in cells:
-        if cell.cell.method in recompute or cell.key not in store:
+        if cell.cell.method in recompute:
             todo.open.append(cell)
             continue
         try:
-            record = store.get(cell.key)
+            found = store.glance(cell.key)
         except NewerError:
             raise
         except StoreError as error:
             todo.damaged.append(f"{str(error).partition('. Delete')[0]}; {cell.title} is computed again")
             todo.open.append(cell)
             continue
-        if record.status == "failed":
+        if found is None:
+            todo.open.append(cell)
+            continue
+        if cell.cell.method not in classes:
+            classes[cell.cell.method] = method_class(cell)
+        cls = classes[cell.cell.method]
+        if found.status == "failed":
             (todo.open if retry_failed else todo.failed).append(cell)
         elif not store.has_scores(cell.key):
             todo.damaged.append(f"the scores of {cell.title} are gone: computed again")
             todo.open.append(cell)
-        elif (pixels and "pixels" not in record.diagnostics) or (
-            oracle and "oracle" not in record.diagnostics and method_class(cell).schedule is not None
-        ):
+        elif (pixels and not found.pixels) or (oracle and not found.oracle and cls.schedule is not None):
             todo.open.append(cell)
         else:
             todo.done.append(cell)
-            then, now = record.provenance.method_source, source_digest(method_class(cell))
+            then, now = found.method_source, source_digest(cls)
             if then and now and then != now:
                 changed[cell.cell.method] += 1
     for name, count in changed.items():
-        cls = method_class(next(cell for cell in cells if cell.cell.method == name))
         todo.changed.append(
-            f"{source_file(cls)}, or what it imports, changed since {count} stored cells of {name}: raise its version, or "
+            f"{source_file(classes[name])}, or what it imports, changed since {count} stored cells of {name}: raise its version, or "
             f"compute them again with --recompute {name}"
         )
     return todo
@@ -131,21 +136,17 @@ class Timings:
         """Write what was noted; a disk that cannot take it costs the next estimate and nothing else."""
         if not self.new:
             return
-        temporary = self.path.with_name(f"{self.path.name}.{os.getpid()}.tmp")
         with suppress(OSError):
-            try:
-                self.path.parent.mkdir(parents=True, exist_ok=True)
-                temporary.write_text(json.dumps(self._read() | self.new, indent=1), encoding="utf-8")
-                temporary.replace(self.path)
-            finally:
-                temporary.unlink(missing_ok=True)
+            write_whole(self.path, json.dumps(self._read() | self.new, indent=1).encode())
 
 
 def default_jobs(cells: Sequence[PlannedCell], machine: Machine) -> int:
-    """Cells at a time where nobody said: one per core over cached features, one where the backbone is trained.
+    """Cells at a time where nobody said: one per GPU; on the CPU one per core over cached features, else one.
 
     One as well where the work is known to take less time than the processes take to start.
     """
+    if machine.device == "cuda":
+        return max(1, min(len(cells), torch.cuda.device_count()))
     if machine.device != "cpu" or not all(cell.preset.frozen for cell in cells):
         return 1
     seconds = Timings(machine).estimate(cells)

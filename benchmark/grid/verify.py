@@ -19,14 +19,12 @@ from osad_bench.benchmark.preset import Preset
 from osad_bench.core.errors import InputError
 from osad_bench.core.registry import UnknownNameError, methods
 from osad_bench.core.text import printable
+from osad_bench.core.tolerance import ACROSS_MACHINES
 from osad_bench.datasets.base import Dataset, DatasetError
 from osad_bench.methods.base import Method
 from osad_bench.results.record import Record, TestScores
 from osad_bench.results.store import Store
 from osad_bench.results.submission import Check, label_of
-
-NEAR = 0.002
-"""AUROCs of one cell on two devices differ by less: single digits round differently, and training carries that on."""
 
 
 def check_splits(store: Store, own: Sequence[str], machine: Machine) -> list[Check]:
@@ -179,7 +177,7 @@ def _again(record: Record, scores: TestScores, own: Sequence[str], machine: Mach
     off = abs(again.metrics.auroc - record.metrics.auroc)
     if now.ids.tolist() == scores.ids.tolist() and np.allclose(now.scores, scores.scores, rtol=1e-5, atol=1e-8):
         return Check("rerun", "ok", f"{name}: the same scores{other}", label)
-    if off <= NEAR:
+    if off <= ACROSS_MACHINES:
         return Check(
             "rerun",
             "ok",

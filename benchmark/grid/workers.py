@@ -1,4 +1,9 @@
-"""Cells carried out one after the other, by processes of this machine, or on a dask cluster."""
+"""Cells carried out one after the other, or by processes of this machine (by a cluster: `benchmark.grid.cluster`).
+
+Processes are those of the standard library's `ProcessPoolExecutor` and not joblib's: where a worker dies, `joblib.Parallel`
+ends the whole call and does not say which cell killed it, and its workers live on after a parent that was killed. Loky's
+executor has the interface of the one used here, so that nothing would become shorter by it.
+"""
 
 from __future__ import annotations
 
@@ -12,12 +17,15 @@ from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, ProcessP
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import chain
 from typing import TYPE_CHECKING, Any
+
+import torch
+from joblib import cpu_count
 
 from osad_bench.benchmark.cell.execute import Machine, PlannedCell, execute
 from osad_bench.benchmark.cell.provenance import provenance
 from osad_bench.benchmark.grid import guard
-from osad_bench.core.errors import InputError
 from osad_bench.core.text import lines
 from osad_bench.results.record import Failure, Record, TestScores
 
@@ -27,6 +35,8 @@ if TYPE_CHECKING:
     from osad_bench.benchmark.grid.todo import Todo
 
 Result = tuple[Record, "TestScores | None"]
+DIED = "WorkerDied"
+"""The type of the failure of a cell whose worker process is gone."""
 Results = Generator[tuple[PlannedCell, Result], None, None]
 
 
@@ -49,11 +59,9 @@ class Reporter:
         """A cell is stored."""
 
 
-def _died(cell: PlannedCell, machine: Machine, detail: str) -> Result:
+def died(cell: PlannedCell, machine: Machine, detail: str) -> Result:
     """The failed record of a cell whose worker process is gone."""
-    return failed(
-        cell, machine, "WorkerDied", f"the worker process died ({detail}); often memory ran out: try fewer --jobs"
-    )
+    return failed(cell, machine, DIED, f"the worker process died ({detail}); often memory ran out: try fewer --jobs")
 
 
 def failed(cell: PlannedCell, machine: Machine, kind: str, message: str) -> Result:
@@ -65,8 +73,25 @@ def failed(cell: PlannedCell, machine: Machine, kind: str, message: str) -> Resu
     ), None  # fmt: skip
 
 
+def threads_each(jobs: int) -> int:
+    """CPU threads for each of several cells at a time, so that all together they use what one alone would.
+
+    That is torch's own choice (``OMP_NUM_THREADS``), and no more than the cores that this process may use.
+    """
+    return max(1, min(torch.get_num_threads(), int(cpu_count())) // jobs)
+
+
+def device_of(device: str, worker: int) -> str:
+    """The device of one of several workers: for ``cuda`` the visible GPUs in turn, anything else stands.
+
+    Torch counts the GPUs that ``CUDA_VISIBLE_DEVICES`` leaves visible.
+    """
+    return f"cuda:{worker % max(1, torch.cuda.device_count())}" if device == "cuda" else device
+
+
 def _in_worker(cell: PlannedCell, machine: Machine) -> Result:
     """Execute in another process, sending epochs back where there is a queue."""
+    machine = replace(machine, device=device_of(machine.device, guard.number))
 
     def progress(epoch: int, epochs: int, values: dict[str, float]) -> None:
         if guard.events is not None:
@@ -80,7 +105,8 @@ def _pool(jobs: int, events: Any) -> Iterator[ProcessPoolExecutor]:
     """Worker processes, which are gone when the context is left, finished or not."""
     context = multiprocessing.get_context("spawn")
     before = set(multiprocessing.active_children())
-    pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=guard.begin_worker, initargs=(events, os.getpid()))
+    begin = events, os.getpid(), context.Value("i", 0)
+    pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=guard.begin_worker, initargs=begin)
     try:
         yield pool
     except BaseException:
@@ -98,22 +124,25 @@ def one_by_one(cells: Iterable[PlannedCell], machine: Machine, reporter: Reporte
 
 
 def _together(
-    waiting: deque[PlannedCell], suspects: deque[PlannedCell], machine: Machine, jobs: int, events: Any
+    waiting: Iterator[PlannedCell], suspects: deque[PlannedCell], machine: Machine, jobs: int, events: Any
 ) -> Results:
-    """Cells of `waiting` in `jobs` processes, until all are done or a worker dies; what then ran goes to `suspects`."""
+    """Cells of `waiting` in `jobs` processes, until all are done or a worker dies; what then ran goes to `suspects`.
+
+    A cell is asked for when a process is free for it, so that several runs on one store share the work.
+    """
     running: dict[Future[Result], PlannedCell] = {}
+
+    def fill() -> None:
+        while len(running) < jobs and not suspects and (cell := next(waiting, None)) is not None:
+            try:
+                with guard.uninterrupted():
+                    running[pool.submit(_in_worker, cell, machine)] = cell
+            except BrokenProcessPool:
+                suspects.append(cell)
+
     with _pool(jobs, events) as pool:
-        while running or (waiting and not suspects):
-            while (
-                waiting and not suspects and len(running) <= jobs
-            ):  # one more than run, so that no process has to wait
-                try:
-                    with guard.uninterrupted():
-                        future = pool.submit(_in_worker, waiting[0], machine)
-                except BrokenProcessPool:
-                    suspects.append(waiting.popleft())
-                else:
-                    running[future] = waiting.popleft()
+        fill()
+        while running:
             for future in wait(running, return_when=FIRST_COMPLETED).done:
                 cell = running.pop(future)
                 try:
@@ -121,6 +150,7 @@ def _together(
                 except (BrokenProcessPool, CancelledError):
                     suspects.append(cell)
                 else:
+                    fill()  # no process waits until this cell is stored
                     yield cell, result
 
 
@@ -136,14 +166,20 @@ def _alone(suspects: deque[PlannedCell], machine: Machine, events: Any) -> Resul
                 try:
                     result = future.result()
                 except BrokenProcessPool as error:
-                    result, alive = _died(cell, machine, str(error)), False
+                    result, alive = died(cell, machine, str(error)), False
                 yield cell, result
 
 
-def in_processes(cells: Sequence[PlannedCell], machine: Machine, reporter: Reporter, jobs: int) -> Results:
-    """Several cells at once; a cell whose worker dies is tried once more alone, then recorded as failed."""
-    machine = replace(machine, threads=machine.threads or max(1, (os.cpu_count() or 1) // jobs))
-    by_key = {cell.key: cell for cell in cells}
+def in_processes(cells: Iterable[PlannedCell], machine: Machine, reporter: Reporter, jobs: int) -> Results:
+    """Several cells at once; a cell whose worker dies is tried once more alone, then recorded as failed.
+
+    Parameters
+    ----------
+    cells
+        Each is asked for when a process is free for it.
+    """
+    machine = replace(machine, threads=machine.threads or threads_each(jobs))
+    by_key: dict[str, PlannedCell] = {}
     with guard.uninterrupted():  # it starts a process of multiprocessing's own
         events = multiprocessing.get_context("spawn").Queue()
     stop = threading.Event()
@@ -158,35 +194,21 @@ def in_processes(cells: Sequence[PlannedCell], machine: Machine, reporter: Repor
                 return
             reporter.epoch(by_key[key], *values)
 
+    def asked_for() -> Iterator[PlannedCell]:
+        for cell in cells:
+            by_key[cell.key] = cell
+            yield cell
+
     listener = threading.Thread(target=listen, daemon=True)
     listener.start()
-    waiting, suspects = deque(cells), deque[PlannedCell]()
+    waiting, suspects = asked_for(), deque[PlannedCell]()
     try:
-        while waiting:
+        while (first := next(waiting, None)) is not None:
             # A worker that dies breaks its pool, and which of the running cells killed it is not told.
-            yield from _together(waiting, suspects, machine, jobs, events)
+            yield from _together(chain([first], waiting), suspects, machine, jobs, events)
             yield from _alone(suspects, machine, events)
     finally:
         stop.set()
         listener.join(timeout=1)
         events.cancel_join_thread()
         events.close()
-
-
-def on_dask(cells: Sequence[PlannedCell], machine: Machine, scheduler: str | None, jobs: int) -> Results:
-    """Cells on a dask cluster; dask itself retries what a dead worker had."""
-    try:
-        from distributed import Client, as_completed
-    except ImportError:
-        raise InputError("--backend dask needs dask.distributed: pip install 'osad-bench[dask]'") from None
-    if not cells:
-        return
-    try:
-        client: Any = Client(scheduler) if scheduler else Client(n_workers=jobs, threads_per_worker=1)
-    except (OSError, ValueError) as error:
-        raise InputError(f"no dask scheduler answers at {scheduler} ({error}); start one with dask scheduler") from None
-    with client:
-        futures = {client.submit(_in_worker, cell, machine, key=cell.key, pure=False): cell for cell in cells}
-        for future in as_completed(list(futures)):
-            problem = future.exception()
-            yield futures[future], _died(futures[future], machine, str(problem)) if problem else future.result()

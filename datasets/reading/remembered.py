@@ -136,12 +136,13 @@ def remembered(
         if not missing:
             return values
         fresh: dict[Path, str] = {}
+        pool = ThreadPoolExecutor(max_workers=os.cpu_count())
         try:
-            with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-                for done, (path, value) in enumerate(zip(missing, pool.map(compute, missing)), start=1):
-                    fresh[path] = value
-                    if progress is not None:
-                        progress(done, len(missing))
-        finally:  # an interrupted first visit is not lost
+            for done, (path, value) in enumerate(zip(missing, pool.map(compute, missing)), start=1):
+                fresh[path] = value
+                if progress is not None:
+                    progress(done, len(missing))
+        finally:  # an interrupted first visit is not lost, and waits for nothing
+            pool.shutdown(wait=False, cancel_futures=True)
             _keep(connection, purpose, states, fresh)
         return values | fresh

@@ -77,14 +77,18 @@ class Bridge(nn.Module):
         coupling = (x.double() * y.double()).sum(1) / self.eps
         return coupling + self.log_potential(y) - self.log_normaliser(x)
 
+    def component_shares(self, x: Tensor) -> Tensor:
+        """Share of each component in the plan (Eq. 13): (B, d) -> (B, C), float64, rows sum to 1."""
+        return self.log_components(x).softmax(1)
+
     def mean_plan(self, x: Tensor) -> Tensor:
         """E[y | x] under the plan (Eq. 13): (B, d) -> (B, d)."""
-        share = self.log_components(x).softmax(1).to(x.dtype)
+        share = self.component_shares(x).to(x.dtype)
         return share @ self.mean + (share @ self.variance) * x
 
     def sample_plan(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """One draw of y from the plan for each row (Eq. 13): (B, d) -> (B, d)."""
-        share = self.log_components(x).softmax(1)
+        share = self.component_shares(x)
         chosen = torch.multinomial(share.detach().cpu(), 1, generator=generator).flatten().to(x.device)
         variance = self.variance[chosen]
         noise = torch.randn(x.shape, generator=generator, dtype=x.dtype).to(x.device)

@@ -154,16 +154,48 @@ class Nearest(Bridge):
         squared = self.centres.double().square().sum(1)
         return self.shares.double().log() - (1 - self.shrinkage) * squared / (2 * self.eps)
 
+    def squares(self, x: Tensor) -> Tensor:
+        """|x - e_c|^2: (B, d) -> (B, C), float64."""
+        norms, of_centres = (rows.square().sum(1).double() for rows in (x, self.centres))
+        return (norms[:, None] + of_centres - 2 * (x @ self.centres.T).double()).clamp_min(0)
+
+    def _log_shares(self, squares: Tensor) -> Tensor:
+        """`log_components` less |x|^2 / (2 eps), the same for all c: the small difference of the large terms."""
+        return self.shares.double().log() - (1 - self.shrinkage) * squares / (2 * self.eps)
+
+    def component_shares(self, x: Tensor) -> Tensor:
+        """Share of each component in the plan, by the distances: (B, d) -> (B, C), float64."""
+        return self._log_shares(self.squares(x)).softmax(1)
+
+    def mean_plan(self, x: Tensor) -> Tensor:
+        """E[y | x] under the plan: S x + (1 - S) times the mean of the prototypes by their shares."""
+        share = self.component_shares(x).to(x.dtype)
+        return torch.addmm(x, share, self.centres, beta=self.shrinkage, alpha=1 - self.shrinkage)
+
     def misfit(self, points: Tensor) -> Tensor:
-        """-eps / d times log pi(e_c* | x), (B,): how unlikely x arrives at its closest prototype (Eqs. 12, 15 and 16)."""
-        closest = self.centres[nearest(points, self.centres)]
-        return -self.eps * self.log_plan(points, closest) / points.shape[1]
+        """-eps / d times log pi(e_c* | x), (B,): how unlikely x arrives at its closest prototype (Eqs. 12, 15 and 16).
+
+        In squared distances alone, with D_c(x) = |x - e_c|^2 (what Eqs. 8 and 12 have beside them is the same in both),
+
+            log pi(e_k | x) = -D_k(x) / (2 eps) + log sum_c share_c exp(-(1 - S) D_c(e_k) / (2 eps S))
+                              - log sum_c share_c exp(-(1 - S) D_c(x) / (2 eps)) - d / 2 log(2 pi eps S)
+
+        so that no sums of the size of 1 / eps times a squared norm are subtracted: single precision is enough for D.
+        """
+        squares, size = self.squares(points), points.shape[1]
+        closest = squares.argmin(1, keepdim=True)
+        same = torch.eye(len(self.centres), dtype=torch.bool, device=squares.device)
+        between = self.squares(self.centres).masked_fill(same, 0)
+        arriving = self._log_shares(between / self.shrinkage).logsumexp(1)[closest[:, 0]]
+        log_plan = arriving - squares.gather(1, closest)[:, 0] / (2 * self.eps) - self._log_shares(squares).logsumexp(1)
+        constant = math.log(2 * math.pi * self.eps * self.shrinkage) / 2
+        return self.eps * (constant - log_plan / size)
 
     def sigma(self, index: Tensor) -> Tensor:
         """Standard deviation with which normals of these clusters arrive, (B, d); constant with `learned`."""
         if self.learned:
             return torch.full_like(self.centres[index], self.shrinkage)
-        return (self.shrinkage**2 * self.spread[index] + self.eps * self.shrinkage).sqrt()
+        return (self.shrinkage**2 * self.spread + self.eps * self.shrinkage).sqrt()[index]
 
     def residual(self, carried: Tensor) -> Tensor:
         """(psi(x) - e_c*) / sigma_c* (Eq. 22), c* the prototype closest to psi(x), (B, d)."""

@@ -42,22 +42,23 @@ def contradictions(numbers: pd.DataFrame) -> pd.DataFrame:
         the first is printed for another method).
     """
     plain = _plain(numbers)
+    rows = _rows(plain)
+    own = _by_place([one for one in rows if one.origin == "own run"], PLACE[:-1])
     lines: list[dict[str, Any]] = []
-    for place, part in plain.groupby(PLACE, dropna=False):
+    for place, part in _by_place(rows, PLACE).items():
         named = dict(zip(PLACE, place))
-        lines += [named | line for line in _copies(part, plain, named)]
-        lines += [named | line for line in _reruns(part)]
-        lines += [named | line for line in _twice(part)]
+        found = [*_copies(part, own.get(place[:-1], [])), *_reruns(part), *_twice(part)]
+        lines += [named | line for line in found]
     lines += _means(plain)
     columns = [*PLACE, "what", "first", "first_source", "second", "second_source", "difference", "equals"]
     result = pd.DataFrame(lines, columns=columns).drop_duplicates()
     order = {name: number for number, name in enumerate((SLIP, OTHER, RERUN, TWICE, MEAN))}
-    found: pd.DataFrame = result.sort_values(
+    ordered: pd.DataFrame = result.sort_values(
         ["what", "setting", "shots", "dataset", "method"],
         key=lambda column: column.map(order) if column.name == "what" else column,
         ignore_index=True,
     )
-    return found
+    return ordered
 
 
 def _line(what: str, first: Any, second: Any, equals: str = "") -> dict[str, Any]:
@@ -72,38 +73,52 @@ def _rows(frame: pd.DataFrame) -> list[Any]:
     return list(frame.itertuples(index=False))
 
 
-def _copies(part: pd.DataFrame, plain: pd.DataFrame, place: dict[str, Any]) -> list[dict[str, Any]]:
-    """Copies that differ from each number that the method's runners themselves print."""
-    runs = part[part["origin"] == "own run"]
+def _by_place(rows: list[Any], names: list[str]) -> dict[tuple[Any, ...], list[Any]]:
+    """Lines grouped by some of `PLACE`, in the order of the places."""
+    places: dict[tuple[Any, ...], list[Any]] = {}
+    for one in rows:
+        places.setdefault(tuple(getattr(one, name) for name in names), []).append(one)
+    return dict(sorted(places.items()))
+
+
+def _copies(part: list[Any], own: list[Any]) -> list[dict[str, Any]]:
+    """Copies that differ from each number that the method's runners themselves print.
+
+    Parameters
+    ----------
+    part
+        The numbers of one place.
+    own
+        What was printed by those who ran it, of all methods, under the same protocol.
+    """
     lines = []
-    for copy in _rows(part[part["origin"] == "copied"]):
-        sources = runs[runs["source"] != copy.source]
-        if sources.empty or copy.text in set(sources["text"]):
+    for copy in part:
+        sources = [one for one in part if one.origin == "own run" and one.source != copy.source]
+        if copy.origin != "copied" or not sources or copy.text in {one.text for one in sources}:
             continue
-        same = plain[plain["source"].isin(set(sources["source"])) & (plain["origin"] == "own run")]
-        for name in ("setting", "shots", "dataset", "known_kind"):
-            same = same[same[name] == place[name]]
-        others = same[(same["text"] == copy.text) & (same["method"] != copy.method)]
-        equals = "; ".join(f"{one.method} in {one.where}" for one in _rows(others))
-        lines.append(_line(OTHER if equals else SLIP, copy, _rows(sources)[0], equals))
+        runners = {one.source for one in sources}
+        others = [one for one in own if one.source in runners and one.text == copy.text and one.method != copy.method]
+        equals = "; ".join(f"{one.method} in {one.where}" for one in others)
+        lines.append(_line(OTHER if equals else SLIP, copy, sources[0], equals))
     return lines
 
 
-def _reruns(part: pd.DataFrame) -> list[dict[str, Any]]:
+def _reruns(part: list[Any]) -> list[dict[str, Any]]:
     """Reruns of public code that come out otherwise than what was printed before."""
     return [
         _line(RERUN, rerun, run)
-        for rerun in _rows(part[part["origin"] == "rerun"])
-        for run in _rows(part[(part["origin"] == "own run") & (part["source"] != rerun.source)])
-        if round(abs(rerun.mean - run.mean), 3) >= APART
-    ]
+        for rerun in part
+        for run in part
+        if (rerun.origin, run.origin) == ("rerun", "own run") and run.source != rerun.source
+        and round(abs(rerun.mean - run.mean), 3) >= APART
+    ]  # fmt: skip
 
 
-def _twice(part: pd.DataFrame) -> list[dict[str, Any]]:
+def _twice(part: list[Any]) -> list[dict[str, Any]]:
     """Different numbers of one paper for one thing, in two of its tables."""
     lines = []
-    for _, mine in part.groupby("source"):
-        first, *rest = _rows(mine.sort_values("table"))
+    for source in sorted({one.source for one in part}):
+        first, *rest = sorted((one for one in part if one.source == source), key=lambda one: one.table)
         lines += [_line(TWICE, first, other) for other in rest if other.mean != first.mean]
     return lines
 
@@ -186,8 +201,8 @@ def to_compare_with(numbers: pd.DataFrame) -> pd.DataFrame:
     plain = _plain(numbers)
     plain["rank"] = [rank_of(*line) for line in plain[["source", "method", "origin"]].itertuples(index=False)]
     lines = []
-    for place, part in plain.groupby(PLACE, dropna=False):
-        best, *rest = _rows(part.sort_values(["rank", "table"], kind="stable"))
+    for place, part in _by_place(_rows(plain), PLACE).items():
+        best, *rest = sorted(part, key=lambda one: (one.rank, one.table))
         others = [one for one in rest if round(abs(one.mean - best.mean), 3) >= APART]
         disputed = "; ".join(dict.fromkeys(f"{one.source} {one.text} ({RANKS[one.rank]})" for one in others))
         lines.append(

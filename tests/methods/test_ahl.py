@@ -92,7 +92,7 @@ def test_meta_learning_moves_the_heads_and_nothing_below_them(kind, train, conte
     base.fit(data, context())
     below = [p.clone() for p in data.parameters()]
     before = base.score(pyramid(4))
-    method = kind(kind.Config(outer_epochs=8, history=2))
+    method = kind(kind.Config(outer_epochs=8, history=2, clusters=2, batch=12))
     method.model = base.model
     seen = []
     at = context()
@@ -108,7 +108,11 @@ def test_meta_learning_moves_the_heads_and_nothing_below_them(kind, train, conte
 
 
 def test_meta_learning_lowers_the_query_loss(train, context):
-    method, data, at = AHLDevNet(AHLDevNet.Config(outer_epochs=40, outer_decay_every=100)), train(shift=2.0), context()
+    method, data, at = (
+        AHLDevNet(AHLDevNet.Config(outer_epochs=40, outer_decay_every=100, clusters=2, batch=24)),
+        train(shift=2.0),
+        context(),
+    )
     losses = []
     at.progress = lambda _epoch, _epochs, values: losses.append(values.get("query"))
     method.fit(data, at)

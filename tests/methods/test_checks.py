@@ -13,7 +13,11 @@ from osad_bench.methods.checks import check_method
 @pytest.mark.parametrize("name", methods.names())
 def test_registered_methods_meet_the_contract(name):
     kind = methods.get(name)
-    short = {"outer_epochs": 2, "history": 1} if "outer_epochs" in kind.Config.model_fields else {}
+    short = (
+        {"outer_epochs": 2, "history": 1, "clusters": 2, "batch": 12}
+        if "outer_epochs" in kind.Config.model_fields
+        else {}
+    )
     check_method(kind, kind.Config(**short))
 
 

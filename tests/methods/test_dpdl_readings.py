@@ -92,6 +92,29 @@ def test_the_misfit_is_a_one_class_loss_up_to_a_constant():
     torch.testing.assert_close(size * bridge.misfit(x), expected, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("eps", [1e-3, 0.5])
+def test_the_misfit_in_distances_is_that_of_the_plan(eps):
+    bridge, x = Nearest(book(), eps, S), points(50)
+    closest = bridge.centres[nearest(x, bridge.centres)]
+    torch.testing.assert_close(bridge.misfit(x), -eps * bridge.log_plan(x, closest) / x.shape[1])
+    torch.testing.assert_close(bridge.component_shares(x), bridge.log_components(x).softmax(1))
+
+
+def test_single_precision_is_enough_at_the_papers_size():
+    """d = 1e5, eps = 1e-3: values, carried points and gradients against double precision."""
+    size, found = 100_352, {}
+    centres = math.sqrt(size) * torch.nn.functional.normalize(torch.randn(4, size, generator=gen()), dim=1)
+    x = 0.8 * centres[[0, 1, 2]] + 0.6 * torch.randn(3, size, generator=gen(1))
+    for kind in (torch.float32, torch.float64):
+        codebook = Codebook(centres.to(kind), torch.full((4,), 0.25, dtype=kind), torch.ones_like(centres, dtype=kind))
+        bridge, rows = Nearest(codebook, 1e-3, 0.1), x.to(kind).clone().requires_grad_()
+        misfit = bridge.misfit(rows)
+        (misfit.sum() + bridge.residual(bridge.mean_plan(rows)).square().mean()).backward()
+        found[kind] = misfit.detach(), bridge.mean_plan(rows).detach(), rows.grad
+    for single, double in zip(found[torch.float32], found[torch.float64]):
+        assert ((single.double() - double).norm() / double.norm()).item() < 1e-5
+
+
 @pytest.mark.parametrize("transport", ["sample", "sde"])
 def test_normals_of_a_cluster_arrive_with_its_mean_and_variance(transport):
     """Draws of normals around one prototype, carried: mean e_c, variance S^2 V_c + eps S."""

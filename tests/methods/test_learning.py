@@ -70,17 +70,17 @@ class Poisoned(Textures):
 
 
 def short(name: str, epochs: int):
-    """The method; AHL's own schedule is cut to `epochs` meta-epochs."""
+    """The method; AHL's own schedule is cut to `epochs` meta-epochs of three small episodes."""
     kind = methods.get(name)
-    own = {"outer_epochs": epochs, "history": 2} if "outer_epochs" in kind.Config.model_fields else {}
-    return kind(kind.Config(**own))
+    own = {"outer_epochs": epochs, "history": 2, "clusters": 2, "batch": 24}
+    return kind(kind.Config(**(own if "outer_epochs" in kind.Config.model_fields else {})))
 
 
 def fitted_scores(method, dataset: Textures, division: Split, **changes: object) -> np.ndarray:
     """Scores of the test part, normals first, after a fit by the small preset."""
     preset = load_preset("quick", SMALL | changes)[1]
     preset = preset_for(type(method), preset)
-    backbone = load_backbone(preset.backbone)  # which draws its layers' weights where it is not loaded yet
+    backbone = load_backbone(preset.backbone)
     torch.manual_seed(0)
     train = CachedFeatures(
         dataset, division, preset, backbone, FeatureCache(Path(os.environ["OSAD_BENCH_CACHE"])),

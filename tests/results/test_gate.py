@@ -381,3 +381,10 @@ def test_hostile_names_stay_inside_junit_and_annotations(make_records, tmp_path,
     findings = run(later, make_baseline(first.store.root, first.frame()))
     assert ElementTree.fromstring(to_junit(findings).encode()) is not None
     assert sum(line.startswith("::error") for line in to_github(findings).splitlines()) == 1
+
+
+def test_names_of_a_strangers_baseline_are_shown_as_text(before, tmp_path):
+    text = before.dump().replace('"method":"', '"method":"\\u001b[2J\\n::error::')
+    (tmp_path / "baseline.json").write_text(text)
+    (cell, *_) = read_baseline(tmp_path / "baseline.json").cells
+    assert cell.entry.title.startswith("\\x1b[2J\\n::error::")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import os
 import re
 import shutil
 import time
@@ -13,9 +15,14 @@ import pytest
 
 from osad_bench.results import load
 from osad_bench.results.merge import merge
-from osad_bench.results.record import Cell
-from osad_bench.results.store import Store, StoreError
+from osad_bench.results.record import SCHEMA_VERSION, Cell
+from osad_bench.results.store import NewerError, Store, StoreError
 from osad_bench.results.tables import tables
+
+_spec = importlib.util.spec_from_file_location("results_conftest", Path(__file__).with_name("conftest.py"))
+factory = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(factory)
+make_record, draw_scores = factory.make_record, factory.draw_scores
 
 
 def test_merging_is_copying_and_copying_by_hand_gives_the_same_frame(make_records, tmp_path):
@@ -103,6 +110,201 @@ def test_unfinished_files_of_a_killed_writer_are_passed_over(records):
     folder = records.store.root / "records" / record.key[:2]
     (folder / f".{record.key}.json.123.tmp").write_text("{")
     assert len(records.frame()) == 1
+
+
+def record_path(store, record) -> Path:
+    return store.root / "records" / record.key[:2] / f"{record.key}.json"
+
+
+def test_a_record_of_a_newer_osad_bench_is_neither_read_nor_overwritten(records):
+    record = records.add("dra")
+    path = record_path(records.store, record)
+    newer = {"schema_version": SCHEMA_VERSION + 1, "something": "new"}
+    path.write_text(json.dumps(newer))
+    for use in (lambda: records.store.get(record.key), records.frame, lambda: records.store.put(record)):
+        with pytest.raises(NewerError, match="made by a newer osad-bench"):
+            use()
+    assert json.loads(path.read_text()) == newer
+
+
+@pytest.mark.parametrize(
+    ("where", "value"),
+    [
+        (("metrics", "auroc"), "NaN"),
+        (("metrics", "auroc"), "1.5"),
+        (("metrics", "per_kind"), '{"a": Infinity}'),
+        (("timings", "fit"), "-Infinity"),
+        (("timings", "fit"), "-1"),
+        (("peak_memory_mb",), "NaN"),
+        (("cell", "config"), '{"rate": NaN}'),
+        (("cell", "protocol", "contamination"), "NaN"),
+        (("cell", "protocol", "seed"), "18446744073709551616"),
+        (("split", "test_normal"), "-1"),
+        (("split", "train_normal"), "1e999"),
+        (("created",), '"9999-12-31T23:59:59+14:00"'),
+        (("status",), '"done"'),
+    ],
+)
+def test_a_value_that_no_record_can_have_is_damage_and_named(records, where, value):
+    record = records.add("dra")
+    text = json.loads(record.model_dump_json())
+    inner = text
+    for name in where[:-1]:
+        inner = inner[name]
+    inner[where[-1]] = "HERE"
+    path = record_path(records.store, record)
+    path.write_text(json.dumps(text).replace('"HERE"', value))
+    with pytest.raises(StoreError, match=rf"damaged record .*{record.key}\.json.*Delete the file"):
+        records.frame()
+
+
+def test_curves_that_are_not_finite_are_kept_with_gaps(records):
+    record = records.add("dra", curve={"loss": [1.0, float("nan"), float("inf")]})
+    assert records.store.get(record.key).curve == {"loss": [1.0, None, None]}
+
+
+def test_every_verb_names_foreign_files_and_passes_over_them(records, tmp_path, cli):
+    for method in ("dra", "dpdl"):
+        for seed in range(2):
+            record = records.add(method, seed=seed)
+    path, root = record_path(records.store, record), records.store.root
+    for name in (f"._{path.name}", f"{record.key} (1).json", f"{record.key}.json.icloud"):
+        shutil.copy(path, path.with_name(name))
+    (root / "records" / ".DS_Store").write_text("x")
+    base = cli("baseline", root)
+    (tmp_path / "baseline.json").write_text(base.stdout)
+    said = [
+        base,
+        cli("check", root, "--against", "baseline.json"),
+        cli("report", root, "--no-figures", "--out", "out"),
+        cli("merge", root, "--into", "merged"),
+        cli("submit", root, "--out", "s.osad.zip"),
+        cli("power", root, "--out", "power"),
+    ]
+    assert [done.returncode for done in said] == [0] * 6, said
+    for done in said:
+        assert f"passed over in {root}: " in done.stderr
+        assert "and 1 more (copies or files of another program" in done.stderr
+    assert len(Store(tmp_path / "merged").keys()) == 4
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"scores": np.array([0.1, np.nan])}, "a score is not finite"),
+        ({"scores": np.array(["0.1", "0.2"])}, "scores are of type <U3"),
+        ({"scores": np.array([1j, 2j])}, "scores are of type complex128"),
+        ({"scores": np.array([0.1])}, "damaged scores"),
+        ({"labels": np.array([0, 256])}, "a label is neither 0 nor 1"),
+        ({"labels": np.array([0, 0.5])}, "labels are of type float64"),
+        ({"ids": np.array(["a", "a"])}, "an image stands in it twice"),
+        ({"ids": np.array([b"a", b"b"])}, "ids are of type |S1"),
+        ({"ids": np.array(["a", None], dtype=object)}, "damaged scores"),
+        ({"kinds": np.array([["", "x"]])}, "damaged scores"),
+    ],
+)
+def test_scores_that_make_no_sense_are_damage(records, arrays, message):
+    record = records.add("dra")
+    path = records.store.root / "scores" / record.key[:2] / f"{record.key}.npz"
+    sound = {
+        "ids": np.array(["a", "b"]),
+        "labels": np.array([0, 1]),
+        "kinds": np.array(["", "x"]),
+        "scores": np.zeros(2),
+    }
+    np.savez_compressed(path, **(sound | arrays))
+    with pytest.raises(StoreError, match=re.escape(message)):
+        records.store.scores(record.key)
+
+
+def test_a_bomb_among_the_scores_is_not_unpacked(records, monkeypatch):
+    record = records.add("dra")
+    monkeypatch.setattr("osad_bench.results.store.MOST_BYTES", 2**20)
+    path = records.store.root / "scores" / record.key[:2] / f"{record.key}.npz"
+    np.savez_compressed(path, ids=np.zeros(2**18))
+    with pytest.raises(StoreError, match="they unpack to 0.0 GB"):
+        records.store.scores(record.key)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes in folders here")
+def test_pipes_and_endless_records_are_refused_and_not_waited_for(records, monkeypatch):
+    record = records.add("dra")
+    monkeypatch.setattr("osad_bench.results.store.MOST_TEXT", 100)
+    with pytest.raises(StoreError, match="larger than"):
+        records.store.get(record.key)
+    for path in (record_path(records.store, record), records.store._scores_path(record.key)):
+        path.unlink()
+        os.mkfifo(path)
+    with pytest.raises(StoreError, match="no regular file"):
+        records.store.get(record.key)
+    with pytest.raises(StoreError, match="no regular file"):
+        records.store.scores(record.key)
+
+
+class Killed(BaseException):
+    """What a test raises where a process would have been killed."""
+
+
+@pytest.mark.parametrize("replaces", [False, True])
+def test_wherever_a_write_stops_a_record_stands_beside_its_own_scores(records, monkeypatch, replaces):
+    """The writer is stopped before each thing that it asks of the file system."""
+    if replaces:
+        records.add("dra", separation=1.0)
+
+    def contents(store):
+        return {one.key: (one.metrics.auroc, store.scores(one.key).scores.sum()) for one in store}
+
+    before = contents(records.store)
+    new, test = make_record("dra", scores=draw_scores(3.0, 5)), draw_scores(3.0, 5)
+    after = {new.key: (new.metrics.auroc, test.scores.sum())}
+    steps = 0
+
+    def counted(of, name):
+        real = getattr(of, name)
+
+        def call(*arguments, **options):
+            nonlocal steps
+            if steps == stop:
+                raise Killed
+            steps += 1
+            return real(*arguments, **options)
+
+        return call
+
+    outcomes = []
+    for stop in range(100):
+        steps = 0
+        copy = records.store.root.with_name(f"copy{stop}")
+        if records.store.root.exists():
+            shutil.copytree(records.store.root, copy)
+        with monkeypatch.context() as patched:
+            for of, name in ((os, "fsync"), (Path, "replace"), (Path, "open"), (Path, "unlink"), (Path, "mkdir")):
+                patched.setattr(of, name, counted(of, name))
+            try:
+                Store(copy).put(new, test)
+                finished = True
+            except Killed:
+                finished = False
+        found = contents(Store(copy))
+        assert found in (before, {}, after)
+        outcomes.append(found == after)
+        if finished:
+            break
+        Store(copy).put(new, test)
+        assert Store(copy).get(new.key) == new
+        assert (Store(copy).scores(new.key).scores == test.scores).all()
+    assert finished
+    assert len(outcomes) > 6
+    assert outcomes[-1]
+    assert not outcomes[0]
+
+
+def test_names_of_ablations_of_several_stores_are_put_together(make_records, tmp_path):
+    for name, names in (("a", {"one": "x=1", "two": "x=2"}), ("b", {"first": "x=1", "three": "x=3"})):
+        make_records(tmp_path / name).add("dra", seed=ord(name))
+        Store(tmp_path / name).name_ablations("dra", names)
+    merge([tmp_path / "a", tmp_path / "b"], tmp_path / "m")
+    assert Store(tmp_path / "m").ablations() == {("dra", "x=1"): "one", ("dra", "x=2"): "two", ("dra", "x=3"): "three"}
 
 
 def test_a_damaged_file_of_names_says_what_to_do(records):

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import gc
+import io
+import multiprocessing
 import os
 import random
+import signal
 import sys
 import threading
 import time
@@ -73,6 +77,12 @@ def raises(error: BaseException):
     return does
 
 
+class Unshowable(SyntaxError):
+    """Its parts are not what a traceback expects."""
+
+    text = property(lambda self: 1 / 0)
+
+
 @pytest.mark.parametrize(
     ("error", "told"),
     [
@@ -84,12 +94,41 @@ def raises(error: BaseException):
         (ValueError("\x1b[2J\x07"), ("ValueError", "\\x1b[2J\\x07")),
         (MemoryError(), ("MemoryError", "")),
         (RecursionError("deep"), ("RecursionError", "deep")),
+        (Unshowable("odd"), ("Unshowable", "odd")),
     ],
 )
 def test_whatever_a_method_raises_is_a_failed_record_that_can_be_stored(tmp_path: Path, error, told):
     record = carried_out(tmp_path, raises(error))
     assert (record.status, record.error.type, record.error.message) == ("failed", *told)
     assert Record.model_validate_json(record.model_dump_json()) == record
+
+
+def test_the_end_of_the_process_is_the_end_of_the_cell_alone(tmp_path: Path):
+    def does(context):
+        os._exit(0)
+
+    record = carried_out(tmp_path, does)
+    assert (record.status, record.error.type, record.error.message) == ("failed", "SystemExit", "0")
+
+
+def test_an_error_that_says_megabytes_is_cut_and_can_be_stored(tmp_path: Path):
+    record = carried_out(tmp_path, raises(ValueError("x" * 10**7 + "end")))
+    assert len(record.error.message) < 30_000
+    assert record.error.message.endswith("end")
+    assert "characters left out" in record.error.message
+    assert len(record.error.traceback) < 30_000
+
+
+def test_a_process_that_a_method_leaves_behind_is_ended(tmp_path: Path):
+    started = []
+
+    def does(context):
+        started.append(multiprocessing.get_context("fork").Process(target=time.sleep, args=(600,)))
+        started[0].start()
+
+    assert carried_out(tmp_path, does).status == "ok"
+    started[0].join(60)
+    assert not started[0].is_alive()
 
 
 def test_ctrl_c_is_no_failure_of_a_cell(tmp_path: Path):
@@ -118,17 +157,31 @@ def disturb(context) -> None:
     warnings.simplefilter("error")
     os.chdir("/")
     print("hello")
+    os.write(1, b"hello from below\n")
+    os.environ["OMP_NUM_THREADS"] = "77"
+    os.umask(0o777)
+    sys.setrecursionlimit(500)
+    gc.disable()
+    np.seterr(all="raise")
+    torch.set_flush_denormal(True)
+    torch.set_float32_matmul_precision("medium")
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    sys.stderr = io.StringIO()
 
 
 @pytest.mark.parametrize("and_fails", [False, True])
-def test_what_a_method_does_to_its_process_reaches_nobody_else(tmp_path: Path, capsys, and_fails):
-    before = (
-        Path.cwd(),
-        torch.get_rng_state().tolist(),
-        random.getstate(),
-        warnings.filters[:],
-        torch.get_num_threads(),
-    )
+def test_what_a_method_does_to_its_process_reaches_nobody_else(tmp_path: Path, capfd, and_fails):
+    def state() -> tuple:
+        mask = os.umask(0)
+        os.umask(mask)
+        tiny = torch.tensor([1e-40]) * 1  # a denormal number
+        return (
+            Path.cwd(), torch.get_rng_state().tolist(), random.getstate(), warnings.filters[:], torch.get_num_threads(),
+            dict(os.environ), mask, sys.getrecursionlimit(), gc.isenabled(), np.geterr(), tiny.item(),
+            torch.get_float32_matmul_precision(), signal.getsignal(signal.SIGTERM), os._exit,
+        )  # fmt: skip
+
+    before = state()
 
     def does(context):
         disturb(context)
@@ -136,13 +189,12 @@ def test_what_a_method_does_to_its_process_reaches_nobody_else(tmp_path: Path, c
             raise ValueError("as well")
 
     assert carried_out(tmp_path, does).status == ("failed" if and_fails else "ok")
-    now = (Path.cwd(), torch.get_rng_state().tolist(), random.getstate(), warnings.filters[:], torch.get_num_threads())
-    assert now == before
+    assert state() == before
     assert torch.is_grad_enabled()
     assert torch.get_default_dtype() is torch.float32
     assert not torch.is_anomaly_enabled()
-    out, err = capsys.readouterr()
-    assert (out, "hello" in err) == ("", True), "stdout is for data"
+    out, err = capfd.readouterr()
+    assert (out, "hello\n" in err, "hello from below" in err) == ("", True, True), "stdout is for data"
 
 
 def test_a_cell_has_the_same_scores_after_any_other(tmp_path: Path):

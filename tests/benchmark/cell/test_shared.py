@@ -127,3 +127,11 @@ def test_a_training_set_whose_features_are_trained_keeps_nothing(tmp_path: Path)
     assert Shelf.of_normals(tmp_path, "f", normals, preset, "w", device).root is None
     plain = preset.model_copy(update={"adapter": "none"})
     assert Shelf.of_normals(tmp_path, "f", normals, plain, "w", device).root == tmp_path
+
+
+def test_what_is_kept_comes_to_the_shelfs_device_computed_or_read(tmp_path: Path):
+    """A file's tensors are read to the CPU; a GPU's method wants them where its features are. The device here holds no data."""
+    shelf = Shelf(tmp_path, {}, torch.device("meta"))
+    for _ in range(2):
+        (value,) = shelf.keep("value", {}, lambda: {"value": torch.arange(3)}).values()
+        assert value.device.type == "meta"

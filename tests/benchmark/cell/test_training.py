@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from osad_bench.benchmark.cell.below import Adapter, Normaliser
 from osad_bench.benchmark.cell.split import split
-from osad_bench.benchmark.cell.training import Adapter, CachedFeatures, FineTuned, Normaliser
+from osad_bench.benchmark.cell.training import CachedFeatures, FineTuned
 from osad_bench.benchmark.features.backbones import load_backbone
 from osad_bench.benchmark.features.cache import FeatureCache
 from osad_bench.benchmark.preset import load_preset
@@ -126,3 +127,13 @@ def test_frozen_and_fine_tuned_sets_show_the_same_clean_features(cache: Path):
     tuned = make(cache, {"frozen": False}, FineTuned).normals([0, 5])
     for one, other in zip(frozen, tuned):
         torch.testing.assert_close(one, other, rtol=1e-2, atol=1e-2)
+
+
+def test_in_bfloat16_the_backbone_alone_is_coarser(cache: Path):
+    fine, coarse = make(cache, {"frozen": False}, FineTuned), make(cache, {"frozen": False}, FineTuned)
+    coarse.precision = torch.bfloat16
+    for one, other in zip(fine.normals([0, 5]), coarse.normals([0, 5])):
+        assert other.dtype == torch.float32
+        assert not torch.equal(one, other)
+        assert (one - other).norm() / one.norm() < 0.05
+    assert all(p.dtype == torch.float32 for p in coarse.parameters())

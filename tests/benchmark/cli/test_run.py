@@ -258,3 +258,15 @@ def test_the_doctor_names_what_it_finds(cli):
     for noun in ("python", "packages", "device", "methods", "cache"):
         assert noun in done.stdout
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["splits", "--check"], ["published", "--datasets"], ["run", "--methods", "dra", "--set"], ["check", "DIR", "--against"],
+     ["score", "DIR", "--fail-on"], ["methods", "show"], ["run", "--no-such-option"]],
+)  # fmt: skip
+def test_no_text_that_was_given_starts_a_line_or_moves_the_cursor(cli, arguments):
+    done = cli(*arguments, "x\x1b[2J\n::error::forged\u202e")
+    assert done.returncode == 2
+    assert not {"\x1b", "\u202e"} & set(done.stderr)
+    assert not [line for line in done.stderr.splitlines() if line.startswith("::")]

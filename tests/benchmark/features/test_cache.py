@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,9 +14,9 @@ import torch
 from osad_bench.benchmark.features import cache as features
 from osad_bench.benchmark.features import rows as features_rows
 from osad_bench.benchmark.features.backbones import load_backbone
-from osad_bench.benchmark.features.cache import FeatureCache
+from osad_bench.benchmark.features.cache import FeatureCache, in_threads
 from osad_bench.benchmark.features.extractor import PyramidExtractor, as_tensor
-from osad_bench.benchmark.features.views import CLEAN, View, render
+from osad_bench.benchmark.features.views import CLEAN, View, resized, shown
 from osad_bench.benchmark.preset import Preset, load_preset
 from osad_bench.datasets.catalogue import open_dataset
 
@@ -39,7 +40,7 @@ def rows(root: Path, textures, lite0, ids: Sequence[str], view: View = CLEAN, pr
 def test_rows_are_the_backbones_maps_in_half_precision(tmp_path: Path, textures, lite0):
     ids = [textures.samples[3].id, textures.samples[100].id]
     found = rows(tmp_path, textures, lite0, ids)
-    images = as_tensor(np.stack([render(textures, name, 64, CLEAN) for name in ids]))
+    images = as_tensor(np.stack([resized(textures, name, 64) for name in ids]))
     with torch.no_grad():
         expected = PyramidExtractor(lite0.module.eval(), lite0.mean, lite0.std, QUICK)(images)
     assert [scale.shape for scale in found] == [(168, 320, 2, 2), (168, 320, 1, 1)]
@@ -60,9 +61,21 @@ def test_rows_do_not_depend_on_what_was_asked_for_before(tmp_path: Path, texture
 def test_a_second_visit_reads_no_image(tmp_path: Path, textures, lite0, monkeypatch: pytest.MonkeyPatch):
     names = [sample.id for sample in textures.samples[:6]]
     first = [scale[:6].copy() for scale in rows(tmp_path, textures, lite0, names)]
-    monkeypatch.setattr(features, "render", lambda *_: pytest.fail("an image was read again"))
+    monkeypatch.setattr(features, "resized", lambda *_: pytest.fail("an image was read again"))
     for one, other in zip(first, rows(tmp_path, textures, lite0, names)):
         np.testing.assert_array_equal(one, other[:6])
+
+
+def test_an_image_is_read_once_for_all_views_and_for_fine_tuning(
+    tmp_path: Path, textures, lite0, monkeypatch: pytest.MonkeyPatch
+):
+    names = [sample.id for sample in textures.samples[:4]]
+    fresh = rows(tmp_path / "fresh", textures, lite0, names, View("cutmix", 1))[0][:4].copy()
+    rows(tmp_path, textures, lite0, names)
+    monkeypatch.setattr(features, "resized", lambda *_: pytest.fail("an image was read again"))
+    np.testing.assert_array_equal(rows(tmp_path, textures, lite0, names, View("cutmix", 1))[0][:4], fresh)
+    (images,) = rows(tmp_path, textures, lite0, names, preset=QUICK.model_copy(update={"frozen": False}))
+    np.testing.assert_array_equal(images[2], resized(textures, names[2], 64))
 
 
 def test_an_interrupted_visit_is_taken_up_where_it_stopped(
@@ -72,13 +85,13 @@ def test_an_interrupted_visit_is_taken_up_where_it_stopped(
     names = [sample.id for sample in textures.samples[:32]]
     calls: list[str] = []
 
-    def render_some(dataset, name, size, view):
+    def read_some(dataset, name, size):
         calls.append(name)
         if len(calls) == 20:
             raise KeyboardInterrupt
-        return render(dataset, name, size, view)
+        return resized(dataset, name, size)
 
-    monkeypatch.setattr(features, "render", render_some)
+    monkeypatch.setattr(features, "resized", read_some)
     with pytest.raises(KeyboardInterrupt):
         rows(tmp_path, textures, lite0, names)
     before = len(calls)
@@ -119,10 +132,11 @@ def test_a_full_disk_is_an_error_and_marks_nothing_done(
 
 def test_pseudo_anomalies_of_one_draw_are_the_same_and_of_two_are_not(textures):
     name = textures.samples[-1].id
-    first, again, second = (render(textures, name, 64, View("cutmix", draw)) for draw in (0, 0, 1))
+    image = resized(textures, name, 64)
+    first, again, second = (shown(image, name, View("cutmix", draw)) for draw in (0, 0, 1))
     np.testing.assert_array_equal(first, again)
     assert (first != second).any()
-    assert (first != render(textures, name, 64, CLEAN)).any()
+    assert (first != image).any()
 
 
 @pytest.mark.parametrize("change", [{"image_size": 96}, {"scales": [1.0]}, {"stages": [-2]}])
@@ -144,3 +158,19 @@ def test_rows_do_not_depend_on_the_number_of_threads(tmp_path: Path, textures, l
     torch.set_num_threads(1)
     for one, other in zip(*found):
         np.testing.assert_array_equal(one[:20], other[:20])
+
+
+def test_who_stops_in_the_middle_does_not_wait_for_what_was_begun():
+    go_on, finished = threading.Event(), threading.Event()
+
+    def compute(part: int) -> int:
+        if part:
+            go_on.wait(60)
+            finished.set()
+        return part
+
+    values = in_threads(range(4), compute)
+    assert next(values) == (0, 0)
+    values.close()
+    assert not finished.is_set()
+    go_on.set()

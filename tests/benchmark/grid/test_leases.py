@@ -18,6 +18,7 @@ from osad_bench.benchmark.cell.execute import Machine, PlannedCell, execute
 from osad_bench.benchmark.grid.leases import STALE, Leases, _born
 from osad_bench.benchmark.grid.plan import Grid, plan
 from osad_bench.benchmark.grid.run import carry_out
+from osad_bench.benchmark.grid.workers import Reporter
 from osad_bench.results.store import Store
 
 
@@ -138,3 +139,31 @@ def test_a_record_that_is_to_be_replaced_is_computed_anew(tmp_path: Path, cache:
     (first,) = carry_out(planned[:1], store, Machine(cache))
     (second,) = carry_out(planned[:1], store, Machine(cache))
     assert second.created > first.created
+
+
+class Heard(Reporter):
+    """The cells that a run computes itself: their epochs are heard, those of others are not."""
+
+    def __init__(self) -> None:
+        self.keys, self.begun = set[str](), threading.Event()
+
+    def epoch(self, cell, epoch, epochs, values) -> None:
+        self.keys.add(cell.key)
+        self.begun.set()
+
+
+@pytest.mark.parametrize("jobs", [1, pytest.param(2, marks=pytest.mark.nightly)])
+def test_two_runs_on_one_store_share_the_work_cell_by_cell(tmp_path: Path, cache: Path, jobs):
+    changes = {"image_size": 64, "schedule.epochs": 20, "schedule.steps": 4}
+    grid = Grid(methods=["devnet"], datasets=["textures"], seeds=24, floor=None, set=changes)
+    store, machine = Store(tmp_path / "store"), Machine(cache)
+    planned, first, second = plan(grid, machine), Heard(), Heard()
+    thread = threading.Thread(target=carry_out, args=(planned, store, machine, first, 2))
+    thread.start()
+    assert first.begun.wait(240)
+    records = carry_out(planned, store, machine, second, jobs)
+    thread.join()
+    assert first.keys
+    assert second.keys, "the first run took the leases of cells that none of its processes was free for"
+    assert not first.keys & second.keys
+    assert {one.key for one in records} == first.keys | second.keys == {one.key for one in planned}

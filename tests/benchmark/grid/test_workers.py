@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from osad_bench.benchmark.grid import workers as grid_workers
+from osad_bench.benchmark.grid.workers import device_of, threads_each
 from osad_bench.results.store import Store
 
 SLOW = [
@@ -69,20 +71,59 @@ def running(tmp_path: Path):
         process.wait()
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=["terminated", "killed"])
-def test_no_process_is_left_when_the_main_one_is_gone(running: subprocess.Popen, number):
+INTERRUPTED = "interrupted; what was computed is kept, the same command goes on from there"
+
+
+def test_no_process_is_left_when_the_main_one_is_killed(running: subprocess.Popen):
     workers = descendants(running.pid)
-    running.send_signal(number)
+    running.kill()
     running.wait(60)
     assert waits_for(lambda: not any(map(alive, workers)), 30), [pid for pid in workers if alive(pid)]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP], ids=["ctrl-c", "terminal gone"])
-def test_an_interruption_of_the_whole_group_is_one_sentence(running: subprocess.Popen, tmp_path: Path, number):
-    before = (tmp_path / "told").read_text()
-    os.killpg(running.pid, number)
+@pytest.mark.parametrize(
+    ("number", "send"),
+    [
+        pytest.param(signal.SIGTERM, os.kill, id="main process terminated"),
+        pytest.param(signal.SIGINT, os.killpg, id="ctrl-c"),
+        pytest.param(signal.SIGHUP, os.killpg, id="terminal gone", marks=pytest.mark.nightly),
+    ],
+)
+def test_an_interruption_is_one_sentence_and_leaves_no_process(running: subprocess.Popen, tmp_path: Path, number, send):
+    workers, before = descendants(running.pid), (tmp_path / "told").read_text()
+    send(running.pid, number)
     assert running.wait(60) == 130
+    assert waits_for(lambda: not any(map(alive, workers)), 30), [pid for pid in workers if alive(pid)]
     after = (tmp_path / "told").read_text()[len(before) :]
     assert "Traceback" not in after
-    assert after.splitlines()[-1] == "interrupted; what was computed is kept, the same command goes on from there"
+    assert after.splitlines()[-1] == INTERRUPTED
     assert list(Store(tmp_path / "out").root.rglob("*.tmp")) == []
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_each_signal_that_ends_a_command_interrupts_it(name):
+    from osad_bench.benchmark.cli import _ended_by_signals
+
+    number = getattr(signal, name)
+    ignored = signal.signal(number, signal.SIG_DFL)
+    try:
+        with pytest.raises(KeyboardInterrupt), _ended_by_signals():
+            signal.raise_signal(number)
+    finally:
+        signal.signal(number, ignored)
+
+
+@pytest.mark.parametrize(
+    ("device", "devices"),
+    [("cuda", ["cuda:0", "cuda:1", "cuda:2", "cuda:0"]), ("cuda:1", ["cuda:1"] * 4), ("cpu", ["cpu"] * 4)],
+)
+def test_workers_take_the_visible_gpus_in_turn(monkeypatch: pytest.MonkeyPatch, device, devices):
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 3)  # as CUDA_VISIBLE_DEVICES=2,5,7 would have it
+    assert [device_of(device, worker) for worker in range(4)] == devices
+
+
+def test_jobs_share_the_threads_that_one_alone_would_have(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("torch.get_num_threads", lambda: 8)
+    for cores, jobs, threads in [(16, 1, 8), (16, 3, 2), (4, 2, 2), (4, 8, 1)]:
+        monkeypatch.setattr(grid_workers, "cpu_count", lambda cores=cores: cores)
+        assert threads_each(jobs) == threads

@@ -1,0 +1,97 @@
+"""How a command ends: by signals within seconds, and whatever threads are left."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NoReturn
+
+INTERRUPTED = 130
+GRACE = 4.0
+"""Seconds that a command has to end by itself after a signal. Then it is ended: what is stored is whole at any moment."""
+
+_answered = threading.Event()
+"""Set when the command has heard of a signal, or is over."""
+
+_NAMES = ("SIGINT", "SIGTERM", "SIGHUP")
+
+
+@contextmanager
+def ended_by_signals() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP end the command as Ctrl-C does, within `GRACE` seconds even from a long computation."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = {}
+    for name in _NAMES:
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) != signal.SIG_IGN:  # nohup, and a shell's background jobs
+            before[number] = signal.signal(number, interrupt)
+    try:
+        with _watched(set(before)):
+            yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _watched(numbers: set[signal.Signals]) -> Iterator[None]:
+    """End the process where a signal came and Python has not got round to it.
+
+    Python runs signal handlers between two of its own instructions, and one call of NumPy or torch may take minutes. But the
+    system's part of the handler writes the signal's number to a file descriptor at once, and a thread can wait for that.
+    """
+    if os.name != "posix":
+        yield
+        return
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    _answered.clear()
+
+    def watch() -> None:
+        while heard := os.read(reading, 1):
+            if heard[0] in numbers and not _answered.wait(GRACE):
+                said_interrupted()
+                os._exit(INTERRUPTED)
+        os.close(reading)
+
+    before = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+    threading.Thread(target=watch, daemon=True).start()
+    try:
+        yield
+    finally:
+        _answered.set()
+        signal.set_wakeup_fd(before)
+        os.close(writing)
+
+
+def goes_on() -> None:
+    """Say that Ctrl-C was what this command waited for, and that it may take its time to finish."""
+    _answered.set()
+
+
+def said_interrupted() -> None:
+    """Say that nothing is lost."""
+    print("interrupted; what was computed is kept, the same command goes on from there", file=sys.stderr)
+
+
+def leave(code: int) -> NoReturn:
+    """End the process, even where threads are left that the interpreter would wait for."""
+    execute = sys.modules.get("osad_bench.benchmark.cell.execute")
+    left = execute is not None and execute.left_behind()
+    if not left and code != INTERRUPTED:
+        sys.exit(code)
+    if left and code != INTERRUPTED:
+        print("note: a method left a thread running; it is ended with the command", file=sys.stderr)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)

@@ -1,0 +1,131 @@
+"""Files that are there whole or not at all, and what became of those whose writer died."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import re
+import socket
+import stat
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, BinaryIO
+
+from osad_bench.core.errors import InputError
+from osad_bench.core.processes import is_alive
+
+MOST_TEXT = 2**24
+"""Bytes of a settings file, a record or another text written by hand or by one cell; more are refused unread."""
+
+FORGOTTEN = 3600.0
+"""Seconds without a write after which a temporary file of another machine has lost its writer."""
+
+_NAME = re.compile(r"\.osad-([0-9a-f]{8})-([0-9]+)-[0-9a-f]{32}\.tmp")
+
+
+def _host() -> str:
+    return hashlib.sha256(socket.gethostname().encode("utf-8", "surrogateescape")).hexdigest()[:8]
+
+
+def is_temporary(name: str) -> bool:
+    """Whether `prepared` gave a file this name."""
+    return _NAME.fullmatch(name) is not None
+
+
+def read_bounded(path: Path, most: int = MOST_TEXT) -> bytes:
+    """The bytes of a file that a user named; it may be a pipe, and is refused where it does not end.
+
+    Raises
+    ------
+    InputError
+        It holds more than `most` bytes.
+    OSError
+        It cannot be read.
+    """
+    with path.open("rb") as stream:
+        content = stream.read(most + 1)
+    if len(content) > most:
+        raise InputError(f"{path} is larger than {most / 2**20:.0f} MB, and no file of its kind is: nothing was read")
+    return content
+
+
+@contextmanager
+def open_regular(path: Path) -> Iterator[BinaryIO]:
+    """Context manager: a file among others, opened to be read; a pipe or device in its place would never end.
+
+    Raises
+    ------
+    OSError
+        It is missing, or no regular file.
+    """
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    with os.fdopen(descriptor, "rb") as stream:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "it is no regular file (a pipe, device, socket or folder)", str(path))
+        yield stream
+
+
+@contextmanager
+def prepared(path: Path, write: Callable[[IO[bytes]], object]) -> Iterator[Path]:
+    """Context manager: yields a temporary file with what `write` writes to its stream, flushed to disk.
+
+    It lies beside `path`, in a folder that is made where it is missing, ready to be renamed; it is deleted at the end where
+    it was not renamed.
+
+    Raises
+    ------
+    OSError
+        The disk is full, or the folder cannot be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".osad-{_host()}-{os.getpid()}-{uuid.uuid4().hex}.tmp")
+    try:
+        with temporary.open("w+b") as stream:
+            write(stream)
+            stream.flush()
+            os.fsync(stream.fileno())
+        yield temporary
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Make `content` the file `path`: whatever happens, there is the old file or the new one, whole.
+
+    Raises
+    ------
+    OSError
+        The disk is full, or the folder cannot be written; what was at `path` stays.
+    """
+    with prepared(path, lambda stream: stream.write(content)) as temporary:
+        temporary.replace(path)
+
+
+def clear_forgotten(*folders: Path) -> int:
+    """Delete the temporary files of dead writers in these folders, and count them.
+
+    A writer is dead whose process is gone (same machine), or who wrote nothing for `FORGOTTEN` seconds (any machine).
+    What cannot be read or deleted is left.
+    """
+    cleared = 0
+    for folder in folders:
+        with suppress(OSError), os.scandir(folder) as entries:
+            for entry in entries:
+                match = _NAME.fullmatch(entry.name)
+                if match is None:
+                    continue
+                with suppress(OSError):
+                    if _is_dead(match, entry.stat(follow_symlinks=False).st_mtime):
+                        os.unlink(entry.path)  # noqa: PTH108 (an entry's path is text)
+                        cleared += 1
+    return cleared
+
+
+def _is_dead(match: re.Match[str], written: float) -> bool:
+    if time.time() - written > FORGOTTEN:
+        return True
+    return match[1] == _host() and not is_alive(int(match[2]))

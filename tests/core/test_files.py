@@ -1,0 +1,70 @@
+"""Files are there whole or not at all, and the temporary ones of the dead go."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from osad_bench.core.errors import InputError
+from osad_bench.core.files import (
+    FORGOTTEN,
+    clear_forgotten,
+    is_temporary,
+    open_regular,
+    prepared,
+    read_bounded,
+    write_whole,
+)
+
+
+def test_an_error_while_writing_leaves_the_old_file_and_nothing_else(tmp_path: Path):
+    write_whole(tmp_path / "sub" / "a", b"old")
+
+    def fails(stream) -> None:
+        stream.write(b"new")
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space"), prepared(tmp_path / "sub" / "a", fails):
+        pass
+    assert [(path.name, path.read_bytes()) for path in (tmp_path / "sub").iterdir()] == [("a", b"old")]
+
+
+def test_temporary_files_go_when_their_writer_is_gone_or_long_silent_and_others_stay(tmp_path: Path):
+    def left_by(pid: int, host: str, age: float = 0.0) -> Path:
+        with prepared(tmp_path / "x", lambda stream: None) as mine:
+            _, here, *_ = mine.name.split("-")
+        path = tmp_path / f".osad-{host or here}-{pid}-{os.urandom(16).hex()}.tmp"
+        path.write_text("x")
+        os.utime(path, (time.time() - age,) * 2)
+        assert is_temporary(path.name)
+        return path
+
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    gone = [left_by(dead.pid, ""), left_by(os.getpid(), "", 2 * FORGOTTEN), left_by(1, "0" * 8, 2 * FORGOTTEN)]
+    kept = [left_by(os.getpid(), ""), left_by(dead.pid, "0" * 8), tmp_path / "a.tmp", tmp_path / ".osad-x.tmp"]
+    for path in kept[2:]:
+        path.write_text("x")
+        os.utime(path, (0, 0))
+    assert clear_forgotten(tmp_path, tmp_path / "none") == len(gone)
+    assert sorted(tmp_path.iterdir()) == sorted(kept)
+
+
+def test_a_file_that_does_not_end_is_refused(tmp_path: Path):
+    (tmp_path / "a").write_bytes(b"x" * 100)
+    assert read_bounded(tmp_path / "a", 100) == b"x" * 100
+    with pytest.raises(InputError, match="is larger than 0 MB"):
+        read_bounded(tmp_path / "a", 99)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes in folders here")
+def test_a_pipe_among_files_is_refused_and_never_waited_for(tmp_path: Path):
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", Path("/dev/zero")):
+        with pytest.raises(OSError, match="no regular file"), open_regular(path):
+            pass
