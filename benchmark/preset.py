@@ -7,10 +7,18 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+)
 
 from osad_bench.core.errors import InputError
 from osad_bench.core.files import read_bounded
+from osad_bench.datasets.reading.tiles import MOST_TILES
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -26,6 +34,12 @@ class Preset(BaseModel):
     backbone: str = Field(description="a registered backbone, or any timm model name")
     frozen: bool = Field(description="true: features computed once and cached; false: fine-tuned end to end")
     image_size: int = Field(ge=32, le=4096, description="images are resized to this many pixels squared")
+    tiles: int = Field(
+        1,
+        ge=1,
+        le=MOST_TILES,
+        description="squares that a photograph is brought to, along its longer side, in place of one",
+    )
     scales: tuple[float, ...] = Field(
         (1.0, 0.5), min_length=1, description="image scales of the feature pyramid (nearest neighbour below 1)"
     )
@@ -46,6 +60,17 @@ class Preset(BaseModel):
         2, ge=1, description="cached pseudo-anomalies of each generator a training normal (frozen only)"
     )
     schedule: dict[str, Any] = Field(default_factory=dict, description="laid over each method's published schedule")
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width of what a backbone is shown of an image, in pixels."""
+        return self.tiles * self.image_size, self.image_size
+
+    @model_serializer(mode="wrap")
+    def _without_later_settings(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """A setting that came later is left out while at its default, so that keys stay."""
+        values: dict[str, Any] = handler(self)
+        return {name: value for name, value in values.items() if name != "tiles" or value != 1}
 
 
 BUILT_IN = ("quick", "paper")

@@ -18,6 +18,7 @@ ANOMALIES = 24
 KINDS = ("blot", "hole", "scratch")
 
 Canvas = npt.NDArray[np.float64]
+Mask = npt.NDArray[np.bool_]
 
 
 def _texture(generator: np.random.Generator) -> Canvas:
@@ -39,8 +40,8 @@ def _texture(generator: np.random.Generator) -> Canvas:
     return np.asarray(canvas + generator.normal(0.0, 4.0, size=canvas.shape), dtype=np.float64)
 
 
-def _defect(canvas: Canvas, kind: str, generator: np.random.Generator) -> Canvas:
-    """Draw one local defect onto a normal image."""
+def _defect(canvas: Canvas, kind: str, generator: np.random.Generator) -> tuple[Canvas, Mask]:
+    """Draw one local defect onto a normal image; returns where it lies, too."""
     y, x = np.mgrid[0:SIZE, 0:SIZE]
     cy, cx = generator.uniform(SIZE * 0.25, SIZE * 0.75, size=2)
     if kind == "scratch":
@@ -53,7 +54,7 @@ def _defect(canvas: Canvas, kind: str, generator: np.random.Generator) -> Canvas
         radius = generator.uniform(6, 10)
         mask = (x - cx) ** 2 + (y - cy) ** 2 < radius**2
         colour = np.array((190.0, 40.0, 40.0)) if kind == "blot" else np.array((15.0, 15.0, 20.0))
-    return np.where(mask[:, :, None], colour, canvas)
+    return np.where(mask[:, :, None], colour, canvas), mask
 
 
 class Textures(Dataset):
@@ -80,13 +81,20 @@ class Textures(Dataset):
 
     def load(self, sample: Sample) -> npt.NDArray[np.uint8]:
         """Draw the image; its id alone decides it."""
+        return np.clip(np.rint(self._drawn(sample)[0]), 0, 255).astype(np.uint8)
+
+    def mask(self, sample: Sample) -> Mask:
+        """Where the defect was drawn; all False for a normal image."""
+        return self._drawn(sample)[1]
+
+    def _drawn(self, sample: Sample) -> tuple[Canvas, Mask]:
         seed = int.from_bytes(hashlib.sha256(sample.id.encode()).digest()[:8], "big")
         generator = np.random.Generator(np.random.PCG64(seed))
         canvas = _texture(generator)
         # In the null variant an anomaly differs from a normal in nothing but its label: no method may beat 0.5.
         if sample.kind is not None and self.variant != "null":
-            canvas = _defect(canvas, sample.kind, generator)
-        return np.clip(np.rint(canvas), 0, 255).astype(np.uint8)
+            return _defect(canvas, sample.kind, generator)
+        return canvas, np.zeros((SIZE, SIZE), dtype=np.bool_)
 
     def digest(self, sample: Sample) -> str:
         """Sha256 of the pixels."""

@@ -13,7 +13,7 @@ import pandas as pd
 
 from osad_bench.results.row import digest, tell_apart
 
-Metric = Literal["auroc", "average_precision", "fpr95"]
+Metric = Literal["auroc", "average_precision", "fpr95", "pixel_auroc", "aupro"]
 LOWER_IS_BETTER = frozenset({"fpr95"})
 
 ROW = ["board", "dataset", "setting", "shots"]

@@ -86,13 +86,13 @@ def rows(entered: Sequence[Entered]) -> list[dict[str, Any]]:
     """
     frame = pd.concat([one.frame for one in entered], ignore_index=True)
     scores = pd.concat([one.scores for one in entered], ignore_index=True)
+    titles = titles_of(frame)
     shared = frame.groupby("label")["submission"].nunique()
     frame["method"] = [
         f"{label} ({submission})" if shared[label] > 1 else label
         for label, submission in zip(frame["label"], frame["submission"])
     ]
     frame["variant"] = ""
-    titles = titles_of(frame)
     lists: dict[tuple[Any, ...], dict[bool, list[dict[str, Any]]]] = {}
     for verified, part in frame.groupby("verified"):
         tests = comparable(part)
@@ -108,7 +108,7 @@ def rows(entered: Sequence[Entered]) -> list[dict[str, Any]]:
                 entries.append(
                     {
                         "name": line.method,
-                        "method": titles.method(line.method),
+                        "method": titles.method(facts.loc[place, "label"]),
                         "submission": facts.loc[place, "submission"],
                         "auroc": "–" if pd.isna(line.mean) else f"{line.mean:.3f}",
                         "spread": "" if pd.isna(line.std) else f"±{line.std:.3f}",
@@ -143,6 +143,8 @@ def _beside(pairs: pd.DataFrame, row: Any, first: str, other: str) -> str:
         match = mine[(mine["first"] == one) & (mine["second"] == two)]
         if len(match):
             line = match.iloc[0]
+            if line["low"] == line["high"] == 0:
+                return "equal for every image"
             low, high = sorted((sign * line["low"], sign * line["high"]))
             verdict = "differs" if line["differs"] else "noise"
             if line["seeds"] < 2:

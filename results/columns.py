@@ -21,7 +21,7 @@ from osad_bench.results.row import Row
 
 COLUMNS = (
     "key", "status", "dataset", "setting", "shots", "known_kind", "seed", "method", "variant", "preset", "part",
-    "reserve", "dedup", "contamination", "mislabelled", "train_group", "test_group", "options", "settings", "auroc", "average_precision", "fpr95", "per_kind", "error", "split_digest",
+    "reserve", "dedup", "contamination", "mislabelled", "train_group", "test_group", "options", "settings", "auroc", "average_precision", "fpr95", "pixel_auroc", "aupro", "per_kind", "error", "split_digest",
     "train_normal", "train_anomaly", "test_normal", "test_anomaly", "crossing_duplicates", "fit_seconds", "score_seconds",
     "total_seconds", "peak_memory_mb", "device", "project_version", "commit", "fingerprint", "version", "config",
     "preset_config", "diagnostics", "curve", "created", "known", "ablation", "provenance",
@@ -75,6 +75,8 @@ def row(record: Record) -> dict[str, Any]:
         "auroc": metrics.auroc if metrics else np.nan,
         "average_precision": metrics.average_precision if metrics else np.nan,
         "fpr95": metrics.fpr95 if metrics else np.nan,
+        "pixel_auroc": np.nan if metrics is None or metrics.pixel_auroc is None else metrics.pixel_auroc,
+        "aupro": np.nan if metrics is None or metrics.aupro is None else metrics.aupro,
         "per_kind": _text({_shown(kind): value for kind, value in metrics.per_kind.items()} if metrics else {}),
         "error": printable(f"{record.error.type}: {record.error.message}") if record.error else None,
         "split_digest": split.digest if split else None,

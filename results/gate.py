@@ -17,6 +17,7 @@ A fall counts when it exceeds the tolerance and the one-sided test rejects at a 
 all rows: of checks of an unchanged method, at most `alpha` fail. A third of `alpha` goes to the rows, a third to
 the single kinds of anomaly within them (a method can break on one kind and hide it in the mean), and a third to leaps:
 rises so large that at least half of the error is gone, which is what a leaked label looks like. Time never fails a check.
+Operating points are told with their intervals and never fail a check either: of a few hundred images they are too noisy.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ import pandas as pd
 
 from osad_bench.core.tolerance import ACROSS_MACHINES
 from osad_bench.results.baseline import Baseline, BaselineCell, Entry, newest, to_cell
-from osad_bench.results.operating import recall_at
+from osad_bench.results.operating import POINTS, points_of, share_interval
 from osad_bench.results.paired import Part, cochran_cox, holm, placements, welch
 from osad_bench.results.record import TestScores
 from osad_bench.results.row import Row
@@ -43,6 +44,10 @@ ALPHA = 0.05
 SLOWER = 1.5
 """Times as long as before from which a note is made."""
 BAD = frozenset({"fell", "leapt", "failed", "missing", "other data", "other settings"})
+
+
+Point = tuple[float, float, float, float]
+"""An operating point before and now, and the two ends of the latter's 95 % interval."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +66,8 @@ class Finding:
         The kind of anomaly it is about; empty for all.
     before, now
         Mean AUROCs; NaN where there is none.
+    points
+        Operating points (`operating.POINTS`) of the common seeds: before, now, and the 95 % interval of now.
     """
 
     entry: Entry
@@ -69,6 +76,7 @@ class Finding:
     kind: str = ""
     before: float = float("nan")
     now: float = float("nan")
+    points: dict[str, Point] = field(default_factory=dict)
 
     @property
     def title(self) -> str:
@@ -84,8 +92,8 @@ class Change:
     now: float
     tests: tuple[tuple[Part, ...], ...]
     how: str
-    recall: tuple[float, float] | None = None
-    """At 5 % false alarms, before and now: what a user of one threshold notices."""
+    points: dict[str, Point] = field(default_factory=dict)
+    """What a user of one threshold notices."""
 
     @property
     def difference(self) -> float:
@@ -112,7 +120,9 @@ def _paired(pairs: list[Pair], kind: str) -> Change | None:
     """Cells of the same seeds on the same images; only anomalies of `kind` where it is not empty."""
     influence: dict[tuple[int, str], float] = defaultdict(float)
     by_seed: dict[int, list[tuple[float, float]]] = defaultdict(list)
-    before, now, recalls = [], [], []
+    before, now = [], []
+    points: dict[int, list[tuple[dict[str, float], dict[str, float]]]] = defaultdict(list)
+    images: set[tuple[int, str]] = set()
     for old, new, test in pairs:
         chosen = (test.labels == 0) | (test.kinds == kind) if kind else np.ones(len(test.labels), dtype=bool)
         labels, ids = test.labels[chosen], test.ids[chosen]
@@ -122,7 +132,8 @@ def _paired(pairs: list[Pair], kind: str) -> Change | None:
         new_above, new_below = placements(labels, new.scores()[chosen])
         before.append(float(old_above.mean()))
         now.append(float(new_above.mean()))
-        recalls.append([recall_at(labels, one.scores()[chosen], 0.05) for one in (old, new)])
+        points[old.seed].append((points_of(labels, old.scores()[chosen]), points_of(labels, new.scores()[chosen])))
+        images |= set(zip(labels.tolist(), ids.tolist()))
         difference = now[-1] - before[-1]
         by_seed[old.seed].append((before[-1], now[-1]))
         for label, change in ((1, new_above - old_above), (0, new_below - old_below)):
@@ -136,15 +147,38 @@ def _paired(pairs: list[Pair], kind: str) -> Change | None:
         parts.append((float((values**2).sum()) * len(values) / max(1, len(values) - 1), max(1, len(values) - 1)))
     seeds = np.array([np.mean(values, axis=0) for values in by_seed.values()])
     how = f"{len(seeds)} seeds in both, image by image" if len(seeds) > 1 else "one seed, image by image"
-    images = welch(parts)
-    tests: tuple[tuple[Part, ...], ...] = ((images,),)
+    of_images = welch(parts)
+    tests: tuple[tuple[Part, ...], ...] = ((of_images,),)
     if len(seeds) > 1:
         own = float(np.var(seeds[:, 1] - seeds[:, 0], ddof=1)) / len(seeds), len(seeds) - 1
         usual = float(np.var(seeds[:, 0], ddof=1)) * 2 / len(seeds), len(seeds) - 1
         pooled = float(np.var(seeds, axis=0, ddof=1).sum()) / len(seeds), 2 * (len(seeds) - 1)
-        tests = (images, own), (images, usual), (images, pooled)
-    recall = tuple(map(float, np.mean(recalls, axis=0)))
-    return Change(float(np.mean(before)), float(np.mean(now)), tests, how, (recall[0], recall[1]))
+        tests = (of_images, own), (of_images, usual), (of_images, pooled)
+    return Change(float(np.mean(before)), float(np.mean(now)), tests, how, _points(points, images))
+
+
+def _points(
+    found: dict[int, list[tuple[dict[str, float], dict[str, float]]]], images: set[tuple[int, str]]
+) -> dict[str, Point]:
+    """Operating points of the cells of each seed, before and now, as means over seeds with the interval of now."""
+    counts = Counter(label for label, _ in images)
+    result = {}
+    for name in POINTS:
+        old, new = (
+            [float(np.mean([pair[side][name] for pair in cells])) for cells in found.values()] for side in (0, 1)
+        )
+        interval = share_interval(new, counts[0 if name.startswith("alarms") else 1])
+        result[name] = (float(np.mean(old)), float(np.mean(new)), *interval)
+    return result
+
+
+def _in_words(points: dict[str, Point]) -> str:
+    """Operating points as the end of a sentence; those that were outside of what they are now are marked."""
+    said = [
+        f"{POINTS[name]} {before:.2f} to {now:.2f} [{low:.2f}, {high:.2f}]" + " (moved)" * (not low <= before <= high)
+        for name, (before, now, low, high) in points.items()
+    ]
+    return "; " + ", ".join(said) if said else ""
 
 
 def _unpaired(old: list[BaselineCell], new: list[BaselineCell], kind: str) -> Change | None:
@@ -310,12 +344,11 @@ def _verdicts(changes: dict[tuple[Entry, str], Change], tolerance: float, alpha:
         entry, kind = name
         moved = f"{change.before:.3f} to {change.now:.3f} ({change.difference:+.3f}"
         noise = f"standard error {change.se:.4f}, {change.how})"
-        if change.recall is not None:
-            noise += f"; recall at 5 % false alarms {change.recall[0]:.2f} to {change.recall[1]:.2f}"
+        noise += _in_words(change.points)
         if falls[name] < level and change.difference < -tolerance:
             what = f"AUROC on kind {kind}" if kind else "AUROC"
             message = f"{what} fell from {moved}, {noise}"
-            findings.append(Finding(entry, "fell", message, kind, change.before, change.now))
+            findings.append(Finding(entry, "fell", message, kind, change.before, change.now, change.points))
         elif not kind:
             rose = rises[name] < level and change.difference > tolerance
             if rose and (1 - change.now) <= (1 - change.before) / 2:
@@ -323,10 +356,12 @@ def _verdicts(changes: dict[tuple[Entry, str], Change], tolerance: float, alpha:
                     f"AUROC rose from {moved}, {noise}: half of the error or more is gone, as when a label leaks;"
                     " if the method really improved, accept it (--accept-rise) and make a new baseline"
                 )
-                findings.append(Finding(entry, "leapt", message, kind, change.before, change.now))
+                findings.append(Finding(entry, "leapt", message, kind, change.before, change.now, change.points))
             else:
                 message = f"AUROC {'rose' if rose else 'stays'}: {moved}, {noise}"
-                findings.append(Finding(entry, "rose" if rose else "same", message, kind, change.before, change.now))
+                findings.append(
+                    Finding(entry, "rose" if rose else "same", message, kind, change.before, change.now, change.points)
+                )
     return findings
 
 

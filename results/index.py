@@ -20,7 +20,7 @@ from osad_bench.results.columns import EPOCH, FLAT
 from osad_bench.results.record import Record
 
 FILE = "index.parquet"
-FORMAT = "1"
+FORMAT = "2"
 """Of the rows: raise it where `osad_bench.results.columns.row` gives anything else for a record."""
 SETTLED = 2.0
 """Seconds without a change after which a file's times tell its contents: two changes within a clock's tick look alike."""
@@ -33,7 +33,7 @@ _INTEGERS = frozenset(
      "version"}
 )  # fmt: skip
 _NUMBERS = frozenset(
-    {"contamination", "mislabelled", "auroc", "average_precision", "fpr95", "fit_seconds", "score_seconds",
+    {"contamination", "mislabelled", "auroc", "average_precision", "fpr95", "pixel_auroc", "aupro", "fit_seconds", "score_seconds",
      "total_seconds", "peak_memory_mb"}
 )  # fmt: skip
 
@@ -52,17 +52,19 @@ class Stamp(NamedTuple):
 
 
 class Glance(NamedTuple):
-    """What a run asks of a record that is there: its status, when it was made, by what source, and with the oracle or not."""
+    """What a run asks of a record that is there: its status, when it was made, by what source, and with the oracle and pixel metrics or not."""
 
     status: str
     created: datetime
     method_source: str
     oracle: bool
+    pixels: bool
 
     @classmethod
     def of(cls, record: Record) -> Glance:
         """From the record itself."""
-        return cls(record.status, record.created, record.provenance.method_source, "oracle" in record.diagnostics)
+        more = record.diagnostics
+        return cls(record.status, record.created, record.provenance.method_source, "oracle" in more, "pixels" in more)
 
 
 def available() -> bool:
@@ -146,9 +148,12 @@ class Index:
         for key, status, created, provenance, diagnostics in zip(
             self._stamps, *map(self.column, ("status", "created", "provenance", "diagnostics"))
         ):
-            oracle = diagnostics != "{}" and "oracle" in json.loads(diagnostics)
+            more = {} if diagnostics == "{}" else json.loads(diagnostics)
             moment = EPOCH + timedelta(microseconds=created)
-            found[key] = Stamp(*self._stamps[key]), Glance(status, moment, sources[provenance], oracle)
+            found[key] = (
+                Stamp(*self._stamps[key]),
+                Glance(status, moment, sources[provenance], "oracle" in more, "pixels" in more),
+            )
         return found
 
 

@@ -69,7 +69,8 @@ def lettered(pairs: pd.DataFrame, frame: pd.DataFrame) -> Iterator[tuple[tuple[A
         methods = [name for name in methods if name in {*among["first"], *among["second"]}]
         if len(methods) < 3:
             continue
-        apart = {frozenset(pair) for pair in among.loc[among["differs"], ["first", "second"]].itertuples(index=False)}
+        sure = among[among["differs"] & (among["seeds"] > 1)]  # one seed is no ground to call a method better
+        apart = {frozenset(pair) for pair in sure[["first", "second"]].itertuples(index=False)}
         letters = compact_letters(methods, apart)
         mine = mine[mine["method"].isin(methods)]
         yield row, mine.assign(letters=[letters[name] for name in mine["method"]])
@@ -82,14 +83,15 @@ def matrices(pairs: pd.DataFrame, frame: pd.DataFrame, titles: Titles) -> dict[s
     -------
     dict
         Heading to a frame of texts: ``#, method, AUROC, letters, 1, 2, ...``. The number in column 3 is this method less
-        the third, with ``*`` where the two are told apart, and ``?`` where they share too little to be compared.
+        the third, with ``*`` where the two are told apart, ``'`` where they are on the images of one seed, and ``?`` where
+        they share too little to be compared.
     """
     result = {}
     for (board, dataset, setting, shots), lines in lettered(pairs, frame):
         row = pairs[(pairs[ROW] == [board, dataset, setting, shots]).all(axis=1)]
         found: dict[tuple[str, str], str] = {}
         for line in row.to_dict("records"):
-            mark = "*" if line["differs"] else ""
+            mark = ("*" if line["seeds"] > 1 else "'") if line["differs"] else ""
             found[line["first"], line["second"]] = _signed(line["difference"]) + mark
             found[line["second"], line["first"]] = _signed(-line["difference"]) + mark
         methods = list(lines["method"])
@@ -114,11 +116,14 @@ def matrices(pairs: pd.DataFrame, frame: pd.DataFrame, titles: Titles) -> dict[s
 def _signed(value: float) -> str:
     """Such as ``-.062``: without the zero, so that fourteen stand on a line."""
     text = f"{value:+.3f}"
+    if float(text) == 0:
+        return ".000"
     return text.replace("0.", ".", 1) if abs(value) < 1 else text
 
 
 NOTE = (
     "Methods that share a letter are not shown to differ. A number is the method of its line less the method of its column"
     " (AUROC, mean over common seeds); * marks differences beyond noise: p < 0.05 by Cochran and Cox's test over seeds and"
-    " images, corrected for all pairs of the table (Bonferroni)."
+    " images, corrected for all pairs of the table (Bonferroni); ' marks those beyond the noise of the images on one seed"
+    " alone, which tells no methods apart."
 )

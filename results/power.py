@@ -139,3 +139,9 @@ def power_table(
         )  # fmt: skip
     result: pd.DataFrame = pd.DataFrame(lines)
     return result
+
+
+def estimated_from(seeds: int) -> str:
+    """How far a standard deviation over so many seeds may be off (95 % interval of normal values), in words."""
+    low, high = (math.sqrt((seeds - 1) / stats.chi2.isf(tail, seeds - 1)) for tail in (0.025, 0.975))
+    return f"from {seeds} seeds: the true one is between {low:.1f} and {high:.1f} times as large"

@@ -162,6 +162,15 @@ class Metrics(BaseModel):
     per_kind: dict[Text, Share] = Field(
         default_factory=dict, description="AUROC of each test kind against all test normals"
     )
+    pixel_auroc: Share | None = Field(None, description="of the heat maps' pixels (run --pixels); None: not measured")
+    aupro: Share | None = Field(
+        None, description="overlap with defective regions up to 30 % false pixels; None likewise"
+    )
+
+    @model_serializer(mode="wrap")
+    def _without_unmeasured(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        values: dict[str, Any] = handler(self)
+        return {name: value for name, value in values.items() if value is not None}
 
 
 class SplitSummary(BaseModel):

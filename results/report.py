@@ -129,7 +129,7 @@ def write_report(
     html
         File for everything as one page; None for no page.
     metric
-        What tables show: ``auroc``, ``average_precision`` or ``fpr95``.
+        What tables show: ``auroc``, ``average_precision``, ``fpr95``, ``pixel_auroc`` or ``aupro``.
     percent
         88.9 instead of 0.889.
     statistics, figures

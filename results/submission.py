@@ -251,7 +251,7 @@ class Check:
     Attributes
     ----------
     what
-        ``metrics``, ``splits``, ``images`` or ``rerun``.
+        ``metrics``, ``pixels``, ``splits``, ``images`` or ``rerun``.
     method
         The method it says something about, as tables name it; empty for all.
     """
@@ -278,6 +278,7 @@ def check_numbers(store: Store) -> list[Check]:
     found: list[Check] = []
     divisions: dict[tuple[str, str], tuple[str, tuple[str, ...], str]] = {}
     counted: dict[str, int] = defaultdict(int)
+    mapped: dict[str, int] = defaultdict(int)
     for record in store:
         label = label_of(record)
         name = f"{record.key[:12]} ({label} on {printable(record.cell.dataset)}, seed {record.cell.protocol.seed})"
@@ -295,6 +296,10 @@ def check_numbers(store: Store) -> list[Check]:
             problems.append(f"another split than {divisions[place][2]}, for the same protocol and images")
         found += [Check("metrics", "bad", f"{name}: {problem}", label) for problem in problems]
         counted[label] += not problems
+        mapped[label] += record.metrics.pixel_auroc is not None
+    for label, count in ((label, count) for label, count in mapped.items() if count):
+        message = f"pixel metrics of {count} cells of {label}: they are of heat maps, which are not stored"
+        found.append(Check("pixels", "unchecked", message, label))
     for label, count in counted.items():
         if count:
             found.append(

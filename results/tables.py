@@ -20,7 +20,12 @@ METRIC_TITLES: dict[str, str] = {
     "auroc": "AUROC",
     "average_precision": "average precision",
     "fpr95": "FPR at 95 % TPR (lower is better)",
+    "pixel_auroc": "pixel AUROC",
+    "aupro": "AUPRO",
 }
+
+PIXELS: tuple[Metric, ...] = ("pixel_auroc", "aupro")
+"""Of heat maps, where `osad-bench run --pixels` measured them: further tables of the rows and methods that have them."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +128,7 @@ def tables(frame: pd.DataFrame, metric: Metric = "auroc") -> list[Table]:
     """One table per board with everything there is, blocks by setting (general first) and shots (most first).
 
     Variants of a method that is there as it is do not compete with the methods, as the best of many would be chosen by
-    its test AUC: they follow in a table of their own.
+    its test AUC: they follow in a table of their own. So do the metrics of heat maps, for the records that have them.
 
     Parameters
     ----------
@@ -140,6 +145,11 @@ def tables(frame: pd.DataFrame, metric: Metric = "auroc") -> list[Table]:
         notes = (seeds_note(lines), *left_out(plain))
         columns = tuple(map(titles.method, methods))
         result.append(Table(title, columns, table_blocks(lines, methods, titles), notes))
+    if metric not in PIXELS:
+        for more in PIXELS:
+            if plain[more].notna().any():
+                mapped = plain[["method", "variant"]].agg(tuple, axis=1)
+                result += tables(plain[mapped.isin(set(mapped[plain[more].notna()]))], more)
     if len(plain) == len(frame):
         return result
     varied = frame.loc[~frame["key"].isin(plain["key"]), "method"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import combinations
 from typing import Any
 
 import pandas as pd
@@ -41,7 +42,9 @@ def in_words(
     if not paragraphs and all(matrix.shape[1] < 2 for matrix in matrices.values()):
         return [_nothing_to_compare(frame)]
     if len(paragraphs):
-        paragraphs.append(HOW)
+        counts = set(pairs["seeds"])
+        mixed = " (of one seed: over images alone)" if 1 in counts else ""
+        paragraphs.append(HOW.format(and_seeds="alone (one seed)" if counts == {1} else f"plus that over seeds{mixed}"))
     enough = {key: matrix for key, matrix in matrices.items() if min(matrix.shape) > 1}
     for (board, setting, shots), matrix in enough.items():
         named = matrix.rename(columns=titles.method, index=lambda name: titles.dataset(str(name)))
@@ -60,9 +63,15 @@ def in_words(
 
 HOW = (
     "How this was tested: intervals and p-values are of Cochran and Cox's test of the mean difference, whose variance is"
-    " that over images plus that over seeds, two-sided, and corrected for all pairs of one table row (Bonferroni), so that"
+    " that over images {and_seeds}, two-sided, and corrected for all pairs of one table row (Bonferroni), so that"
     " an interval leaves out 0 exactly where a difference is called one (p < 0.05)."
 )
+
+VERDICTS = {
+    (True, False): "differs", (False, False): "noise",
+    (True, True): "more than the images' noise, on one seed", (False, True): "noise, on one seed",
+}  # fmt: skip
+"""What a table says of a pair, by whether its test rejects and whether it has one seed alone."""
 
 
 def _nothing_to_compare(frame: pd.DataFrame | None) -> str:
@@ -89,7 +98,10 @@ def _row_in_words(row: Any, part: pd.DataFrame, titles: Titles, letters: pd.Data
     elif len(several) and noise.empty:
         text += f" all {len(several)} differences exceed noise."
     elif len(several):
-        text += f" {len(sure)} of {len(several)} differences exceed noise, {len(noise)} do not."
+        text += (
+            f" {len(sure)} of {len(several)} differences exceed{'s' * (len(sure) == 1)} noise, {len(noise)}"
+            f" {'does' if len(noise) == 1 else 'do'} not."
+        )
     if letters is not None and len(several) > FEW:
         lines = zip(letters["method"], letters["letters"])
         shown = ", ".join(f"{titles.method(name)} {mark}" for name, mark in lines)
@@ -103,13 +115,10 @@ def _row_in_words(row: Any, part: pd.DataFrame, titles: Titles, letters: pd.Data
     for line in noise.to_dict("records") if len(noise) <= FEW else ():
         text += (
             f" {line['first']} and {line['second']} cannot be told apart"
-            f" ({line['difference']:+.3f} [{line['low']:+.3f}, {line['high']:+.3f}])."
+            f" ({line['difference']:+.3f}, {_interval(line) or 'equal for every image, which gives no interval'})."
         )
     if len(several):
-        half = float(((several["high"] - several["low"]) / 2).median())
-        seeds = int(several["seeds"].min())
-        text += f" With {seeds} seeds, a difference below about {half:.3f} cannot be seen here."
-        text += " Two seeds tell next to nothing of the spread between trainings: run five." * (seeds == 2)
+        text += _smallest(several)
     unpaired = int((~part["paired"].astype(bool)).sum())
     if unpaired:
         text += (
@@ -125,6 +134,27 @@ def _row_in_words(row: Any, part: pd.DataFrame, titles: Titles, letters: pd.Data
             + f"; and {len(apart) - MANY} more" * (len(apart) > MANY) + "."
         )  # fmt: skip
     return text
+
+
+def _smallest(several: pd.DataFrame) -> str:
+    """Which difference these pairs could not have shown: half the width of the median pair's interval."""
+    half = float(((several["high"] - several["low"]) / 2).median())
+    fewest, most = int(several["seeds"].min()), int(several["seeds"].max())
+    text = f" With {fewest if fewest == most else f'{fewest} to {most} common'} seeds, "
+    text += (
+        "no difference can be shown here, however large." if half > 0.5 else
+        f"a difference below about {half:.3f} cannot be seen here{' (median of the pairs)' * (len(several) > 1)}."
+    )  # fmt: skip
+    if fewest == 2:
+        text += (
+            f" Two seeds tell next to nothing of the spread between trainings: run {'five' if most == 2 else 'all'}."
+        )
+    return text
+
+
+def _interval(line: dict[Any, Any]) -> str:
+    """Such as ``[-0.010, +0.020]``; empty where two methods score all images alike, so that there is no variance."""
+    return "" if line["low"] == line["high"] else f"[{line['low']:+.3f}, {line['high']:+.3f}]"
 
 
 def _order(line: dict[Any, Any]) -> tuple[str, str]:
@@ -171,12 +201,14 @@ def _matrix_in_words(name: str, matrix: pd.DataFrame) -> str:
     if k > 2:
         test = friedman(matrix)
         verdict = "the methods differ" if test.f_p < 0.05 else "no difference between the methods is shown"
+        needed = critical_difference(k, n)
+        apart = sum(abs(one - other) > needed for one, other in combinations(ranks, 2))
+        p = "< 0.0001" if test.f_p < 1e-4 else f"= {test.f_p:.3g}"
         text += (
-            f" Friedman (Iman-Davenport): F = {test.f:.2f}, p {'< 0.0001' if test.f_p < 1e-4 else f'= {test.f_p:.3g}'}: {verdict}. Nemenyi's critical difference"
-            f" at 0.05 is {critical_difference(k, n):.2f} ranks."
+            f" Friedman (Iman-Davenport): F = {test.f:.2f}, p {p}: {verdict}. Nemenyi's critical difference at 0.05 is"
+            f" {needed:.2f} ranks: {apart} of {k * (k - 1) // 2} pairs are further apart."
         )
     pairs = compare_methods(matrix)
-    sure = pairs[pairs["wilcoxon_p"] < 0.05]
     least = len(pairs) * 2 / 2**n
     if least > 0.05:
         text += (
@@ -217,11 +249,11 @@ def differences_for_print(pairs: pd.DataFrame, titles: Titles) -> pd.DataFrame:
             "first": titles.method(line["first"]),
             "second": titles.method(line["second"]),
             "difference": f"{line['difference']:+.3f}",
-            "95 % interval": f"[{line['low']:+.3f}, {line['high']:+.3f}]",
+            "95 % interval": _interval(line) or "none",
             "seeds": f"{line['seeds']}{'' if line['paired'] else ' (unpaired)'}",
             "p (Cochran-Cox, Bonferroni)": f"{line['p']:.2g}",
             "p (DeLong, one split)": "" if pd.isna(line["delong_p"]) else f"{line['delong_p']:.2g}",
-            "verdict": ("differs" if line["differs"] else "noise") + ", one seed" * (line["seeds"] == 1),
+            "verdict": VERDICTS[bool(line["differs"]), line["seeds"] == 1],
         }
         for line in pairs.to_dict("records")
     ]

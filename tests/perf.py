@@ -22,20 +22,18 @@ import numpy as np
 import perf_harness as harness
 import perf_loops as loops
 import torch
-from PIL import Image
+from perf_score import score_pair
 from rich.console import Console
 from rich.table import Table
 from torchvision.transforms.functional import rotate as rotate_one
 
-from osad_bench.benchmark import fit
 from osad_bench.benchmark.cell.execute import execute
 from osad_bench.benchmark.cell.machine import Machine
 from osad_bench.benchmark.features import batched, pseudo
 from osad_bench.benchmark.features.augment import rotate
 from osad_bench.benchmark.features.backbones import load_backbone
-from osad_bench.benchmark.features.cache import BATCH, FeatureCache, in_threads
+from osad_bench.benchmark.features.cache import BATCH, FeatureCache
 from osad_bench.benchmark.features.extractor import PyramidExtractor, as_tensor, for_inference
-from osad_bench.benchmark.features.views import resized
 from osad_bench.benchmark.grid.plan import Grid, plan
 from osad_bench.benchmark.preset import load_preset
 from osad_bench.core.places import default_cache
@@ -86,28 +84,6 @@ def cache_pair(folder: Path) -> tuple[Work, Work]:
             np.asarray(scale[:48]).sum()
 
     return lambda: visit(folder / str(next(visits))), lambda: visit(folder / "kept")
-
-
-def score_pair(folder: Path) -> tuple[Work, Work]:
-    """The bare backbone over 64 images in memory against ``osad-bench score`` of the same 64 as files."""
-    photos, model = folder / "photos", fit("mahalanobis", "textures", calibrate=0)
-    photos.mkdir()
-    textures = open_dataset("textures")
-    size = model.about.preset.image_size
-    names = [sample.id for sample in textures.samples[:64]]
-    for number, name in enumerate(names):
-        Image.fromarray(textures.read(textures.by_id[name])).save(photos / f"{number}.png")
-    images = as_tensor(np.stack([resized(textures, name, size) for name in names]))
-    model.extractor  # noqa: B018  # loaded before the clock runs
-
-    def bare(part: torch.Tensor) -> None:
-        with torch.inference_mode():
-            model.extractor(part)
-
-    return (
-        lambda: list(in_threads(images.split(BATCH), bare)),
-        lambda: model.score(photos, None),
-    )
 
 
 def start_pair() -> tuple[Work, Work]:

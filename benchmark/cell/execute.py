@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from osad_bench.benchmark.cell.machine import Machine, precision_of
+from osad_bench.benchmark.cell.pixels import pixels_of
 from osad_bench.benchmark.cell.provenance import provenance
 from osad_bench.benchmark.cell.seeds import seed_of, seed_of_normals
 from osad_bench.benchmark.cell.shared import Shelf
@@ -241,8 +242,8 @@ def execute(
         cls = method_class(planned)
         facts["method"] = cls
         labels |= {"method_title": cls.title, "method_kind": cls.kind, "citation": cls.citation}
-        parts, scores = _run(planned, cls, machine, progress)
-        parts["metrics"] = compute(scores)
+        parts, scores, pixels = _run(planned, cls, machine, progress)
+        parts["metrics"] = compute(scores).model_copy(update=pixels)
         parts["timings"].total = time.perf_counter() - started
     source = provenance(**({"device": machine.device} | facts))
     if outcome.error is None:
@@ -343,22 +344,27 @@ def fit_method(
 
 def _run(
     planned: PlannedCell, cls: type[Method], machine: Machine, progress: EpochProgress | None
-) -> tuple[dict[str, Any], TestScores]:
+) -> tuple[dict[str, Any], TestScores, dict[str, float]]:
     fitting = fit_method(planned, cls, machine, progress)
     clock = time.perf_counter()
     scores = fitting.score()
     fitting.timings.score = time.perf_counter() - clock
+    pixels, about = pixels_of(fitting) if machine.pixels else ({}, None)
     summary = SplitSummary(
         digest=planned.division.digest,
         crossing_duplicates=crossing(planned.division, duplicate_groups(fitting.dataset)),
         known=planned.division.train_anomaly,
         **{part: len(names) for part, names in planned.division.parts().items()},
     )
-    return {
-        "split": summary,
-        "timings": fitting.timings,
-        "curve": fitting.curve,
-        "diagnostics": fitting.oracle,
-        "peak_memory_mb": _peak_memory_mb(),
-        "dataset_title": fitting.dataset.title,
-    }, scores
+    return (
+        {
+            "split": summary,
+            "timings": fitting.timings,
+            "curve": fitting.curve,
+            "diagnostics": fitting.oracle | ({} if about is None else {"pixels": about}),
+            "peak_memory_mb": _peak_memory_mb(),
+            "dataset_title": fitting.dataset.title,
+        },
+        scores,
+        pixels,
+    )

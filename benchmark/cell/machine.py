@@ -30,6 +30,8 @@ class Machine:
         CPU threads of a process that fine-tunes; None leaves torch's choice. Over cached features it is always one.
     oracle
         Also score the test part after every epoch, to measure what choosing the best test epoch would be worth.
+    pixels
+        Also measure the heat maps of the test part against the masks, where there are both.
     time_limit
         Seconds after which a cell fails; None for no limit. Needs a system with SIGALRM.
     """
@@ -41,6 +43,7 @@ class Machine:
     precision: str = "auto"
     threads: int | None = None
     oracle: bool = False
+    pixels: bool = False
     time_limit: float | None = None
 
 

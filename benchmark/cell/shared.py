@@ -72,7 +72,9 @@ class Shelf:
         cls, root: Path, fingerprint: str, normals: tuple[str, ...], preset: Preset, weights: str, device: torch.device
     ) -> Shelf:
         """The shelf of these training normals; it keeps nothing where the features themselves are trained."""
-        read = preset.model_dump(mode="json", include={"backbone", "image_size", "scales", "stages", "normalise"})
+        read = preset.model_dump(
+            mode="json", include={"backbone", "image_size", "tiles", "scales", "stages", "normalise"}
+        )
         identity = {
             "format": FORMAT,
             "fingerprint": fingerprint,

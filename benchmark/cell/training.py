@@ -112,9 +112,10 @@ class _Parts:
 
     def __init__(self, dataset: Dataset, split: Split, seed: int, device: torch.device) -> None:
         index = {sample.id: row for row, sample in enumerate(dataset.samples)}
-        self.normal_rows = np.array([index[name] for name in split.train_normal])
-        self.seen_rows = np.array([index[name] for name in split.train_anomaly])
-        self.test_rows = np.array([index[name] for name in (*split.test_normal, *split.test_anomaly)])
+        self.normal_rows, self.seen_rows, self.test_rows = (
+            np.array([index[name] for name in names], dtype=np.int64)  # also where there is none
+            for names in (split.train_normal, split.train_anomaly, (*split.test_normal, *split.test_anomaly))
+        )
         self.ids = [sample.id for sample in dataset.samples]
         self.n_normal, self.n_seen = len(self.normal_rows), len(self.seen_rows)
         # A stream per part of a batch: a method that draws no pseudo-anomalies sees the same normals as one that does.
@@ -164,6 +165,17 @@ class _Parts:
     def test(self) -> Iterator[Pyramid]:
         """Clean features of the test part, normals first, a batch at a time."""
         yield from self._chunks(self.test_rows)
+
+    def maps(self, method: Method) -> npt.NDArray[np.float32] | None:
+        """Heat maps of the test part by a fitted method, normals first, (n, H, W); None for a method without maps."""
+        found = []
+        for pyramid in self.test():
+            with torch.no_grad():
+                heat = method.score_map(pyramid)
+            if heat is None:
+                return None
+            found.append(heat.detach().float().cpu().numpy())
+        return np.concatenate(found)
 
     def scores(self, method: Method) -> Tensor:
         """Scores of the test part by a fitted method, normals first: float64 (n,), on the CPU."""
@@ -286,7 +298,7 @@ class FineTuned(_Parts):
     ) -> None:
         super().__init__(dataset, split, seed, device)
         rows = np.concatenate([self.normal_rows, self.seen_rows, self.test_rows])
-        images = cache.images(dataset, preset.image_size, [self.ids[row] for row in rows])
+        images = cache.images(dataset, preset, [self.ids[row] for row in rows])
         self.images = HeldImages(images, rows, device)
         self.augment, self.precision = preset.augment, precision
         self.generators = {name: pseudo_anomalies.get(name) for name in generators}

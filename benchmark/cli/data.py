@@ -209,6 +209,7 @@ def preview(
     columns: Annotated[int, typer.Option(min=1, max=32, help="Images per row.")] = 8,
     size: Annotated[int, typer.Option(min=16, max=512, help="Height and width of an image's place, in pixels.")] = 128,
     seed: Annotated[int, typer.Option(min=0, help="Decides which images are shown and what the generators draw.")] = 0,
+    tiles: Annotated[int, typer.Option(min=1, max=16, help="Long photographs as a run's --set tiles=N sees them.")] = 1,
     data_root: DataRoot = None,
 ) -> None:
     """Draw normals, anomalies of each kind and every pseudo-anomaly generator onto one PNG sheet."""
@@ -224,7 +225,7 @@ def preview(
     path = out if out is not None else Path(dataset.full_name.replace("/", "-") + ".png")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        contact_sheet(dataset, columns, size, seed).save(path, format="PNG")
+        contact_sheet(dataset, columns, size, seed, tiles).save(path, format="PNG")
     except OSError as error:
         raise InputError(f"cannot write {path}: {error.strerror}; give another place with --out") from None
     print(printable(path))

@@ -80,6 +80,9 @@ TimeLimit = Annotated[
     float | None, typer.Option(min=0.001, metavar="SECONDS", help="A cell that takes longer fails, alone.")
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")]
+Pixels = Annotated[
+    bool, typer.Option("--pixels", help="Also pixel AUROC and AUPRO of the heat maps, where there are masks.")
+]
 Oracle = Annotated[bool, typer.Option("--oracle", help="Also record the best test epoch's AUC, as a diagnostic only.")]
 
 
@@ -134,6 +137,7 @@ class RunOptions:
     recompute: Recompute = None
     time_limit: TimeLimit = None
     oracle: Oracle = False
+    pixels: Pixels = False
     dry_run: DryRun = False
 
     def options(self) -> Options:

@@ -48,7 +48,7 @@ def power(
     from osad_bench.results.plots import save
     from osad_bench.results.plots.power import power_curve
     from osad_bench.results.plots.style import labels_of
-    from osad_bench.results.power import power_table
+    from osad_bench.results.power import estimated_from, power_table
     from osad_bench.results.render import frame_to_csv
     from osad_bench.results.report import alike, chosen_records
     from osad_bench.results.scores import load_scores
@@ -83,7 +83,7 @@ def power(
     o.tell(f"wrote {', '.join(map(str, written))}")
     for name, part in alike({f"Power {target:g} at level {level:g}": table}).items():
         print(f"{name}\n\n{tabulate(part, headers='keys', showindex=False, disable_numparse=True)}")
-    print(
-        "\nThe standard deviations are estimates from so many seeds themselves (from five, the true one is between 0.6 and 2.9"
-        " times as large), of the median pair of each row."
-    )
+    said = "; ".join(map(estimated_from, sorted(set(table["seeds here"]))))
+    print(f"\nThe standard deviations are estimates themselves, of the median pair of each row ({said}).")
+    if (table == "no number").any(axis=None):
+        print("no number: no number of seeds shows this difference, as the test images are too few.")

@@ -48,7 +48,7 @@ def report(
     ] = None,
     html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write everything as one page.")] = None,
     out: Annotated[Path | None, typer.Option(help="Write the files here instead of into DIR.")] = None,
-    metric: Annotated[str, typer.Option(help="auroc, average_precision or fpr95.")] = "auroc",
+    metric: Annotated[str, typer.Option(help="auroc, average_precision, fpr95, pixel_auroc or aupro.")] = "auroc",
     percent: Annotated[bool, typer.Option("--percent", help="88.9 instead of 0.889.")] = False,
     statistics: Annotated[
         bool | None, typer.Option(help="Test differences between methods; default: up to 10,000 cells.")

@@ -33,6 +33,8 @@ from osad_bench.benchmark.grid.workers import Reporter
 from osad_bench.core.errors import InputError
 from osad_bench.core.registry import methods
 from osad_bench.datasets.base import Dataset
+from osad_bench.datasets.reading.files import FileDataset
+from osad_bench.datasets.reading.unusual import tiles_for
 from osad_bench.results.record import TestScores
 
 CANDIDATES = ("mahalanobis", "patchcore", "whitened", "evidence", "devnet", "dra")
@@ -306,7 +308,7 @@ def _advice(
     return Advice(
         dataset.full_name, results.methods[best], candidates, recall, ties,
         _sentences(results, candidates, recall, ties),
-        _remedies(dataset, results, recall, missed, copies, contradictory),
+        _remedies(dataset, results, recall, missed, copies, contradictory, outcome.cells[0].preset.tiles),
         _to_look_at(results, best, missed),
         failures,
     )  # fmt: skip
@@ -365,6 +367,7 @@ def _remedies(
     missed: Floats,
     copies: set[str],
     contradictory: set[str],
+    tiles: int,
 ) -> list[str]:
     """What would help, the most important first."""
     remedies = []
@@ -373,6 +376,12 @@ def _remedies(
         remedies.append(
             f"Correct contradicting labels: {counted(len(contradictory), 'image')} labelled both normal and anomaly are left out "
             f"({names}{', …' if len(contradictory) > LISTED else ''})"
+        )
+    wanted_tiles = tiles_for(dataset) if isinstance(dataset, FileDataset) else 1
+    if tiles == 1 and wanted_tiles > 1:
+        remedies.append(
+            f"Ask again with --set tiles={wanted_tiles}: your photographs are long, and squeezed to a square they lose what is "
+            "small along their length; take what does better"
         )
     normals = sum(one.label == 0 and one.id not in copies | contradictory for one in dataset.samples)
     held = to_hold_out(normals)

@@ -1,6 +1,6 @@
 """A model as one ONNX graph, from the resized photograph to its score, for machines without Python or torch.
 
-The graph takes ``image``, uint8 (1, 3, size, size), RGB, resized as `features.views.squeezed` does it, and gives ``score``,
+The graph takes ``image``, uint8 (1, 3, tiles * size, size), RGB, resized as `datasets.reading.tiles.squared` does it, and gives ``score``,
 (1,), higher = more anomalous. Features are rounded to half precision within it, as the benchmark's cache does. What a user
 of it needs besides (the image size, the held-out normals' scores in order) stands in the graph's metadata as JSON.
 """
@@ -76,7 +76,7 @@ class _Graph(nn.Module):
         self.method = model.method
 
     def forward(self, image: Tensor) -> Tensor:
-        """(1, 3, size, size), uint8 -> (1,)."""
+        """(1, 3, tiles * size, size), uint8 -> (1,)."""
         pyramid = self.extractor(image)
         if isinstance(self.below, Below):
             pyramid = [scale.half().float() for scale in pyramid]
@@ -103,9 +103,9 @@ def export(model: Fitted, path: Path) -> None:
         The file cannot be written.
     """
     check_export(model.about.method)
-    size = model.about.preset.image_size
+    preset = model.about.preset
     graph = _Graph(model).eval()
-    example = torch.zeros(1, 3, size, size, dtype=torch.uint8)
+    example = torch.zeros(1, 3, *preset.shape, dtype=torch.uint8)
     with as_cells_run(model.about.preset, model.machine), torch.no_grad(), warnings.catch_warnings(), _with_distances():
         warnings.simplefilter("ignore")
         program: Any = torch.onnx.export(
@@ -114,7 +114,8 @@ def export(model: Fitted, path: Path) -> None:
     program.model.metadata_props["osad_bench"] = json.dumps(
         {
             "method": model.about.method,
-            "image_size": size,
+            "image_size": preset.image_size,
+            "tiles": preset.tiles,
             "held_out_scores": sorted(model.calibration.tolist()),
             "decision": "p = (1 + number of held-out scores >= score) / (held-out scores + 1); anomaly where p <= false alarms",
         }

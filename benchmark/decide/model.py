@@ -159,7 +159,7 @@ class Fitted:
         return self._extractor
 
     def rows(self, images: npt.NDArray[np.uint8]) -> Rows:
-        """What the model reads of at most `features.cache.BATCH` images, (n, size, size, 3)."""
+        """What the model reads of at most `features.cache.BATCH` images, (n, tiles * size, size, 3)."""
         if isinstance(self.below, PyramidExtractor):
             return [images]
         return list(features_of(images, self.extractor, torch.device(self.machine.device)))

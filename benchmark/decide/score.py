@@ -17,16 +17,16 @@ import numpy.typing as npt
 from osad_bench.benchmark.cell.training import EVAL_BATCH
 from osad_bench.benchmark.decide.conformal import check, p_values
 from osad_bench.benchmark.features.cache import BATCH, in_threads
-from osad_bench.benchmark.features.views import squeezed
 from osad_bench.core.errors import InputError
 from osad_bench.datasets.base import DatasetError
 from osad_bench.datasets.reading.images import read_rgb, suffixes_read
+from osad_bench.datasets.reading.tiles import squared
 
 if TYPE_CHECKING:
     from osad_bench.benchmark.decide.model import Fitted
 
 Rows = list[npt.NDArray[Any]]
-"""What a model reads of images: float16 features, one array (n, C, H, W) per map, or one uint8 array (n, size, size, 3)."""
+"""What a model reads of images: float16 features, one array (n, C, H, W) per map, or one uint8 array (n, H, W, 3)."""
 
 Decision = Literal["normal", "anomaly", "broken", ""]
 
@@ -150,7 +150,8 @@ def _read(model: Fitted, part: Sequence[tuple[str, Path]]) -> _Read:
     images, good, problems = [], [], {}
     for name, path in part:
         try:
-            images.append(squeezed(read_image(path, model.about.fitted_to.upright), model.about.preset.image_size))
+            image = read_image(path, model.about.fitted_to.upright)
+            images.append(squared(image, model.about.preset.image_size, model.about.preset.tiles))
             good.append(name)
         except DatasetError as error:
             problems[name] = str(error)

@@ -1,7 +1,7 @@
 """A sheet of scored photographs, most anomalous first: each beside its heat map, with score, p-value and decision.
 
-All heat maps of a sheet share one scale, so that two can be compared: it starts at the middle of the maps' values and ends
-at their highest. Red is what the method takes for most anomalous; what lies below the start is not coloured.
+All heat maps of a sheet share one scale, so that two can be compared: it starts where three quarters of the maps' values lie
+below and ends at their highest. Red is what the method takes for most anomalous; what lies below the start is not coloured.
 """
 
 from __future__ import annotations
@@ -23,16 +23,19 @@ from osad_bench.benchmark.decide.model import Fitted
 from osad_bench.benchmark.decide.score import Rows, Verdict, read_image
 from osad_bench.benchmark.decide.words import percent, said_of_scores
 from osad_bench.benchmark.features.cache import BATCH
-from osad_bench.benchmark.features.views import squeezed
 from osad_bench.core.errors import InputError
 from osad_bench.core.text import printable
 from osad_bench.datasets.base import DatasetError
+from osad_bench.datasets.reading.tiles import put_back, squared
+from osad_bench.datasets.reading.unusual import is_long
 
 ENDINGS = (".html", ".png", ".jpg", ".jpeg")
 SIDE = 220
-"""Longest side of a photograph on the sheet, in pixels."""
-STRONGEST = 0.6
+"""Longest side of a photograph on the sheet, in pixels; twice as many of a long one."""
+STRONGEST = 0.7
 """Opacity of the highest values."""
+START = 0.75
+"""Share of the maps' values that are not coloured."""
 
 Maps = npt.NDArray[np.float64]
 
@@ -89,7 +92,7 @@ def write_sheet(
 
 def draw_tiles(model: Fitted, verdicts: Sequence[Verdict]) -> list[Tile]:
     """Photographs with their heat maps, all maps on one scale."""
-    size = model.about.preset.image_size
+    size, tiles = model.about.preset.image_size, model.about.preset.tiles
     kept: list[Verdict] = []
     photographs: list[Image.Image] = []
     maps: list[Maps] = []
@@ -101,12 +104,14 @@ def draw_tiles(model: Fitted, verdicts: Sequence[Verdict]) -> list[Tile]:
                 kept.append(verdict)
         if not images:
             continue
-        rows: Rows = model.rows(np.stack([squeezed(image, size) for image in images]))
+        rows: Rows = model.rows(np.stack([squared(image, size, tiles) for image in images]))
         found = model.maps(rows)
-        maps += [] if found is None else list(found)
+        if found is not None:
+            maps += [put_back(heat, image.shape[0], image.shape[1], tiles) for heat, image in zip(found, images)]
         for image in images:
             small = Image.fromarray(image)
-            small.thumbnail((SIDE, SIDE))
+            side = 2 * SIDE if is_long(*small.size) else SIDE
+            small.thumbnail((side, side))
             photographs.append(small)
     heats = [overlay(one, heat) for one, heat in zip(photographs, on_one_scale(maps))] if maps else []
     return [
@@ -116,9 +121,9 @@ def draw_tiles(model: Fitted, verdicts: Sequence[Verdict]) -> list[Tile]:
 
 
 def on_one_scale(maps: Sequence[Maps]) -> list[Maps]:
-    """Maps (H, W) to [0, 1]: 0 up to the median of all values, 1 the highest of all."""
+    """Maps (H, W) to [0, 1]: 0 up to the share `START` of all values, 1 the highest of all."""
     values = np.concatenate([one.ravel() for one in maps])
-    low, high = float(np.median(values)), float(values.max())
+    low, high = float(np.quantile(values, START)), float(values.max())
     width = max(high - low, 1e-12)
     return [np.clip((one - low) / width, 0, 1) for one in maps]
 
@@ -129,11 +134,13 @@ def overlay(photograph: Image.Image, heat: Maps) -> Image.Image:
     level = np.asarray(smooth, dtype=np.float64)[:, :, None] / 255
     grey = np.asarray(photograph.convert("L"), dtype=np.float64)[:, :, None].repeat(3, axis=2)
     colour = np.concatenate([np.full_like(level, 255), 220 * (1 - level), np.zeros_like(level)], axis=2)
-    opacity = STRONGEST * np.sqrt(level)
+    opacity = STRONGEST * level**0.75
     return Image.fromarray((grey * (1 - opacity) + colour * opacity).round().astype(np.uint8))
 
 
-GAP, LINE, COLUMNS = 8, 15, 4
+GAP, LINE = 8, 15
+NARROWEST, WIDEST = 220, 1808
+"""Pixels of a column, for its captions, and of the whole sheet."""
 RED, BLACK = (190, 0, 0), (30, 30, 30)
 
 
@@ -146,11 +153,13 @@ def caption(verdict: Verdict, width: int = 60) -> list[str]:
 
 
 def picture(tiles: Sequence[Tile]) -> Image.Image:
-    """The sheet as one picture, `COLUMNS` photographs per row, each beside its heat map."""
+    """The sheet as one picture, as many photographs per row as `WIDEST` holds, each beside its heat map."""
     font = ImageFont.load_default(size=12)
-    pair = 2 * SIDE + 2 if any(tile.heat for tile in tiles) else SIDE
-    width, height = pair + GAP, SIDE + 2 * LINE + 2 * GAP
-    columns = min(COLUMNS, max(1, len(tiles)))
+    each = max((tile.photograph.width for tile in tiles), default=SIDE)
+    pair = 2 * each + 2 if any(tile.heat for tile in tiles) else each
+    width = max(pair, NARROWEST) + GAP
+    height = max((tile.photograph.height for tile in tiles), default=0) + 2 * LINE + 2 * GAP
+    columns = min(max(1, WIDEST // width), max(1, len(tiles)))
     sheet = Image.new("RGB", (columns * width + GAP, math.ceil(len(tiles) / columns) * height + GAP), (255, 255, 255))
     draw = ImageDraw.Draw(sheet)
     for index, tile in enumerate(tiles):

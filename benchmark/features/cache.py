@@ -63,19 +63,20 @@ class FeatureCache:
         Returns
         -------
         list of arrays
-            Frozen preset: one float16 array (n, C, H, W) per scale. Otherwise one uint8 array (n, size, size, 3).
+            Frozen preset: one float16 array (n, C, H, W) per scale.
+            Otherwise one uint8 array (n, height, width, 3), see `Preset.shape`.
         """
         if not preset.frozen:
-            return [self.images(dataset, preset.image_size, ids, progress)]
+            return [self.images(dataset, preset, ids, progress)]
         identity = {
             "fingerprint": dataset.fingerprint, "image_size": preset.image_size, "view": [view.generator, view.draw],
             "format": 1, "backbone": backbone.name, "weights": backbone.weights, "scales": list(preset.scales),
             "stages": list(preset.stages),
-        }  # fmt: skip
+        } | _tiles(preset)  # fmt: skip
 
         def compute(missing: Rows) -> Computed:
             names = [dataset.samples[row].id for row in missing]
-            images = self.images(dataset, preset.image_size, names, progress)
+            images = self.images(dataset, preset, names, progress)
             module = for_inference(backbone.module)
             extractor = PyramidExtractor(module, backbone.mean, backbone.std, preset).eval().to(device)
 
@@ -91,18 +92,19 @@ class FeatureCache:
         return self._kept("features", identity, dataset, ids, layout, compute)
 
     def images(
-        self, dataset: Dataset, size: int, ids: Sequence[str], progress: Progress | None = None
+        self, dataset: Dataset, preset: Preset, ids: Sequence[str], progress: Progress | None = None
     ) -> npt.NDArray[np.uint8]:
-        """Memory map (n, size, size, 3) of resized images, one per *sample of the data set*, of which those of `ids` are there."""
-        identity = {"fingerprint": dataset.fingerprint, "image_size": size, "format": 1}
+        """Memory map (n, H, W, 3) of resized images, one per *sample of the data set*, of which those of `ids` are there."""
+        size, tiles = preset.image_size, preset.tiles
+        identity = {"fingerprint": dataset.fingerprint, "image_size": size, "format": 1} | _tiles(preset)
 
         def compute(missing: Rows) -> Computed:
             def read(part: Rows) -> list[npt.NDArray[Any]]:
-                return [np.stack([resized(dataset, dataset.samples[row].id, size) for row in part])]
+                return [np.stack([resized(dataset, dataset.samples[row].id, size, tiles) for row in part])]
 
             return _in_batches(missing, read, f"{dataset.full_name}: reading", progress)
 
-        (images,) = self._kept("images", identity, dataset, ids, lambda: [("uint8", (size, size, 3))], compute)
+        (images,) = self._kept("images", identity, dataset, ids, lambda: [("uint8", (*preset.shape, 3))], compute)
         return images
 
     def _kept(
@@ -122,6 +124,11 @@ class FeatureCache:
         return kept_rows(self.root / sort / name, identity, len(dataset.samples), wanted, layout, compute)
 
 
+def _tiles(preset: Preset) -> dict[str, int]:
+    """Part of an identity that came later: it is left out at its default, so that what is kept stays valid."""
+    return {} if preset.tiles == 1 else {"tiles": preset.tiles}
+
+
 def _in_batches(
     rows: Rows, compute: Callable[[Rows], list[npt.NDArray[Any]]], what: str, progress: Progress | None
 ) -> Computed:
@@ -137,7 +144,7 @@ def _in_batches(
 def features_of(
     images: npt.NDArray[np.uint8], extractor: PyramidExtractor, device: torch.device
 ) -> list[npt.NDArray[np.float16]]:
-    """Features of at most `BATCH` images (n, size, size, 3) by a frozen backbone: one array (n, C, H, W) per map."""
+    """Features of at most `BATCH` images (n, H, W, 3) by a frozen backbone: one array (n, C, H, W) per map."""
     padded = np.concatenate([images, np.repeat(images[-1:], BATCH - len(images), axis=0)])
     with torch.inference_mode():
         scales = extractor(as_tensor(padded).to(device))

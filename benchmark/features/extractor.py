@@ -91,7 +91,7 @@ def pyramid_shapes(preset: Preset, backbone: Backbone) -> list[list[int]]:
     """
     module = backbone.module
     try:
-        return _shapes(module, preset.image_size, preset.scales, preset.stages)
+        return _shapes(module, preset.shape, preset.scales, preset.stages)
     except (IndexError, RuntimeError, ValueError) as error:
         raise InputError(
             f"the backbone {backbone.name} makes no pyramid of image_size {preset.image_size}, scales "
@@ -101,8 +101,10 @@ def pyramid_shapes(preset: Preset, backbone: Backbone) -> list[list[int]]:
 
 
 @lru_cache(maxsize=16)
-def _shapes(backbone: nn.Module, size: int, scales: tuple[float, ...], stages: tuple[int, ...]) -> list[list[int]]:
-    preset = Preset(backbone="any", frozen=True, image_size=size, scales=scales, stages=stages)
+def _shapes(
+    backbone: nn.Module, shape: tuple[int, int], scales: tuple[float, ...], stages: tuple[int, ...]
+) -> list[list[int]]:
+    preset = Preset(backbone="any", frozen=True, image_size=shape[1], scales=scales, stages=stages)
     extractor = PyramidExtractor(copy.deepcopy(backbone), (0.0,) * 3, (1.0,) * 3, preset).eval()
     with torch.inference_mode():
-        return [list(scale.shape[1:]) for scale in extractor(torch.zeros(1, 3, size, size))]
+        return [list(scale.shape[1:]) for scale in extractor(torch.zeros(1, 3, *shape))]

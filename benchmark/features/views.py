@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
-from PIL import Image
 
 from osad_bench.core.registry import pseudo_anomalies
 from osad_bench.datasets.base import Dataset
+from osad_bench.datasets.reading.tiles import squared
 
 
 @dataclass(frozen=True)
@@ -30,14 +30,9 @@ CLEAN = View()
 CPU = torch.device("cpu")
 
 
-def resized(dataset: Dataset, name: str, size: int) -> npt.NDArray[np.uint8]:
-    """One image of a data set, squeezed to (size, size, 3)."""
-    return squeezed(dataset.read(dataset.by_id[name]), size)
-
-
-def squeezed(image: npt.NDArray[np.uint8], size: int) -> npt.NDArray[np.uint8]:
-    """(H, W, 3) -> (size, size, 3) by Pillow's antialiased bilinear filter."""
-    return np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR))
+def resized(dataset: Dataset, name: str, size: int, tiles: int = 1) -> npt.NDArray[np.uint8]:
+    """One image of a data set, brought to (tiles * size, size, 3)."""
+    return squared(dataset.read(dataset.by_id[name]), size, tiles)
 
 
 def pseudo_generator(name: str, sample: str, draw: int) -> np.random.Generator:

@@ -64,6 +64,8 @@ class Options:
         Names of methods whose cells are computed again.
     oracle
         Also record the best test epoch's AUROC, as a diagnostic only.
+    pixels
+        Also measure the heat maps against the data set's masks: pixel AUROC and AUPRO.
     time_limit
         Seconds after which a cell fails; None for no limit. With the backend ``local`` only.
     dry_run
@@ -82,6 +84,7 @@ class Options:
     retry_failed: bool = False
     recompute: Sequence[str] = ()
     oracle: bool = False
+    pixels: bool = False
     time_limit: float | None = None
     dry_run: bool = False
 
@@ -101,6 +104,7 @@ class Options:
             device=self.device if self.backend == "dask" and self.device != "auto" else pick_device(self.device),
             precision=known_precision(self.precision),
             oracle=self.oracle,
+            pixels=self.pixels,
             time_limit=self.time_limit,
         )
 
@@ -168,7 +172,7 @@ def run_grid(grids: Sequence[Grid], options: Options, reporter: Reporter | None 
     planned = {cell.cell.method for cell in cells}
     if unknown := [name for name in options.recompute if name not in planned]:
         raise InputError(f"--recompute {unknown[0]}: the methods of this run are {', '.join(sorted(planned))}")
-    todo = compare(cells, store, options.retry_failed, options.oracle, options.recompute)
+    todo = compare(cells, store, options.retry_failed, options.oracle, options.recompute, options.pixels)
     todo.notes.extend([*notes_on(cells, machine), *foreign_files(store.root)])
     jobs = options.jobs or default_jobs(todo.open, machine)
     reporter.plan(cells, todo, Timings(machine).estimate(todo.open, jobs), store.root)
@@ -196,6 +200,7 @@ def fill_cache(cells: Sequence[PlannedCell], machine: Machine, reporter: Reporte
         read = (
             cell.source,
             preset.image_size,
+            preset.tiles,
             preset.backbone,
             preset.stages,
             method.pseudo_anomalies,

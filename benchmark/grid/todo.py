@@ -48,6 +48,7 @@ def compare(
     retry_failed: bool = False,
     oracle: bool = False,
     recompute: Collection[str] = (),
+    pixels: bool = False,
 ) -> Todo:
     """Sort the cells of a plan by what the store holds of them.
 
@@ -59,6 +60,8 @@ def compare(
         So are cells whose record lacks the oracle diagnostic.
     recompute
         Names of methods, all of whose cells are to be computed again.
+    pixels
+        So are cells whose record does not say how its heat maps were measured.
     """
     todo, changed = Todo(), Counter[str]()
     classes: dict[str, type[Method]] = {}
@@ -85,7 +88,7 @@ def compare(
         elif not store.has_scores(cell.key):
             todo.damaged.append(f"the scores of {cell.title} are gone: computed again")
             todo.open.append(cell)
-        elif oracle and not found.oracle and cls.schedule is not None:
+        elif (pixels and not found.pixels) or (oracle and not found.oracle and cls.schedule is not None):
             todo.open.append(cell)
         else:
             todo.done.append(cell)

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
 from osad_bench.core.registry import pseudo_anomalies
+from osad_bench.datasets.reading.tiles import squared
 from osad_bench.datasets.reading.unusual import is_long
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def _outlined(image: RGB, mask: npt.NDArray[np.bool_]) -> RGB:
     return result
 
 
-def _rows(dataset: Dataset, columns: int, seed: int) -> Iterator[tuple[str, list[RGB]]]:
+def _rows(dataset: Dataset, columns: int, seed: int, tiles: int) -> Iterator[tuple[str, list[RGB]]]:
     """Title and images of each row."""
     generator = np.random.Generator(np.random.PCG64(seed))
     normals = [sample for sample in dataset.samples if sample.label == 0]
@@ -58,19 +59,19 @@ def _rows(dataset: Dataset, columns: int, seed: int) -> Iterator[tuple[str, list
             f"anomaly\n{kind}\n({len(of_kind)})",
             [dataset.read(sample) for sample in _some(of_kind, columns, generator)],
         )
-    if any(is_long(*image.shape[:2]) for image in shown):
-        squeezed = [np.asarray(Image.fromarray(image).resize((WORKING_SIDE, WORKING_SIDE))) for image in shown]
-        yield "normal\nas methods see it\n(made square)", squeezed
-    squares = [np.asarray(Image.fromarray(image).resize((WORKING_SIDE, WORKING_SIDE))) for image in shown]
+    squares = [squared(image, WORKING_SIDE, tiles) for image in shown]
+    if tiles > 1 or any(is_long(*image.shape[:2]) for image in shown):
+        made = f"{tiles} squares,\none below the other" if tiles > 1 else "made square"
+        yield f"normal\nas methods see it\n({made})", squares
     for name in pseudo_anomalies.names():
         draw = pseudo_anomalies.get(name)
         yield f"pseudo-anomaly\n{name}", [_outlined(*draw(square.copy(), generator)) for square in squares]
 
 
-def contact_sheet(dataset: Dataset, columns: int = 8, size: int = 128, seed: int = 0) -> Image.Image:
+def contact_sheet(dataset: Dataset, columns: int = 8, size: int = 128, seed: int = 0, tiles: int = 1) -> Image.Image:
     """Draw the sheet: one row of normals, one per kind of anomaly and one per pseudo-anomaly generator.
 
-    Where normals are long (`osad_bench.datasets.reading.unusual.is_long`), one more row shows them as methods see them.
+    Where normals are long (`osad_bench.datasets.reading.unusual.is_long`) or tiles are asked for, one more row shows them as methods see them.
 
     Parameters
     ----------
@@ -82,6 +83,8 @@ def contact_sheet(dataset: Dataset, columns: int = 8, size: int = 128, seed: int
         Height and width of an image's place in pixels; the image fills it without losing its aspect.
     seed
         Decides which images are shown and what the generators draw.
+    tiles
+        As a run's ``--set tiles``.
 
     Returns
     -------
@@ -92,7 +95,7 @@ def contact_sheet(dataset: Dataset, columns: int = 8, size: int = 128, seed: int
     DatasetError
         An image cannot be read.
     """
-    rows = list(_rows(dataset, columns, seed))
+    rows = list(_rows(dataset, columns, seed, tiles))
     font = ImageFont.load_default(size=14)
     sheet = Image.new(
         "RGB", (LABEL_WIDTH + columns * (size + GAP) + GAP, 28 + len(rows) * (size + GAP) + GAP), (255, 255, 255)

@@ -28,6 +28,7 @@ KEY = 16
 
 VALUES = {
     "AUROC": "auroc", "average precision": "average_precision", "FPR at 95 % TPR": "fpr95",
+    "pixel AUROC": "pixel_auroc", "AUPRO": "aupro",
     "seconds to fit": "fit_seconds", "seconds to score": "score_seconds", "peak memory, MB": "peak_memory_mb",
     "training normals": "train_normal", "training anomalies": "train_anomaly", "test normals": "test_normal",
     "test anomalies": "test_anomaly", "test images with a copy in training": "crossing_duplicates",

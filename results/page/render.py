@@ -69,11 +69,14 @@ def render_page(
         script=Markup(folder.joinpath("page.js").read_text("utf-8")),
         made=datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
         counts={
-            "records": len(frame),
-            "failed": int((frame["status"] == "failed").sum()),
-            "methods": tests["method"].nunique(),
-            "data sets": tests["dataset"].nunique(),
-            "splits": tests["split_digest"].nunique(),
+            name if name == "failed" or count == 1 else f"{name}s": count
+            for name, count in {
+                "record": len(frame),
+                "failed": int((frame["status"] == "failed").sum()),
+                "method": tests["method"].nunique(),
+                "data set": tests["dataset"].nunique(),
+                "split": tests["split_digest"].nunique(),
+            }.items()
         },
         carried=carried,
         omitted=int((tests["status"] == "ok").sum()) - carried,
@@ -84,6 +87,7 @@ def render_page(
             name: {"columns": list(table.columns), "rows": table.astype(str).to_numpy().tolist()}
             for name, table in (more or {}).items()
         },
+        sections=_sections(more or {}),
         figures={
             caption: figure if isinstance(figure, str) else content.as_svg(figure)
             for caption, figure in (figures or {}).items()
@@ -93,3 +97,11 @@ def render_page(
         citations=[*CITATION, *citations],
         data=for_script(content.details(tests, scores, thumbnails or {})),
     )
+
+
+def _sections(more: Mapping[str, object]) -> dict[str, int]:
+    """Links to the further tables: a heading's part before its colon or comma, to the number of the first such table."""
+    found: dict[str, int] = {}
+    for place, name in enumerate(more, 1):
+        found.setdefault(name.partition(":")[0].partition(", preset")[0], place)
+    return found

@@ -7,7 +7,17 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from osad_bench.results.aggregate import ROW, comparable, summary
-from osad_bench.results.plots.style import SMALL, labels_of, legend_below, name_boards, note, panels, styles, widen
+from osad_bench.results.plots.style import (
+    SMALL,
+    labels_of,
+    leftmost,
+    legend_below,
+    name_boards,
+    note,
+    panels,
+    styles,
+    widen,
+)
 
 
 def cost_lines(frame: pd.DataFrame) -> pd.DataFrame:
@@ -32,7 +42,7 @@ def auc_against_cost(frame: pd.DataFrame) -> Figure:
     style = styles(sorted(lines["method"].unique()))
     figure, axes = panels(len(groups), 2.3, 2.3)
     boards, labels = name_boards(figure, lines["board"]), labels_of(frame)
-    for place, (one, (row, part)) in enumerate(zip(axes, groups)):
+    for one, (row, part) in zip(axes, groups):
         for line in part.sort_values("method").to_dict("records"):
             look = style[line["method"]]
             seconds = max(line["seconds"], 1e-3)
@@ -49,7 +59,7 @@ def auc_against_cost(frame: pd.DataFrame) -> Figure:
         one.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         one.xaxis.set_minor_formatter(NullFormatter())
         one.set_xlabel("seconds per cell (fit, score)", fontsize=SMALL)
-        if place % 3 == 0:
+        if leftmost(one):
             one.set_ylabel("AUROC", fontsize=SMALL)
         one.set_title(labels.row(row, boards), fontsize=SMALL)
     if axes:

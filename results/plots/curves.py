@@ -9,7 +9,16 @@ from sklearn.metrics import roc_curve
 
 from osad_bench.results.aggregate import ROW, comparable
 from osad_bench.results.plots.letters import drawable
-from osad_bench.results.plots.style import SMALL, labels_of, legend_below, name_boards, panels, styles, wrapped
+from osad_bench.results.plots.style import (
+    SMALL,
+    labels_of,
+    leftmost,
+    legend_below,
+    name_boards,
+    panels,
+    styles,
+    wrapped,
+)
 
 CROWDED = 6
 """Methods up to which a list of them stands in the panel, with their AUROCs."""
@@ -80,7 +89,7 @@ def learning_curves(frame: pd.DataFrame) -> Figure:
     groups = list(tests.groupby(["method", *ROW]))
     figure, axes = panels(len(groups), 2.3, 2.1)
     boards, labels = name_boards(figure, tests["board"]), labels_of(frame)
-    for place, (one, ((method, *row), part)) in enumerate(zip(axes, groups)):
+    for one, ((method, *row), part) in zip(axes, groups):
         names = sorted({name for curve in part["curve"] for name in curve}, key=lambda name: (name != "loss", name))
         for name, look in styles(names).items():
             curves = [np.asarray(curve[name], dtype=float) for curve in part["curve"] if name in curve]
@@ -100,7 +109,7 @@ def learning_curves(frame: pd.DataFrame) -> Figure:
             one.set_yscale("symlog", linthresh=1)
         one.set_title(f"{wrapped(labels.method(str(method)), 2.1)}\n{labels.row(row, boards)}", fontsize=SMALL - 0.5)
         one.set_xlabel("epoch", fontsize=SMALL)
-        if place % 3 == 0:
+        if leftmost(one):
             one.set_ylabel("training loss", fontsize=SMALL)
         one.legend(fontsize=SMALL - 1, frameon=False, loc="upper right", handlelength=2.2)  # where losses have fallen
     return figure

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from osad_bench.results.aggregate import ROW, comparable
 from osad_bench.results.plots.letters import drawable
-from osad_bench.results.plots.style import SMALL, TICK, labels_of, legend_below, name_boards, panels, wrapped
+from osad_bench.results.plots.style import SMALL, TICK, labels_of, leftmost, legend_below, name_boards, panels, wrapped
 
 
 def kind_means(frame: pd.DataFrame) -> pd.DataFrame:
@@ -44,9 +44,9 @@ def kind_heatmap(frame: pd.DataFrame) -> Figure:
     for one, (row, part) in zip(axes, groups):
         matrix = part.pivot_table(index="method", columns="kind", values="mean")
         image = one.imshow(matrix, vmin=0.5, vmax=1.0, cmap="cividis", aspect="auto")
-        one.set_xticks(
-            range(matrix.shape[1]), [wrapped(drawable(kind), TICK) for kind in matrix.columns], rotation=35, ha="right"
-        )
+        kinds = [wrapped(drawable(kind), TICK) for kind in matrix.columns]
+        upright = any(kind.count("\n") > 1 for kind in kinds)  # slanted names of three lines would lie on each other
+        one.set_xticks(range(len(kinds)), kinds, rotation=90 if upright else 35, ha="center" if upright else "right")
         one.set_yticks(range(matrix.shape[0]), [labels.tick(name) for name in matrix.index])
         for (y, x), value in np.ndenumerate(matrix.to_numpy()):
             if np.isfinite(value):
@@ -89,7 +89,7 @@ def score_histograms(frame: pd.DataFrame, scores: pd.DataFrame) -> Figure:
     bins = [float(edge) for edge in np.linspace(-4, 10, 43)]
     used: dict[str, Any] = {}
     boards, labels = name_boards(figure, tests["board"]), labels_of(frame)
-    for place, (one, ((*row, method), cells)) in enumerate(zip(axes, groups)):
+    for one, ((*row, method), cells) in zip(axes, groups):
         mine = units[units["key"].isin(cells["key"])]
         for part, (colour, line, name) in LOOKS.items():
             values = mine.loc[mine["part"] == part, "unit"]
@@ -109,7 +109,7 @@ def score_histograms(frame: pd.DataFrame, scores: pd.DataFrame) -> Figure:
         one.set_title(f"{wrapped(labels.method(str(method)), 2.1)}\n{labels.row(row, boards)}", fontsize=SMALL - 0.5)
         one.set_yticks([])
         one.set_xlabel("score (std of normals)", fontsize=SMALL - 0.5)
-        if place % 3 == 0:
+        if leftmost(one):
             one.set_ylabel("share", fontsize=SMALL)
     if used:
         legend_below(figure, list(used.values()), list(used))

@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from osad_bench.results.aggregate import Metric, per_seed
-from osad_bench.results.plots.style import SMALL, labels_of, name_boards, panels, styles, widen
+from osad_bench.results.plots.style import SMALL, labels_of, leftmost, name_boards, panels, styles, widen
 from osad_bench.results.tables import METRIC_TITLES
 
 
@@ -17,9 +17,12 @@ def seed_points(frame: pd.DataFrame, metric: Metric = "auroc") -> Figure:
     groups = list(seeds.groupby(["board", "dataset", "setting", "shots"]))
     methods = sorted(seeds["method"].unique())
     style = styles(methods)
-    figure, axes = panels(len(groups), max(2.3, 0.4 * len(methods) + 1.1), 2.6)
-    boards, labels = name_boards(figure, seeds["board"]), labels_of(frame)
-    for place, (one, (row, part)) in enumerate(zip(axes, groups)):
+    labels = labels_of(frame)
+    lines = max((labels.tick(method).count("\n") + 1 for method in methods), default=1)
+    each = max(0.3, 0.14 * lines)  # inches of a method; upright names of several lines stay apart
+    figure, axes = panels(len(groups), max(2.3, each * len(methods) + 1.1), 2.6, across=3 if len(methods) < 9 else 2)
+    boards = name_boards(figure, seeds["board"])
+    for one, (row, part) in zip(axes, groups):
         present = [method for method in methods if method in set(part["method"])]
         for x, method in enumerate(present):
             values = part.loc[part["method"] == method, "value"].to_numpy()
@@ -35,10 +38,10 @@ def seed_points(frame: pd.DataFrame, metric: Metric = "auroc") -> Figure:
                 linewidths=0,
             )
             one.hlines(values.mean(), x - 0.3, x + 0.3, color=look.colour, linewidth=1.8)
-        one.set_xticks(range(len(present)), [labels.tick(m) for m in present], rotation=35, ha="right")
+        one.set_xticks(range(len(present)), [labels.tick(m) for m in present], rotation=90)
         one.set_xlim(-0.6, len(present) - 0.4)
         one.set_title(labels.row(row, boards), fontsize=SMALL)
-        if place % 3 == 0:
+        if leftmost(one):
             one.set_ylabel(METRIC_TITLES[metric], fontsize=SMALL)
         one.grid(axis="x", visible=False)
         widen(one)

@@ -33,12 +33,14 @@ SMALL = 7.5
 TICK = 1.6
 """Inches of the longest line of a name beside an axis."""
 MOST_PANELS = 18
+DPI = 200
+"""Dots per inch of pictures; the layout is made at this, as the widths of letters depend on it."""
 SHARE = 0.55
 """Of its width and height a panel keeps at least this much for the axes; the rest is for names around it."""
 ROUNDS = 8
 """Times at most that a figure grows."""
-_PANELS: WeakKeyDictionary[Figure, tuple[int, int, float, float]] = WeakKeyDictionary()
-"""Panels across and down, and the inches that each was made for."""
+_PANELS: WeakKeyDictionary[Figure, tuple[int, int, int, float, float]] = WeakKeyDictionary()
+"""Panels, how many across and down, and the inches that each was made for."""
 _ASCII = frozenset(map(chr, range(128)))
 NARROWEST = 2.3
 """Inches of the narrowest panel."""
@@ -65,8 +67,8 @@ def panels(count: int, width: float, height: float, across: int = 3) -> tuple[Fi
     shown = min(count, MOST_PANELS)
     across = max(1, min(across, shown))
     down = max(1, -(-shown // across))
-    figure = Figure(figsize=(width * across, height * down), layout="constrained")
-    _PANELS[figure] = across, down, width, height
+    figure = Figure(figsize=(width * across, height * down), layout="constrained", dpi=DPI)
+    _PANELS[figure] = shown, across, down, width, height
     axes = [figure.add_subplot(down, across, place + 1) for place in range(shown)]
     for one in axes:
         tidy(one)
@@ -123,6 +125,12 @@ def tidy(axes: Axes) -> None:
     axes.set_axisbelow(True)
 
 
+def leftmost(axes: Axes) -> bool:
+    """Whether a panel is the first of its line, and so names the axis that all share."""
+    spec = axes.get_subplotspec()
+    return spec is not None and bool(spec.is_first_col())
+
+
 def widen(axes: Axes, least: float = 0.03) -> None:
     """Show at least this much of the y axis: a spread of 0.0001 should not fill a panel."""
     low, high = axes.get_ylim()
@@ -171,13 +179,13 @@ def finish(figure: Figure) -> Figure:
             text.set_fontfamily([*text.get_fontfamily(), *families])
     if not figure.get_constrained_layout():  # finished before
         return figure
-    across, down, width, height = _PANELS.get(figure, (1, 1, 0.0, 0.0))
+    shown, across, down, width, height = _PANELS.get(figure, (1, 1, 1, 0.0, 0.0))
     for _ in range(ROUNDS):
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             figure.draw_without_rendering()
         wide, high = figure.get_size_inches()
-        boxes = [one.get_position() for one in figure.get_axes()[: across * down]]
+        boxes = [one.get_position() for one in figure.get_axes()[:shown]]  # a colour bar comes after the panels
         if any("constrained_layout" in str(one.message) for one in caught):
             figure.set_size_inches(wide + 0.5 * width * across, high + 0.5 * height * down)
             continue
@@ -202,5 +210,5 @@ def save(figure: Figure, path: Path | str) -> list[Path]:
     written = [stem.with_name(f"{stem.name}.{kind}") for kind in ("pdf", "png")]
     with rc_context({"pdf.fonttype": 42, "svg.fonttype": "none"}):
         for target in written:
-            figure.savefig(target, dpi=200, metadata={"CreationDate": None} if target.suffix == ".pdf" else None)
+            figure.savefig(target, dpi=DPI, metadata={"CreationDate": None} if target.suffix == ".pdf" else None)
     return written

@@ -53,9 +53,9 @@ class Marked(Textures):
         generator = np.random.default_rng(seed)
         canvas = _texture(generator)
         for kind in generator.choice(["hole", "scratch"], 2 - sample.label):
-            canvas = _defect(canvas, kind, generator)
+            canvas, _ = _defect(canvas, kind, generator)
         if sample.label:
-            canvas = _defect(canvas, "blot", generator)
+            canvas, _ = _defect(canvas, "blot", generator)
         return np.clip(np.rint(canvas), 0, 255).astype(np.uint8)
 
 

@@ -135,3 +135,9 @@ def make_records() -> Callable[[Path], Records]:
 def records_at() -> type[Records]:
     """The factory itself, for stores that several tests of a module share."""
     return Records
+
+
+@pytest.fixture(scope="session")
+def draw() -> Callable[..., TestScores]:
+    """`draw_scores`: ``draw(separation, seed)``."""
+    return draw_scores

@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import combinations, pairwise
 
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
@@ -21,7 +22,7 @@ from osad_bench.results.plots import (
 )
 from osad_bench.results.plots.letters import drawable
 from osad_bench.results.plots.power import power_curve
-from osad_bench.results.plots.style import finish, labels_of
+from osad_bench.results.plots.style import DPI, finish, labels_of
 from osad_bench.results.scores import load_scores
 
 LONG = "student-teacher-with-texture-memory-ablation"
@@ -65,6 +66,7 @@ FIGURES = {
 @pytest.mark.filterwarnings("error:.*constrained_layout.*")
 def test_names_and_legends_are_whole_inside_the_figure_and_apart(crowd, name):
     figure = finish(FIGURES[name](*crowd))
+    assert figure.dpi == DPI, "what is measured here is what is saved"
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     renderer = canvas.get_renderer()
@@ -82,9 +84,19 @@ def test_names_and_legends_are_whole_inside_the_figure_and_apart(crowd, name):
         labels = [text.get_window_extent(renderer) for text in axes.get_yticklabels() if text.get_text()]
         for lower, upper in pairwise(sorted(labels, key=lambda box: box.y0)):
             assert lower.y1 <= upper.y0 + 2.5
+        upright = [text for text in axes.get_xticklabels() if text.get_text() and text.get_rotation() == 90]
+        for left, right in pairwise(text.get_window_extent(renderer) for text in upright):
+            assert left.x1 <= right.x0 + 2.5
     for legend in figure.legends:
         boxes = [text.get_window_extent(renderer) for text in legend.get_texts()]
         assert not any(one.overlaps(other) and _area(one, other) > 4 for one, other in combinations(boxes, 2))
+
+
+def test_a_heat_map_with_a_place_left_over_stays_small(crowd):
+    """The colour bar is no panel: a figure that grows for it would never end."""
+    frame = crowd[0]
+    three = pd.concat([frame, frame[frame["dataset"] == "elpv"].assign(dataset="third", fingerprint="3" * 64)])
+    assert max(finish(kind_heatmap(three[three["method"].isin(["m4", "m7"])])).get_size_inches()) < 12
 
 
 def _area(one, other) -> float:

@@ -22,7 +22,12 @@ def test_forty_lines_of_numpy_find_the_means_and_the_p_value_of_the_report(run_s
     frame = records.frame()
     (line,) = differences(frame, load_scores(records.store.root, frame)).to_dict("records")
     program = Path(__file__).parents[2] / "docs" / "check_a_claim.py"
-    printed = run_script(program, records.store.root, "dpdl", "dra", "elpv", "--setting", setting)
+    text = program.read_text("utf-8")
+    assert text.count("\n") <= 40
+    assert {line.split()[1].split(".")[0] for line in text.splitlines() if line.startswith(("import", "from"))} == {
+        "json", "sys", "pathlib", "numpy", "sklearn",
+    }  # fmt: skip
+    printed = run_script(program, records.store.root, "dpdl", "dra", "elpv", setting)
     p = float(re.search(r"p = (\S+)", printed).group(1))
     assert p == pytest.approx(line["p"], rel=0.06)
     assert f"difference {line['difference']:+.3f}" in printed

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from xml.etree import ElementTree
 
 import numpy as np
@@ -14,6 +13,7 @@ from scipy.stats import binom
 from osad_bench.results.annotate import condensed, to_github, to_junit
 from osad_bench.results.baseline import Baseline, BaselineError, make_baseline, read_baseline
 from osad_bench.results.gate import BAD, check, summarise
+from osad_bench.results.operating import POINTS
 from osad_bench.results.record import TestScores
 
 NORMALS, ANOMALIES = 90, 60
@@ -124,11 +124,18 @@ def test_a_leaked_label_is_caught(before, later):
     assert bad(run(later, before, accept_rise=True)) == []
 
 
-def test_the_check_tells_the_recall_at_five_percent_of_false_alarms_before_and_now(before, later):
+def test_the_check_tells_the_operating_points_before_and_now_with_intervals(before, later):
     findings = run(fill(later, lambda test: negated_on("hole", test)), before)
     (fell,) = [finding for finding in findings if finding.status == "fell" and not finding.kind]
-    old, new = map(float, re.search(r"recall at 5 % false alarms (\S+) to (\S+)", fell.message).groups())
-    assert 0 <= new < old <= 1
+    assert set(fell.points) == set(POINTS)
+    for name, title in POINTS.items():
+        old, new, low, high = fell.points[name]
+        assert 0 <= low <= new <= high <= 1
+        assert (new > old) == name.startswith("alarms")
+        assert f"{title} {old:.2f} to {new:.2f} [{low:.2f}, {high:.2f}]" in fell.message
+    assert "(moved)" in fell.message
+    (same,) = [finding for finding in findings if finding.status == "same"]
+    assert "(moved)" not in same.message
 
 
 def test_a_slower_loop_is_a_note_and_no_failure(before, later):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from osad_bench.results.paired import cochran_cox, differences
-from osad_bench.results.power import power, power_table, seeds_needed, smallest_difference, spreads
+from osad_bench.results.power import estimated_from, power, power_table, seeds_needed, smallest_difference, spreads
 from osad_bench.results.scores import load_scores
 from osad_bench.results.titles import titles_of
 
@@ -50,3 +50,8 @@ def test_the_spread_is_that_of_the_paired_differences(records):
     table = power_table(pairs, titles_of(frame), [0.3], [5])
     assert list(table["data set"]) == ["ELPV"]
     assert int(table["seeds for 0.3"].iloc[0]) >= 2
+
+
+def test_how_far_an_estimate_may_be_off_is_said_for_the_seeds_that_there_are():
+    assert estimated_from(5) == "from 5 seeds: the true one is between 0.6 and 2.9 times as large"
+    assert "between 0.4 and 31.9" in estimated_from(2)

@@ -37,7 +37,7 @@ def blocks(root: Path, language: str) -> list[str]:
 def test_every_command_of_the_page_runs_on_real_photographs(cli, root, photos, monkeypatch):
     pytest.importorskip("onnxruntime")
     commands = [shlex.split(line) for block in blocks(root, "sh") for line in block.splitlines()]
-    assert len(commands) == 6
+    assert len(commands) == 7
     for command in commands:
         into = command[command.index(">") + 1] if ">" in command else None
         words = command[1 : command.index(">")] if into else command[1:]

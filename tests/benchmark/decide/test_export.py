@@ -9,8 +9,8 @@ import pytest
 
 from osad_bench.benchmark.decide.export import EXPORTED, check_export, export
 from osad_bench.benchmark.decide.score import read_image
-from osad_bench.benchmark.features.views import squeezed
 from osad_bench.core.errors import InputError
+from osad_bench.datasets.reading.tiles import squared
 
 runtime = pytest.importorskip("onnxruntime", reason="pip install 'osad-bench[onnx]'")
 
@@ -29,7 +29,7 @@ def test_the_graph_gives_the_models_scores(method, fitted, parts, tmp_path):
     about = json.loads(session.get_modelmeta().custom_metadata_map["osad_bench"])
     files = sorted((parts / "test").rglob("*.png"))[::3]
     wanted = model.score(files, None)["score"].to_numpy()
-    images = [squeezed(read_image(path, True), about["image_size"]) for path in files]
+    images = [squared(read_image(path, True), about["image_size"], about["tiles"]) for path in files]
     found = [session.run(None, {"image": one.transpose(2, 0, 1)[None]})[0][0] for one in images]
     # The logarithm of a small distance carries a backbone's rounding on: what counts is the scores' spread.
     np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-4 * np.ptp(wanted))

@@ -37,13 +37,19 @@ def test_every_method_can_be_kept_and_scores_the_same_afterwards(method, fitted,
     assert before["decision"].tolist() == after["decision"].tolist()
 
 
-@pytest.mark.parametrize("method", ["evidence", "devnet", "dra", "mahalanobis", "patchcore"])
-def test_scores_are_those_of_the_benchmark_to_the_last_bit_whatever_is_scored_with_them(method, settings, parts, cache):
+@pytest.mark.parametrize(
+    ("method", "tiles"), [("evidence", 1), ("devnet", 2), ("dra", 1), ("mahalanobis", 1), ("patchcore", 2)]
+)
+def test_scores_are_those_of_the_benchmark_to_the_last_bit_whatever_is_scored_with_them(
+    method, tiles, settings, parts, cache
+):
     machine = Machine(cache=cache)
     grid = read_grid(None, {
-        "methods": [method], "datasets": [f"folder:{parts}"], "shots": [3], "seeds": [0], "floor": None, "set": settings(method),
+        "methods": [method], "datasets": [f"folder:{parts}"], "shots": [3], "seeds": [0], "floor": None,
+        "set": settings(method) | {"tiles": [tiles]},
     })  # fmt: skip
     (planned,) = plan(grid, machine)
+    assert ("tiles" in planned.cell.preset) == (tiles > 1), "keys without tiles are what they were"
     record, test = execute(planned, machine)
     assert test is not None, record.error
     model = fit_cell(planned, machine)
@@ -65,7 +71,12 @@ def test_a_fine_tuned_backbone_is_kept_as_well(parts, tmp_path):
     torch.manual_seed(0)
     torch.save(resnet18(weights=None).state_dict(), weights)
     model = fit(
-        "devnet", f"folder:{parts}", calibrate=10, preset="paper", weights=weights, set=SMALL | {"schedule.batch": [8]}
+        "devnet",
+        f"folder:{parts}",
+        calibrate=10,
+        preset="paper",
+        weights=weights,
+        set=SMALL | {"schedule.batch": [8], "tiles": [2]},
     )
     model.save(tmp_path / "model")
     again = load_model(tmp_path / "model", device="cpu", weights=weights)

@@ -16,9 +16,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from osad_bench.benchmark.decide.fit import fit
 from osad_bench.benchmark.decide.model import Fitted
 from osad_bench.benchmark.decide.score import Verdict, find
-from osad_bench.benchmark.decide.sheet import on_one_scale, overlay
+from osad_bench.benchmark.decide.sheet import draw_tiles, on_one_scale, overlay
 from osad_bench.benchmark.decide.tables import row
 
 
@@ -160,6 +161,27 @@ def test_a_heat_map_is_red_where_the_map_is_highest_and_grey_where_it_is_low():
     top, left = np.unravel_index(redness.argmax(), redness.shape)
     assert (abs(top - 25) <= 5, abs(left - 55) <= 5) == (True, True)
     assert redness[60:, :20].max() == 0
+
+
+@pytest.mark.parametrize("wide", [False, True])
+def test_the_heat_map_of_a_long_photograph_in_tiles_lies_on_its_defect(wide, tmp_path, settings):
+    random = np.random.default_rng(5)
+    for name, count in (("train/good", 12), ("test/good", 4), ("test/hole", 3)):
+        (tmp_path / name).mkdir(parents=True)
+        for number in range(count):
+            pixels = random.normal(140, 14, (150, 50, 3)).clip(0, 255).astype(np.uint8)
+            if name == "test/hole":
+                pixels[110:122, 20:32] = 20
+            turned = pixels.transpose(1, 0, 2) if wide else pixels
+            Image.fromarray(turned).save(tmp_path / name / f"{number}.png")
+    model = fit("patchcore", f"folder:{tmp_path}", calibrate=0, set={"image_size": [64], "tiles": [3]})
+    path = tmp_path / "test" / "hole" / "0.png"
+    (tile,) = draw_tiles(model, [Verdict("0.png", path, 1.0, None, "")])
+    drawn = np.asarray(tile.heat).astype(int)
+    top, left = np.unravel_index((drawn[:, :, 0] - drawn[:, :, 2]).argmax(), drawn.shape[:2])
+    along, across = (left, top) if wide else (top, left)
+    assert along / max(drawn.shape[:2]) == pytest.approx(116 / 150, abs=0.08)
+    assert across / min(drawn.shape[:2]) == pytest.approx(26 / 50, abs=0.25)
 
 
 def test_files_and_folders_are_found_once_each_in_order(photos):

@@ -1,0 +1,41 @@
+"""Long photographs for methods that look at squares: cut along the longer side into tiles, which stand one below the other.
+
+Squeezed to a square, a part of 500 x 1250 pixels loses 2.5 times as much along its length as across. With three tiles it is
+brought to 3 squares, and a method sees their places as those of one photograph: its score is over all tiles, its heat
+map is put back together by `put_back`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+MOST_TILES = 16
+
+
+def fitting(height: int, width: int) -> int:
+    """Tiles that leave a photograph's proportions as they are, as nearly as whole squares can."""
+    ratio = max(height, width) / max(1, min(height, width))
+    whole = int(ratio)
+    return min(MOST_TILES, whole if ratio * ratio < whole * (whole + 1) else whole + 1)
+
+
+def squared(image: npt.NDArray[np.uint8], size: int, tiles: int = 1) -> npt.NDArray[np.uint8]:
+    """(H, W, 3) to (tiles * size, size, 3) by Pillow's antialiased bilinear filter.
+
+    A photograph that is wider than high is cut into parts from left to right, of which the left one comes first.
+    """
+    wide = tiles > 1 and image.shape[1] > image.shape[0]
+    shape = (tiles * size, size) if wide else (size, tiles * size)  # Pillow's: width first
+    resized = np.asarray(Image.fromarray(image).resize(shape, Image.Resampling.BILINEAR))
+    return np.concatenate(np.split(resized, tiles, axis=1)) if wide else resized
+
+
+def put_back(heat: npt.NDArray[Any], height: int, width: int, tiles: int = 1) -> npt.NDArray[Any]:
+    """A map (tiles * h, w) of what `squared` made of a photograph of this height and width, in the photograph's own layout."""
+    if tiles == 1 or width <= height:
+        return heat
+    return np.concatenate(np.split(heat, tiles), axis=1)
