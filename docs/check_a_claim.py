@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
+sys.argv[4:] or sys.exit(print("usage:", __doc__.split(": ")[1]))
 folder, *methods, dataset, setting, shots = (*sys.argv[1:], *("general", "10")[len(sys.argv) - 5 :])
 cells, influence, density = {}, {}, lambda x, n: np.exp(-(n + 1) / 2 * np.log1p(x**2 / n))  # Student's, not normed
 for path in Path(folder).glob("records/??/*.json"):  # one record per cell, its test scores in a file beside it

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-SMALL = ["--datasets", "textures", "--set", "image_size=64", "--shots", "3", "--seeds", "1", "--jobs", "1"]
+SMALL = ["--datasets", "textures", "--set", "image_size=128", "--shots", "3", "--seeds", "1", "--jobs", "1"]
 
 
 def test_pixel_metrics_are_measured_once_stored_and_shown_where_they_are(cli, tmp_path):
@@ -19,7 +19,7 @@ def test_pixel_metrics_are_measured_once_stored_and_shown_where_they_are(cli, tm
     metrics = {record["cell"]["method"]: record["metrics"] for record in records}
     about = {record["cell"]["method"]: record["diagnostics"]["pixels"] for record in records}
     assert about["patchcore"] == {"images": 24 + 69, "without_mask": 0}
-    assert metrics["patchcore"]["pixel_auroc"] > 0.9
+    assert metrics["patchcore"]["pixel_auroc"] > 0.85
     assert 0.5 < metrics["patchcore"]["aupro"] <= 1
     assert "pixel_auroc" not in metrics["mahalanobis"]
     assert about["mahalanobis"]["missing"] == "the method has no heat maps"

@@ -174,7 +174,7 @@ def test_the_heat_map_of_a_long_photograph_in_tiles_lies_on_its_defect(wide, tmp
                 pixels[110:122, 20:32] = 20
             turned = pixels.transpose(1, 0, 2) if wide else pixels
             Image.fromarray(turned).save(tmp_path / name / f"{number}.png")
-    model = fit("patchcore", f"folder:{tmp_path}", calibrate=0, set={"image_size": [64], "tiles": [3]})
+    model = fit("patchcore", f"folder:{tmp_path}", calibrate=0, set={"image_size": [128], "tiles": [3]})
     path = tmp_path / "test" / "hole" / "0.png"
     (tile,) = draw_tiles(model, [Verdict("0.png", path, 1.0, None, "")])
     drawn = np.asarray(tile.heat).astype(int)

@@ -85,11 +85,11 @@ def test_an_interrupted_visit_is_taken_up_where_it_stopped(
     names = [sample.id for sample in textures.samples[:32]]
     calls: list[str] = []
 
-    def read_some(dataset, name, size):
+    def read_some(dataset, name, size, tiles):
         calls.append(name)
         if len(calls) == 20:
             raise KeyboardInterrupt
-        return resized(dataset, name, size)
+        return resized(dataset, name, size, tiles)
 
     monkeypatch.setattr(features, "resized", read_some)
     with pytest.raises(KeyboardInterrupt):
