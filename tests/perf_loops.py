@@ -119,18 +119,8 @@ class Contiguous(FineTuned):
 
     def __init__(self, *given: Any) -> None:
         super().__init__(*given)
-        extractor = self.trunk.to(memory_format=torch.contiguous_format)
-
-        def plain(images: Tensor) -> list[Tensor]:
-            x = (images.float() / 255 - extractor.mean) / extractor.std
-            pyramid = []
-            for scale in extractor.scales:
-                scaled = x if scale == 1 else nn.functional.interpolate(x, scale_factor=scale, mode="nearest")
-                maps = extractor.backbone(scaled.contiguous(memory_format=torch.contiguous_format))
-                pyramid += [maps[stage] for stage in extractor.stages]
-            return pyramid
-
-        extractor.forward = plain  # type: ignore[method-assign]
+        self.trunk = self.trunk.to(memory_format=torch.contiguous_format)
+        self.trunk.memory_format = torch.contiguous_format
 
 
 def schedule_of(method: GradientMethod, **changes: object) -> Schedule:

@@ -11,6 +11,8 @@ import typer
 from osad_bench.benchmark.cli import options as o
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from rich.console import Console
 
     from osad_bench.datasets.base import Dataset
@@ -200,6 +202,31 @@ def _print_duplicates(console: Console, report: Report, crossing: int | None) ->
         )
 
 
+def _one_task(name: str, advice: str, data_root: Path | None) -> Dataset:
+    """The data set of this name; a name that stands for several is refused with the advice."""
+    from osad_bench.core.errors import InputError
+    from osad_bench.datasets.catalogue import expand, open_dataset
+
+    tasks = expand(name)
+    if len(tasks) > 1:
+        raise InputError(f"{name} has {len(tasks)} tasks; {advice}, such as {tasks[0]}")
+    return open_dataset(name, data_root)
+
+
+def _write(dataset: Dataset, out: Path | None, ending: str, write: Callable[[Path], object]) -> None:
+    """Write a file to `out`, or under the data set's name into the working directory, and print its path."""
+    from osad_bench.core.errors import InputError
+    from osad_bench.core.text import printable
+
+    path = out if out is not None else Path(dataset.full_name.replace("/", "-") + ending)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write(path)
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror}; give another place with --out") from None
+    print(printable(path))
+
+
 @app.command("preview")
 def preview(
     name: Annotated[str, typer.Argument(help="A data set: a name, mvtec/carpet, folder:PATH, csv:FILE.")],
@@ -213,22 +240,10 @@ def preview(
     data_root: DataRoot = None,
 ) -> None:
     """Draw normals, anomalies of each kind and every pseudo-anomaly generator onto one PNG sheet."""
-    from osad_bench.core.errors import InputError
-    from osad_bench.core.text import printable
-    from osad_bench.datasets.catalogue import expand, open_dataset
     from osad_bench.datasets.inspect.preview import contact_sheet
 
-    tasks = expand(name)
-    if len(tasks) > 1:
-        raise InputError(f"{name} has {len(tasks)} tasks; preview one, such as {tasks[0]}")
-    dataset = open_dataset(name, data_root)
-    path = out if out is not None else Path(dataset.full_name.replace("/", "-") + ".png")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        contact_sheet(dataset, columns, size, seed, tiles).save(path, format="PNG")
-    except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror}; give another place with --out") from None
-    print(printable(path))
+    dataset = _one_task(name, "preview one", data_root)
+    _write(dataset, out, ".png", lambda path: contact_sheet(dataset, columns, size, seed, tiles).save(path, "PNG"))
 
 
 @app.command("card")
@@ -240,20 +255,8 @@ def card_(
     data_root: DataRoot = None,
 ) -> None:
     """Write a card in the Croissant format: what the data set holds, image by image, without the images."""
-    from osad_bench.core.errors import InputError
-    from osad_bench.core.text import printable
-    from osad_bench.datasets.catalogue import expand, open_dataset
     from osad_bench.datasets.inspect.croissant import card
 
-    tasks = expand(name)
-    if len(tasks) > 1:
-        raise InputError(f"{name} has {len(tasks)} tasks; write the card of one, such as {tasks[0]}")
-    dataset = open_dataset(name, data_root)
+    dataset = _one_task(name, "write the card of one", data_root)
     text = json.dumps(card(dataset), indent=1, ensure_ascii=False)
-    path = out if out is not None else Path(dataset.full_name.replace("/", "-") + ".croissant.json")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text + "\n", encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror}; give another place with --out") from None
-    print(printable(path))
+    _write(dataset, out, ".croissant.json", lambda path: path.write_text(text + "\n", encoding="utf-8"))

@@ -62,6 +62,7 @@ class PyramidExtractor(nn.Module):
         super().__init__()
         self.backbone = backbone
         self.scales, self.stages = preset.scales, preset.stages
+        self.memory_format = torch.channels_last
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1))
 
@@ -71,7 +72,7 @@ class PyramidExtractor(nn.Module):
         pyramid = []
         for scale in self.scales:
             scaled = x if scale == 1 else nn.functional.interpolate(x, scale_factor=scale, mode="nearest")
-            maps = self.backbone(scaled.contiguous(memory_format=torch.channels_last))
+            maps = self.backbone(scaled.contiguous(memory_format=self.memory_format))
             pyramid += [maps[stage] for stage in self.stages]
         return pyramid
 

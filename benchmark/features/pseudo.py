@@ -288,7 +288,7 @@ class Texture:
 
     @classmethod
     def draw(cls, high: int, wide: int, generator: np.random.Generator) -> Texture:
-        """Draw one for an image of high x wide."""
+        """Draw a texture of high x wide pixels."""
         angle = generator.uniform(0, np.pi)
         frequency = 2 * np.pi * 2 ** generator.uniform(1, 5)
         style = int(generator.integers(5))
