@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import numpy as np
 from osad_bench.core.text import printable
 from osad_bench.results.record import Record
 from osad_bench.results.store import Store, StoreError, foreign_files
+from osad_bench.results.submission import opened
 
 SAME = 1e-6
 """AUROCs closer than this are the same result: devices round differently."""
@@ -32,7 +34,7 @@ def merge(
 ) -> tuple[int, list[Conflict]]:
     """Copy the records of `sources`, with their scores, into `target`; `say` hears of files passed over.
 
-    Copying the folders together by hand does the same, except that it cannot say where two of them disagree. Of two
+    A source is a store's folder or a submission's file. Copying the folders together by hand does the same, except that it cannot say where two of them disagree. Of two
     records of one cell a finished one goes before a failed one, else the first stays.
 
     Returns
@@ -43,32 +45,43 @@ def merge(
     Raises
     ------
     StoreError
-        A source holds no records, or a record is damaged.
+        A source holds no records, a record is damaged, or a file is no submission.
     """
     into, copied, conflicts = Store(target), 0, []
     origin: dict[str, Path] = {}
     for source in map(Path, sources):
-        store = Store(source)
-        keys = store.keys()
-        for sentence in foreign_files(source):
-            say(sentence)
-        if not keys:
-            raise StoreError(f"no records in {source}: expected the folder that `osad-bench run --out` wrote")
-        into.prepare()
-        for key in keys:
-            new = store.get(key)
-            if key in into:
-                old = into.get(key)
-                difference = _difference(old, new, into, store)
-                if difference:
-                    conflicts.append(Conflict(key, origin.get(key, into.root), source, f"{_name(new)}: {difference}"))
-                if old.status == "ok" or new.status == "failed":
-                    continue
-            origin[key] = source
-            into.put(new, store.scores(key) if new.status == "ok" else None)
-            copied += 1
-        _add_ablations(store, into)
+        with _read(source) as store:
+            keys = store.keys()
+            for sentence in foreign_files(store.root):
+                say(sentence)
+            if not keys:
+                raise StoreError(f"no records in {source}: expected the folder that `osad-bench run --out` wrote")
+            into.prepare()
+            for key in keys:
+                new = store.get(key)
+                if key in into:
+                    old = into.get(key)
+                    difference = _difference(old, new, into, store)
+                    if difference:
+                        kept = origin.get(key, into.root)
+                        conflicts.append(Conflict(key, kept, source, f"{_name(new)}: {difference}"))
+                    if old.status == "ok" or new.status == "failed":
+                        continue
+                origin[key] = source
+                into.put(new, store.scores(key) if new.status == "ok" else None)
+                copied += 1
+            _add_ablations(store, into)
     return copied, conflicts
+
+
+@contextmanager
+def _read(source: Path) -> Iterator[Store]:
+    """The store at `source`, which is its folder or a submission's file."""
+    if source.is_file():
+        with opened(source) as submission:
+            yield submission.store
+    else:
+        yield Store(source)
 
 
 def _add_ablations(source: Store, into: Store) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -48,6 +50,16 @@ def commit() -> str | None:
         return head + ("+" if dirty.strip() else "") or None
     except (OSError, subprocess.TimeoutExpired):
         return None
+
+
+_ABOVE = re.compile(r"(?<![\w.~/])~?/(?!/)[^,]*/(?=[^,/])")
+"""The folders above the last part of a path from the root or from a home folder."""
+
+
+def command(arguments: Sequence[str]) -> str:
+    """The command line as others may read it: of a path from the root, the last part alone."""
+    program, *rest = arguments
+    return " ".join([Path(program).name, *(_ABOVE.sub("", part) for part in rest)])
 
 
 @lru_cache
@@ -94,6 +106,6 @@ def provenance(
         method_source=source_digest(method) if method is not None else "",
         method_package=package,
         method_package_version=package_version,
-        command=" ".join(Path(part).name if i == 0 else part for i, part in enumerate(sys.argv)),
+        command=command(sys.argv),
         cores=os.cpu_count(),
     )

@@ -9,15 +9,20 @@ import typer
 
 from osad_bench.benchmark.cli import options as o
 
-EPILOG = """[bold]Example[/bold]
+EPILOG = """[bold]Examples[/bold]
 
-  osad-bench merge HERE THERE --into ALL
+  osad-bench merge HERE THERE --into ALL      two machines' folders as one
+
+  osad-bench merge dpdl.osad.zip --into DIR   a submission as a folder, to report on it
 
 Copying the folders together does the same, but does not say where two of them disagree."""
 
 
 def merge(
-    sources: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Folders that `osad-bench run --out` wrote.")],
+    sources: Annotated[
+        list[Path],
+        typer.Argument(metavar="DIR...", help="Folders that `osad-bench run --out` wrote, or files of `submit`."),
+    ],
     into: Annotated[Path, typer.Option(metavar="DIR", help="Folder to copy the records into.")],
 ) -> int:
     """Copy the records of several machines into one folder, and say where they disagree.

@@ -229,6 +229,19 @@ def test_citations_and_titles_come_from_the_records(report, tmp_path):
         assert "My parts" in text
 
 
+def test_merge_takes_a_submission_as_it_takes_a_folder(cli, tmp_path):
+    records = factory.Records(tmp_path / "a")
+    records.add("dra", seed=0)
+    factory.Records(tmp_path / "b").add("dra", seed=1)
+    cli("submit", "a", "--out", "a.osad.zip")
+    assert cli("merge", "a.osad.zip", "b", "--into", "all").returncode == 0
+    assert sorted(load(tmp_path / "all").seed) == [0, 1]
+    (tmp_path / "a.osad.zip").write_bytes(b"PK")
+    done = cli("merge", "a.osad.zip", "--into", "other")
+    assert done.returncode == 2
+    assert "a.osad.zip is no submission" in done.stderr
+
+
 def test_merge_reports_conflicts_and_exits_with_1(cli, tmp_path):
     for name, separation in (("a", 1.0), ("b", 2.0)):
         factory.Records(tmp_path / name).add("dra", separation=separation)
