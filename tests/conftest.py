@@ -94,9 +94,9 @@ def cli(tmp_path: Path) -> Callable[..., Done]:
 
     from osad_bench.benchmark.cli import main
 
-    def run(*arguments: object, **env: str) -> Done:
+    def run(*arguments: object, folder: Path = tmp_path, **env: str) -> Done:
         defaults = {"OMP_NUM_THREADS": "1", "COLUMNS": "160"}
-        return run_here(["osad-bench", *map(str, arguments)], tmp_path, defaults | env, main)
+        return run_here(["osad-bench", *map(str, arguments)], folder, defaults | env, main)
 
     return run
 

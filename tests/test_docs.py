@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import importlib.util
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
 from PIL import Image
 
-PROGRAMS = sorted((Path(__file__).resolve().parents[1] / "docs").glob("*.py"))
+from osad_bench.results import load
+from osad_bench.results.baseline import make_baseline, read_baseline
+from osad_bench.results.merge import merge
+
+ROOT = Path(__file__).resolve().parents[1]
+PROGRAMS = sorted((ROOT / "docs").glob("*.py"))
 
 
 @pytest.mark.parametrize("program", PROGRAMS, ids=lambda path: path.stem)
@@ -43,3 +51,60 @@ def test_the_worth_of_brainmris_copies_is_measured_over_many_splits(run_script, 
 def test_the_worth_of_brainmris_copies_is_measured_on_the_real_images(run_script, root: Path, real_data: Path):
     printed = run_script(root / "docs" / "brainmri_duplicates.py", "--data-root", real_data, "--splits", 3)
     assert printed.startswith("all files: AUROC 0.8")
+
+
+@pytest.fixture(scope="module")
+def check_numbers() -> ModuleType:
+    """docs/check_numbers.py as a module; it reads each file of results/reference once."""
+    spec = importlib.util.spec_from_file_location("check_numbers", ROOT / "docs" / "check_numbers.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = sys.modules["check_numbers"] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_every_number_of_readme_and_docs_is_what_the_reference_records_give(check_numbers):
+    found = {
+        path.name: check_numbers.check(path) for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+    }
+    assert [str(problem) for _, problems in found.values() for problem in problems] == []
+    assert all(
+        found[name][0] > 20 for name in ("README.md", "findings.md", "deviations.md", "claims-and-experiments.md")
+    )
+
+
+TABLE = """
+<!-- records first: general, M = 10 -->
+| | DRA | DPDL | Mahalanobis | published |
+|---|---|---|---|---|
+| ELPV | {} | 0.887±0.016 | 0.888±0.001 | |
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        (TABLE.format("0.874±0.017"), ""),
+        (TABLE.format("0.875±0.017"), "0.875±0.017 is printed, and the records give 0.874±0.017 (n = 5)"),
+        (TABLE.format("0.874±0.018"), "0.874±0.018 is printed"),
+        (TABLE.format("0.874±0.017 (4)"), "0.874±0.017 (4) is printed"),
+        (TABLE.format("0.874±0.017").replace("ELPV", "HeadCT"), "'HeadCT' is no method, data set or column"),
+        (TABLE.format("0.874±0.017").replace("M = 10", "M = 1"), "no record has setting = general, shots = 1"),
+        (TABLE.format("0.874±0.017").replace("first", "last"), "there is no results/reference/last.osad.zip"),
+        ("DPDL gains +0.013<!-- first: [DPDL] - [DRA], ELPV -->.", ""),
+        ("DPDL gains −0.013<!-- first: [DPDL] - [DRA], ELPV -->.", "−0.013 is printed, and the records give 0.013"),
+        ("DPDL has 0.887±0.016.", "the records of 0.887±0.016 are not named"),
+        ("Mean 0.887<!-- first: ELPV -->", "records of several method fit: say which"),
+    ],
+)  # fmt: skip
+def test_a_number_that_the_records_do_not_give_is_found(check_numbers, tmp_path, text: str, problem: str):
+    (tmp_path / "README.md").write_text(text, "utf-8")
+    problems = [str(found) for found in check_numbers.check(tmp_path / "README.md")[1]]
+    assert any(problem in line for line in problems) if problem else problems == []
+
+
+def test_the_gates_baseline_comes_from_the_reference_records(tmp_path):
+    merge([ROOT / "results" / "reference" / "gate.osad.zip"], tmp_path)
+    made = make_baseline(tmp_path, load(tmp_path))
+    assert made.cells == read_baseline(ROOT / ".ci" / "baseline.json").cells
