@@ -213,8 +213,8 @@ def check_table(place: str, store: str, where: str, lines: list[str]) -> tuple[i
             column = head[number]
             try:
                 if column.startswith("published"):
-                    data = "" if head[number - 1] == head[1] and number == 2 and "ELPV" in where else head[number - 1]
-                    label = f"{where},{row[0]}" + (f",{data}" if data and data in set(frame.dataset_title) else "")
+                    data = head[number - 1] if head[number - 1] in set(frame.dataset_title) else ""
+                    label = f"{where},{row[0]},{data}"
                     trouble = published_number(text, constraints(label, frame, axis))
                 elif "published" in row[0]:
                     label = f"{where},{row[0].replace('published', '')},{column}"

@@ -10,11 +10,11 @@ from osad_bench.benchmark.cell.provenance import command
 @pytest.mark.parametrize(
     ("given", "recorded"),
     [
-        ("--out=/home/me/work/store", "--out=store"),
-        ("/home/me/mine.py,dra", "mine.py,dra"),
+        ("--out=/srv/me/lab/store", "--out=store"),
+        ("/srv/me/mine.py,dra", "mine.py,dra"),
         ("csv:/a/b.csv,elpv,folder:/c/my photos", "csv:b.csv,elpv,folder:my photos"),
         ("~/a/b.py", "b.py"),
-        ("/home/me/store/", "store/"),
+        ("/srv/me/store/", "store/"),
         ("results/store", "results/store"),
         ("../store", "../store"),
         ("dra.seen_share=1/3", "dra.seen_share=1/3"),
