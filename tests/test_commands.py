@@ -15,7 +15,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import timm
+import torch
 from PIL import Image
+from torchvision.models import resnet18
 
 from osad_bench.results.merge import merge
 from tests.conftest import Done
@@ -39,6 +42,7 @@ STANDS_FOR = {
     "--device cuda": "--device cpu",
     "--rerun dpdl": "--rerun none",  # trains; tests/benchmark/grid does
     "/shared/": "", "$WORK/": "", "mine,": "./mine.py,", ",mine": "",
+    "vit_small_patch14_dinov2": "vit_tiny_patch16_224",  # the same, an eighth of its size
     "show NAME": "show dpdl", "verify NAME": "verify brainmri",
     "--check FILE": "--check splits/*.tsv", "DOWNLOADS": "downloads", "--data-root FOLDER": "",
 }  # fmt: skip
@@ -104,6 +108,8 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "uncertain" / "uncertain.csv").write_text("\n".join(["path,label,kind", *(f"../{row}" for row in rows)]))
     (folder / "grid.toml").write_text('methods = ["dra"]\nseeds = 2\n')
     (folder / "small.toml").write_text('backbone = "efficientnet_lite0"\nfrozen = false\nimage_size = 96\n')
+    torch.save(timm.create_model("vit_tiny_patch16_224").state_dict(), folder / "dinov2.pth")
+    torch.save(resnet18().state_dict(), folder / "resnet18.pth")
     (own,) = re.findall(r"^```python\n(.*?)^```", (ROOT / "docs" / "add-a-method.md").read_text("utf-8"), re.M | re.S)
     for name in ("pooled.py", "mine.py"):
         (folder / name).write_text(own)

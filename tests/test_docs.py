@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+from osad_bench.benchmark.features.extractor import PyramidExtractor
+from osad_bench.benchmark.preset import load_preset
 from osad_bench.results import load
 from osad_bench.results.baseline import make_baseline, read_baseline
 from osad_bench.results.merge import merge
@@ -108,3 +113,21 @@ def test_the_gates_baseline_comes_from_the_reference_records(tmp_path):
     merge([ROOT / "results" / "reference" / "gate.osad.zip"], tmp_path)
     made = make_baseline(tmp_path, load(tmp_path))
     assert made.cells == read_baseline(ROOT / ".ci" / "baseline.json").cells
+
+
+def test_the_backbone_and_the_pseudo_anomaly_of_the_page_are_such(tmp_path):
+    page = (ROOT / "docs" / "backbones.md").read_text("utf-8")
+    scope: dict[str, Any] = {}
+    for block in re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL):
+        exec(block, scope)
+    torch.save(scope["Stages"]().state_dict(), tmp_path / "weights.pth")
+    backbone = scope["tiny"](tmp_path / "weights.pth")
+    maps = PyramidExtractor(backbone.module.eval(), backbone.mean, backbone.std, load_preset("quick", {})[1])(
+        torch.zeros(2, 3, 64, 64, dtype=torch.uint8)
+    )
+    assert [tuple(scale.shape) for scale in maps] == [(2, 32, 8, 8), (2, 32, 4, 4)]
+    image = np.full((20, 30, 3), 200, dtype=np.uint8)
+    changed, mask = scope["scratch"](image, np.random.default_rng(0))
+    assert mask.sum() == 30
+    assert (changed[mask] == 50).all()
+    assert (changed[~mask] == 200).all()
