@@ -11,7 +11,7 @@ Which records a number comes from stands beside it, in a comment that no reader 
 
 STORE is a file of results/reference. WHERE names, separated by commas, a method, a data set, ``general`` or ``hard``, ``M = 10``,
 or any column of `osad_bench.results.load` as ``NAME=VALUE``. ``A - B`` is a difference, paired by seed; what stands outside
-brackets in ``[dpdl] - [mahalanobis], elpv`` counts for both. A head ``published`` asks for the papers' number instead.
+brackets in ``[dpdl] - [mahalanobis], elpv`` counts for both. ``metric=fpr95`` or ``metric=diagnostics.oracle.best_auroc`` stands in place of AUROC. A head ``published`` asks for the papers' number instead.
 
 A number is ``MEAN±STD`` over seeds (kinds of the hard setting averaged before), ``MEAN`` alone, with ``(N)`` for the number of
 seeds where that is not five. In README.md and findings.md each MEAN±STD must have its records named.
@@ -139,7 +139,11 @@ def by_seed(frame: pd.DataFrame, wanted: dict[str, str]) -> pd.Series[float]:
     ]
     if several:
         raise Unknown(f"records of several {' and '.join(several)} fit: say which")
-    series: pd.Series[float] = cells.groupby("seed")[wanted.get("metric", "auroc")].mean()
+    column, *inside = wanted.get("metric", "auroc").split(".")
+    values = cells[column]
+    for name in inside:
+        values = values.map(lambda record, name=name: record[name])
+    series: pd.Series[float] = values.astype(float).groupby(cells.seed).mean()
     return series
 
 
