@@ -49,7 +49,9 @@ def read_bounded(path: Path, most: int = MOST_TEXT) -> bytes:
     with path.open("rb") as stream:
         content = stream.read(most + 1)
     if len(content) > most:
-        raise InputError(f"{path} is larger than {most / 2**20:.0f} MB, the most for a file of its kind: name another file")
+        raise InputError(
+            f"{path} is larger than {most / 2**20:.0f} MB, the most for a file of its kind: name another file"
+        )
     return content
 
 

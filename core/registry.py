@@ -76,14 +76,14 @@ class Registry(Generic[T]):
         return sorted({*self._points, *self._added})
 
     def origin(self, name: str) -> str:
-        """Distribution that registered `name` (KeyError: none did), or the name of the file that it is from; imports nothing."""
+        """Distribution that registered `name`, or the file that it is from; imports nothing. Unknown names: KeyError."""
         if name in self._added:
             module = sys.modules.get(getattr(self._added[name], "__module__", ""))
             return Path(getattr(module, "__file__", None) or "python").name
         return " and ".join(point.distribution for point in self._points[name])
 
     def distribution(self, name: str) -> tuple[str, str]:
-        """Name and version of the distribution that registered `name`; empty texts for a class or file of the user's, or an unknown name."""
+        """Name and version of the distribution that registered `name`; else empty texts."""
         return ("", "") if name in self._added or name not in self._points else self._points[name][0][:2]
 
     def summary(self, name: str) -> str:

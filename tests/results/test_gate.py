@@ -265,7 +265,7 @@ def test_many_new_rows_are_told_as_a_number(before, later):
     assert sum(finding.status == "new" for finding in findings) == 9
     new = [finding.message for finding in shown if finding.status == "new"]
     assert len(new) == 5
-    assert new[-1] == "1 cells that the baseline lacks, as it lacks 4 further rows"
+    assert new[-1] == "1 cells that the baseline lacks, which also lacks 4 further rows"
     assert [f for f in shown if f.status != "new"] == [f for f in findings if f.status != "new"]
 
 
