@@ -111,7 +111,7 @@ def test_an_invented_metric_is_found(file, metric, value):
     with opened(rewritten(file, change)) as submission:
         bad = [check for check in check_numbers(submission.store) if check.state == "bad"]
     assert len(bad) == 1
-    assert f"{metric} {value:.6f} is stored, and the scores give" in bad[0].message
+    assert f"{metric} is stored as {value:.6f}, but the scores give" in bad[0].message
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ def test_an_invented_metric_is_found(file, metric, value):
     [
         ("known", ["image/0060.png", "k/2"], "known anomalies are among the tested images"),
         ("known", ["k/1"], "1 anomalies are known, and the protocol says 2"),
-        ("test_normal", 61, "not of as many normals"),
+        ("test_normal", 61, "differ from those of the split"),
         ("digest", "e" * 64, "another split than"),
     ],
 )
