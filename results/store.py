@@ -252,7 +252,10 @@ class Store:
             return None
         if self._glances is None:
             index = Index.read(self.root, GLANCED)
-            self._glances = {} if index is None else index.glances()
+            try:
+                self._glances = {} if index is None else index.glances()
+            except (ValueError, TypeError, AttributeError, OverflowError, RecursionError):  # a stranger's index
+                self._glances = {}
         known = self._glances.get(key)
         if known is not None and known[0] == stamp:
             return known[1]
@@ -283,7 +286,7 @@ class Store:
                     (path.stem, printable(variant)): printable(name)
                     for name, variant in json.loads(_text_of(path)).items()
                 }
-            except (ValueError, AttributeError):
+            except (ValueError, AttributeError, RecursionError):
                 raise StoreError(f"damaged file {path}: delete it, and osad-bench ablate writes it anew") from None
         return result
 
