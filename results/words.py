@@ -65,7 +65,7 @@ def in_words(
 
 
 HOW = (
-    "How this was tested: intervals and p-values are those of Cochran and Cox's two-sided test of the mean difference, whose"
+    "How this was tested: intervals and p-values are those of Cochran and Cox's test (two-sided) of the mean difference, whose"
     " variance is that over images {and_seeds}. They are corrected for all pairs of methods of a table row (Bonferroni), so"
     " that an interval excludes 0 exactly where a difference exceeds noise (p < 0.05)."
 )
@@ -132,7 +132,7 @@ def _row_in_words(row: Any, part: pd.DataFrame, titles: Titles, letters: pd.Data
         apart = once[once["differs"]].to_dict("records")
         text += (
             " One seed is not enough to call a method better, as the spread between trainings is unknown (run five seeds)."
-            + (" On this seed, beyond the noise of the images: " if apart else " On this seed, all differences are noise of the images")
+            + (" On one seed, beyond the noise of the images: " if apart else " On one seed, all differences are noise of the images")
             + "; ".join(_ahead(line, "scores above") for line in apart[:MANY])
             + f"; and {len(apart) - MANY} more" * (len(apart) > MANY) + "."
         )  # fmt: skip

@@ -200,7 +200,7 @@ def test_other_seeds_still_catch_a_broken_method(before, later):
 def test_a_single_other_seed_is_too_little_to_compare_and_says_so(before, later):
     findings = run(fill(later, seeds=[9]), before)
     assert {status for _, status, _ in bad(findings)} == {"missing"}
-    assert "two on each side are needed" in findings[0].message
+    assert "at least two on each side" in findings[0].message
 
 
 def test_what_is_missing_fails_unless_allowed(before, later):

@@ -91,10 +91,10 @@ def test_a_damaged_index_is_as_none(filled, settled, content):
 def test_an_index_with_impossible_provenance_is_as_none_for_a_run(filled, settled, text):
     columns, _, _ = filled._rows()
     broken = columns | {"provenance": [text] * 3}
-    stamps = {key: index.Stamp.of(path_of(filled, key).stat()) for key in filled.keys()}
+    keys = filled.keys()
+    stamps = {key: index.Stamp.of(path_of(filled, key).stat()) for key in keys}
     index.write_index(filled.root, broken, stamps, time.time())
-    glance = Store(filled.root).glance(filled.keys()[0])
-    assert glance == index.Glance.of(filled.get(filled.keys()[0]))
+    assert Store(filled.root).glance(keys[0]) == index.Glance.of(filled.get(keys[0]))
 
 
 def test_an_index_of_another_version_is_as_none(filled, settled, monkeypatch):
