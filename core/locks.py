@@ -25,7 +25,7 @@ def locked(path: Path) -> Iterator[None]:
             _LOCKLESS.add(path.parent.parent)
             print(
                 f"note: {path.parent.parent} has no file locks ({problem}); runs that share it may compute the same features "
-                "twice. choose another folder with --cache or OSAD_BENCH_CACHE",
+                "twice; choose another folder with --cache or OSAD_BENCH_CACHE",
                 file=sys.stderr,
             )
         yield

@@ -1,7 +1,7 @@
 """A plan that was frozen before any results were known, and which results follow it.
 
 If the plan, or its digest, was published in time (in a registry, a commit or a mail), it shows afterwards which results were
-planned and which were chosen after seeing results. The latter are exploratory.
+planned and which came about after looking at results. The latter are exploratory.
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ BESIDE, DIFFERENCES, LETTERS = "Beside the published numbers", "Differences betw
 OPERATING = "Operating points"
 
 SLUGS = {BESIDE: "published", DIFFERENCES: "differences", LETTERS: "letters", OPERATING: "operating-points"}
-"""Heading of a further table to what its file is called after the table's name."""
+"""Heading of a further table to the last part of its files' names."""
 
 MISSING = {
     1: "run --setting general",

@@ -116,9 +116,8 @@ class Store:
             beside = self._scores_path(record.key)
             if packed is not None and not _holds(beside, packed):
                 with prepared(beside, lambda stream: stream.write(packed)) as new_scores:
-                    path.unlink(
-                        missing_ok=True
-                    )  # so that a record never lies beside the scores of another run of its cell
+                    # A record must never lie beside the scores of another run of its cell.
+                    path.unlink(missing_ok=True)
                     new_scores.replace(beside)
             new_record.replace(path)
 
