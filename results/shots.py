@@ -133,8 +133,8 @@ def shots_in_words(frame: pd.DataFrame, pairs: pd.DataFrame) -> list[str]:
         flat = references.get((board, dataset, setting), [])
         if not flat:
             paragraphs.append(
-                f"{title}: from which M on training pays cannot be said. That needs a method that learns nothing from the known "
-                "anomalies, such as mahalanobis, and one test part for every M (run --same-test)."
+                f"{title}: it cannot be said from which M on training pays. That needs a method that learns nothing from the "
+                "known anomalies, such as mahalanobis, and one test part for every M (run --same-test)."
             )
             continue
         mine = pairs[(pairs[CURVE] == [board, dataset, setting]).all(axis=1)]
@@ -142,7 +142,7 @@ def shots_in_words(frame: pd.DataFrame, pairs: pd.DataFrame) -> list[str]:
         sentences = [_sentence(one, titles) for one in verdicts]
         names = " and ".join(map(titles.method, flat))
         if not sentences:
-            sentences = [f"nothing but {names} was measured with two seeds or more"]
+            sentences = ["no other method was measured with two seeds or more"]
         measured = ", ".join(map(str, sorted(set(part["shots"]))))
         paragraphs.append(f"{title}, M = {measured}, beside {names} (the same at every M): {'; '.join(sentences)}.")
     return paragraphs

@@ -40,14 +40,14 @@ class Entry:
     rank: int | None = None
     """1 for the best of the row, 2 for the second best; None where not comparable."""
 
-    def text(self, *, percent: bool = False, plus_minus: str = "±") -> str:
+    def text(self, *, percent: bool = False) -> str:
         """As text: ``0.889±0.002``, ``0.889 (n=1)``, ``0.889±0.002 (n=3/5)`` or a dash; `percent`: 88.9 instead of 0.889."""
         if self.mean is None:
             return "–"
         scale, digits = (100.0, 1) if percent else (1.0, 3)
         shown = f"{self.mean * scale:.{digits}f}"
         if self.std is not None:
-            shown += f"{plus_minus}{self.std * scale:.{digits}f}"
+            shown += f"±{self.std * scale:.{digits}f}"
         if self.n < self.expected:
             return f"{shown} (n={self.n}/{self.expected})"
         return shown if self.std is not None else f"{shown} (n={self.n})"

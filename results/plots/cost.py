@@ -67,5 +67,5 @@ def auc_against_cost(frame: pd.DataFrame) -> Figure:
         legend_below(figure, list(found.values()), list(found))
     devices = sorted(set(frame["device"]))
     if len(devices) > 1:
-        note(figure, f"seconds of {len(devices)} different devices: not comparable")
+        note(figure, f"seconds were measured on {len(devices)} different devices and are not comparable")
     return figure

@@ -56,7 +56,7 @@ def power_curve(pairs: pd.DataFrame, labels: Labels, level: float = 0.05, target
         one.set_xlabel("seeds that both methods share", fontsize=SMALL)
         one.set_ylabel("smallest AUROC difference", fontsize=SMALL)
         one.set_title(
-            f"found with probability {target:g} at {level:g}, two-sided, paired, corrected for the row's pairs",
+            f"found with probability {target:g}; paired two-sided test at level {level:g}, corrected for the row's pairs",
             fontsize=SMALL,
         )
         legend_below(figure, *one.get_legend_handles_labels())
