@@ -1,1 +1,1 @@
-"""What all of osad-bench may stand on: registry, errors, places, progress. Imports nothing of ours, and no torch."""
+"""Foundations that every other package may import. Imports no other package of osad-bench, and no torch."""

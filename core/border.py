@@ -1,4 +1,4 @@
-"""The border around code that is not ours: plug-ins and methods, when they are imported and when they run."""
+"""Isolation of code that is not ours (plug-ins and methods) while it is imported and while it runs."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ class Outcome:
 
 @contextlib.contextmanager
 def foreign() -> Iterator[Outcome]:
-    """Run foreign code so that only Ctrl-C gets out of it, and the process is as it was before.
+    """Context manager for foreign code: only Ctrl-C gets out, and the process's state is restored afterwards.
 
-    Whatever it raises, `SystemExit` included, is kept in the `Outcome`; ``os._exit`` counts as that. The working directory,
-    the environment, Python's random state, warning filters, recursion limit and garbage collection, the mask of new files,
-    what signals do and the standard streams are put back. What it prints to stdout, by child processes too, goes to stderr,
-    because stdout is for data.
+    Yields an `Outcome`, which keeps whatever the code raises, `SystemExit` included; a call of ``os._exit`` is turned into
+    `SystemExit`. Restored are the working directory, the environment, the umask, the standard streams and, of Python, the
+    random state, warning filters, recursion limit, garbage collection and (in the main thread) signal handlers. What the
+    code or its child processes print to stdout goes to stderr, because stdout is for data.
     """
     outcome = Outcome()
     with contextlib.ExitStack() as undo:
@@ -51,7 +51,7 @@ def foreign() -> Iterator[Outcome]:
 
 
 def _keep_interpreter(undo: contextlib.ExitStack) -> None:
-    """Remember the interpreter's state, to be put back."""
+    """Register callbacks that restore the interpreter's state."""
     undo.callback(random.setstate, random.getstate())
     undo.callback(sys.setrecursionlimit, sys.getrecursionlimit())
     undo.callback(gc.enable if gc.isenabled() else gc.disable)
@@ -63,7 +63,7 @@ def _keep_interpreter(undo: contextlib.ExitStack) -> None:
 
 
 def _keep_process(undo: contextlib.ExitStack) -> None:
-    """Remember the process's state, to be put back; send its standard output to its standard error."""
+    """Register callbacks that restore the process's state, and redirect its standard output to its standard error."""
     if (folder := _folder()) is not None:
         undo.callback(lambda: None if _folder() == folder else os.chdir(folder))
     environment = dict(os.environ)
@@ -96,22 +96,22 @@ def _set_environment(environment: dict[str, str]) -> None:
 def _folder() -> str | None:
     """The working directory; None where it was removed."""
     try:
-        return os.getcwd()  # noqa: PTH109 (a string, to be compared and gone back to)
+        return os.getcwd()  # noqa: PTH109 (a string, to compare and to return to)
     except OSError:
         return None
 
 
 def message_of(error: BaseException) -> str:
-    """The text of an exception as valid Unicode, whatever its ``__str__`` does, and however much it says."""
+    """The text of an exception as valid Unicode, shortened to about `MOST_SAID` characters; never raises."""
     try:
         text = str(error)
     except Exception:
-        text = "(its message cannot be had: __str__ fails)"
+        text = "(no message: its __str__ fails)"
     return _shortened(text)
 
 
 def traceback_of(error: BaseException) -> str:
-    """The traceback of an exception, whatever its parts do when they are shown."""
+    """The traceback of an exception as valid Unicode, shortened to about `MOST_SAID` characters; never raises."""
     try:
         text = "".join(traceback.format_exception(type(error), error, error.__traceback__))
     except Exception:
@@ -127,6 +127,6 @@ def _shortened(text: str) -> str:
 
 
 def said(error: BaseException) -> str:
-    """Such as ``ValueError: too few rows``; the type alone where there is no text."""
+    """Type and text of an exception, such as ``ValueError: too few rows``; the type alone where there is no text."""
     text = message_of(error)
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

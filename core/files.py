@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, and what became of those whose writer died."""
+"""Files that are written whole or not at all, and removal of the temporary files of writers that died."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from osad_bench.core.errors import InputError
 from osad_bench.core.processes import is_alive
 
 MOST_TEXT = 2**24
-"""Bytes of a settings file, a record or another text written by hand or by one cell; more are refused unread."""
+"""Most bytes of a settings file, a record or another text written by hand or by one cell; larger files are refused."""
 
 FORGOTTEN = 3600.0
-"""Seconds without a write after which a temporary file of another machine has lost its writer."""
+"""Seconds without a write after which the writer of a temporary file counts as dead, on whatever machine it ran."""
 
 _NAME = re.compile(r"\.osad-([0-9a-f]{8})-([0-9]+)-[0-9a-f]{32}\.tmp")
 
@@ -37,30 +37,32 @@ def is_temporary(name: str) -> bool:
 
 
 def read_bounded(path: Path, most: int = MOST_TEXT) -> bytes:
-    """The bytes of a file that a user named; it may be a pipe, and is refused where it does not end.
+    """Read a file that a user named, which may be a pipe, up to `most` bytes.
 
     Raises
     ------
     InputError
-        It holds more than `most` bytes.
+        It holds more than `most` bytes, or does not end.
     OSError
         It cannot be read.
     """
     with path.open("rb") as stream:
         content = stream.read(most + 1)
     if len(content) > most:
-        raise InputError(f"{path} is larger than {most / 2**20:.0f} MB, and no file of its kind is: nothing was read")
+        raise InputError(
+            f"{path} is larger than {most / 2**20:.0f} MB, the most for a file of its kind: name another file"
+        )
     return content
 
 
 @contextmanager
 def open_regular(path: Path) -> Iterator[BinaryIO]:
-    """Context manager: a file among others, opened to be read; a pipe or device in its place would never end.
+    """Context manager: open a regular file for reading. Anything else is refused, as a pipe or device might never end.
 
     Raises
     ------
     OSError
-        It is missing, or no regular file.
+        It is missing, cannot be read, or is not a regular file.
     """
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     with os.fdopen(descriptor, "rb") as stream:
@@ -71,10 +73,10 @@ def open_regular(path: Path) -> Iterator[BinaryIO]:
 
 @contextmanager
 def prepared(path: Path, write: Callable[[IO[bytes]], object]) -> Iterator[Path]:
-    """Context manager: yields a temporary file with what `write` writes to its stream, flushed to disk.
+    """Context manager: have `write` write a temporary file to its stream, flush it to disk, and yield its path.
 
-    It lies beside `path`, in a folder that is made where it is missing, ready to be renamed; it is deleted at the end where
-    it was not renamed.
+    The file lies beside `path`, so that it can be renamed to it; the folder is created where it is missing. A file that was
+    not renamed is deleted at the end.
 
     Raises
     ------
@@ -94,22 +96,22 @@ def prepared(path: Path, write: Callable[[IO[bytes]], object]) -> Iterator[Path]
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Make `content` the file `path`: whatever happens, there is the old file or the new one, whole.
+    """Write `content` to the file `path` atomically: at any moment the old file or the new one is there, whole.
 
     Raises
     ------
     OSError
-        The disk is full, or the folder cannot be written; what was at `path` stays.
+        The disk is full, or the folder cannot be written; an earlier file at `path` is kept.
     """
     with prepared(path, lambda stream: stream.write(content)) as temporary:
         temporary.replace(path)
 
 
 def clear_forgotten(*folders: Path) -> int:
-    """Delete the temporary files of dead writers in these folders, and count them.
+    """Delete the temporary files of dead writers in these folders; return how many were deleted.
 
-    A writer is dead whose process is gone (same machine), or who wrote nothing for `FORGOTTEN` seconds (any machine).
-    What cannot be read or deleted is left.
+    A writer counts as dead if its process is gone (same machine) or if it wrote nothing for `FORGOTTEN` seconds (any
+    machine). Files and folders that cannot be read or deleted are left alone.
     """
     cleared = 0
     for folder in folders:

@@ -1,4 +1,4 @@
-"""Python's garbage collector, held while much is made that lasts."""
+"""Pausing Python's garbage collector while many lasting objects are made."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from contextlib import contextmanager
 
 @contextmanager
 def uncollected() -> Iterator[None]:
-    """Context manager: no search for garbage meanwhile.
+    """Context manager or decorator that pauses garbage collection.
 
-    While hundreds of thousands of lasting objects are made, the collector goes through all of them again and again and
-    finds nothing: it takes longer than making them.
+    While hundreds of thousands of lasting objects are made, the collector would scan them again and again and free nothing,
+    which takes longer than making them.
     """
     before = gc.isenabled()
     gc.disable()

@@ -1,4 +1,4 @@
-"""Locks between processes on one folder, and what to do on file systems that have none."""
+"""Locks between processes that share a folder, and a fallback for file systems without locks."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from pathlib import Path
 from filelock import FileLock
 
 _LOCKLESS: set[Path] = set()
-"""Folders of which was said that they have no locks."""
+"""Folders for which the note on missing locks was printed."""
 
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold the lock file `path`; where its file system has no locks, say so once per folder and go on without.
+    """Context manager: hold the lock file `path`. Where its file system has no locks, say so once per folder and go on.
 
-    Only for work that two processes may do at once without harm, twice the effort aside.
+    Only for work that two processes may do at the same time without harm, except that it is done twice.
     """
     if problem := _refusal(path):
         if path.parent.parent not in _LOCKLESS:
             _LOCKLESS.add(path.parent.parent)
             print(
                 f"note: {path.parent.parent} has no file locks ({problem}); runs that share it may compute the same features "
-                "twice. Another place: --cache or OSAD_BENCH_CACHE",
+                "twice; choose another folder with --cache or OSAD_BENCH_CACHE",
                 file=sys.stderr,
             )
         yield
@@ -35,7 +35,7 @@ def locked(path: Path) -> Iterator[None]:
 
 
 def _refusal(path: Path) -> str:
-    """What the system says where a file cannot be locked at all; empty where it can."""
+    """The system's message where files cannot be locked at all; empty where they can."""
     try:
         import fcntl
     except ImportError:
@@ -44,7 +44,7 @@ def _refusal(path: Path) -> str:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        return ""  # somebody holds it: locks work
+        return ""  # another process holds it, so locks work
     except OSError as error:
         return error.strerror or str(error)
     else:

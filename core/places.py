@@ -1,4 +1,4 @@
-"""Where things lie on this machine when the command line does not say."""
+"""Default folders on this machine, for when the command line names none."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ DATA_ROOT = "OSAD_BENCH_DATA"
 
 
 def default_cache() -> Path:
-    """Folder of cached features: ``$OSAD_BENCH_CACHE``, else the user's cache folder."""
+    """Folder of cached features: ``$OSAD_BENCH_CACHE``, else the user's cache folder; raises as `user_path` does."""
     if given := os.environ.get(CACHE):
         return user_path(given)
     return _of_user(platformdirs.user_cache_path)
 
 
 def default_data_root() -> Path:
-    """Folder of the downloads: ``$OSAD_BENCH_DATA``, else the user's data folder."""
+    """Folder of the downloads: ``$OSAD_BENCH_DATA``, else the user's data folder; raises as `user_path` does."""
     if given := os.environ.get(DATA_ROOT):
         return user_path(given)
     return _of_user(platformdirs.user_data_path) / "data"
@@ -46,10 +46,10 @@ def user_path(text: str | Path) -> Path:
 
 
 def _of_user(place: Callable[..., Path]) -> Path:
-    """A user's folder, or one among temporary files without a home folder (a container's user without a passwd entry)."""
+    """The user's folder; one for temporary files where there is no home folder, as in a container without passwd entry."""
     try:
         path = place("osad-bench", appauthor=False)
-    except RuntimeError:  # platformdirs from 4.4; before, the path begins with "~"
+    except RuntimeError:  # platformdirs from 4.4 on; before that, the path begins with "~"
         path = Path("~", "osad-bench")
     if path.parts[0].startswith("~"):
         user = os.getuid() if hasattr(os, "getuid") else "user"

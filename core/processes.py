@@ -1,4 +1,4 @@
-"""Whether a process of this machine is still there."""
+"""Whether a process of this machine still runs."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ def is_alive(pid: int) -> bool:
         return False
     except PermissionError:
         return True
-    return state_of(pid)[:1] not in (["Z"], ["X"])  # ended, and nobody has asked how
+    return state_of(pid)[:1] not in (["Z"], ["X"])  # a zombie, or dead: it has ended
 
 
 def state_of(pid: int) -> list[str]:
-    """What Linux says of a process in ``/proc/PID/stat`` from its state on; empty where the system does not tell."""
+    """Fields of Linux's ``/proc/PID/stat`` from the process state on; empty where the system does not tell."""
     with suppress(OSError):
         return Path(f"/proc/{pid}/stat").read_text("utf-8", "replace").rpartition(")")[2].split()
     return []

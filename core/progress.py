@@ -1,4 +1,4 @@
-"""How work on many records tells how far it is."""
+"""How work on many records reports its progress."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
 Tell = Callable[[int, int], None]
-"""Called now and then with how much is done, and of how much."""
+"""``tell(done, total)``, called from time to time with how many items are done, and of how many."""
 
 
 def nobody(done: int, total: int) -> None:
-    """Hear it and say nothing."""
+    """Ignore the progress."""
 
 
 class Steps(Protocol):
     """The steps of a command, one after the other."""
 
     def step(self, what: str) -> AbstractContextManager[Tell]:
-        """Context manager; yields ``tell(done, total)``."""
+        """Context manager for a step, which the user sees as `what`; yields ``tell(done, total)``."""
 
 
 class Silent:

@@ -1,6 +1,6 @@
-"""Names to things: methods, data sets, backbones and pseudo-anomalies, found through entry points.
+"""Methods, data sets, backbones and pseudo-anomalies by name, found through entry points.
 
-Methods of the user's own need no package: `Registry.add` takes a class, `Registry.add_file` the classes of a Python file.
+Methods of the user's own need no package: `Registry.add` takes a class, and `load_file` imports a Python file with classes.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 
 class UnknownNameError(LookupError):
-    """No such method, data set, backbone or pseudo-anomaly; the message suggests the nearest names."""
+    """A method, data set, backbone or pseudo-anomaly is unknown, claimed by two packages, or cannot be imported."""
 
     def __str__(self) -> str:
         return str(self.args[0])
@@ -46,14 +46,14 @@ class _Point(NamedTuple):
 
 
 class Registry(Generic[T]):
-    """The things registered under one entry point group, imported only when asked for.
+    """What is registered under one entry point group, imported only when asked for.
 
     Parameters
     ----------
     group
         Entry point group, such as ``osad_bench.methods``.
     noun
-        What one of its things is called in messages, such as ``method``.
+        What messages call one registered thing, such as ``method``.
     """
 
     def __init__(self, group: str, noun: str) -> None:
@@ -63,7 +63,7 @@ class Registry(Generic[T]):
 
     @cached_property
     def _points(self) -> dict[str, list[_Point]]:
-        """Entry points by name; several where packages disagree about what the name means."""
+        """Entry points by name; a list of several where more than one package registers the name."""
         points: dict[str, dict[tuple[str, str], _Point]] = {}
         for entry in entry_points(group=self.group):
             point = _Point(*_distribution(entry), entry)
@@ -76,18 +76,18 @@ class Registry(Generic[T]):
         return sorted({*self._points, *self._added})
 
     def origin(self, name: str) -> str:
-        """Distribution that registered `name`, or the file it was taken from; imports nothing."""
+        """Distribution that registered `name`, or the file that it is from; imports nothing. Unknown names: KeyError."""
         if name in self._added:
             module = sys.modules.get(getattr(self._added[name], "__module__", ""))
             return Path(getattr(module, "__file__", None) or "python").name
         return " and ".join(point.distribution for point in self._points[name])
 
     def distribution(self, name: str) -> tuple[str, str]:
-        """Name and version of the distribution that registered `name`; empty texts for a class or file of the user's."""
+        """Name and version of the distribution that registered `name`; else empty texts."""
         return ("", "") if name in self._added or name not in self._points else self._points[name][0][:2]
 
     def summary(self, name: str) -> str:
-        """First line of the docstring of the module behind `name`, read without importing that module."""
+        """First line of the docstring of the module behind the registered `name`, read without importing it; empty if none."""
         if name in self._added:
             return (self._added[name].__doc__ or "").strip().partition("\n")[0]
         try:
@@ -122,12 +122,12 @@ class Registry(Generic[T]):
         return thing
 
     def add(self, name: str, thing: T) -> None:
-        """Register a thing for this process alone.
+        """Register `thing` under `name`, for this process alone.
 
         Raises
         ------
         InputError
-            An installed package has the name already.
+            An installed package has registered the name already.
         """
         if name in self._points:
             raise InputError(
@@ -141,7 +141,7 @@ def _distribution(point: EntryPoint) -> tuple[str, str]:
 
 
 def load_file(path: Path) -> ModuleType:
-    """Import a Python file that belongs to no package; files beside it can be imported by it.
+    """Import a Python file that belongs to no package, once per process; it can import the files beside it.
 
     Raises
     ------
@@ -159,7 +159,7 @@ def load_file(path: Path) -> ModuleType:
         return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, place)
     if spec is None or spec.loader is None:
-        raise InputError(f"{path} is not a Python file")
+        raise InputError(f"{path} is not a Python file: its name must end in .py")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     sys.path.insert(0, str(place.parent))

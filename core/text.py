@@ -1,7 +1,7 @@
 """Text from users' files, made safe to show: in a terminal, a log, a table, a file name.
 
 Names of data sets, kinds and methods, and the messages of foreign errors, may hold anything: escape sequences that
-clear a screen, line breaks that start a line of their own in a CI log, marks that turn the reading direction round.
+clear a screen, line breaks that start a line of their own in a CI log, marks that reverse the reading direction.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _JOINERS = "\N{ZERO WIDTH JOINER}\N{ZERO WIDTH NON-JOINER}"
 
 
 def printable(text: object) -> str:
-    r"""`text` on one line, with what cannot be seen written out: ``a\nb`` for a line break, ``\x1b`` for ESC.
+    r"""`text` on one line, with invisible characters written as escapes: ``a\nb`` for a line break, ``\x1b`` for ESC.
 
     Composed accents (e + U+0301) become single letters where there is one.
     """
@@ -65,7 +65,7 @@ codecs.register_error("osad_bench.plainer", _plainer)
 
 
 def forgive(*streams: TextIO) -> None:
-    """Let streams that cannot show a character write a plainer one (``+-`` for ``±``) or its number, and not fail.
+    """Make streams write a plainer character (``+-`` for ``±``) or an escape for one that they cannot encode, not fail.
 
     Without arguments: standard output and standard error.
     """
@@ -76,10 +76,10 @@ def forgive(*streams: TextIO) -> None:
 
 
 _MOST = 80
-"""Characters of a file name made of a user's text."""
+"""Most characters of a file name that is made of a user's text."""
 
 
 def file_name(text: str) -> str:
-    """`text` as part of a file's name on any system: letters, digits, ``-_.=`` and nothing that leads to another folder."""
+    """`text` as part of a file's name on any system: 1 to 80 letters, digits and ``-_.=``, of which the first is no dot."""
     kept = "".join(one if one.isalnum() or one in "-_.=" else "_" for one in printable(text))
     return (kept.lstrip(".") or "_")[:_MOST]

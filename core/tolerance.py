@@ -1,9 +1,9 @@
-"""How far the same computation may come out apart."""
+"""By how much two results of the same computation may differ."""
 
 ACROSS_MACHINES = 0.005
-"""Two AUROCs of one cell, computed on two machines or devices, differ by less. On one machine they are identical.
+"""Two AUROCs of one cell that were computed on two machines or devices differ by less. On one machine they are identical.
 
-Processors add up in different orders, so that single digits round differently, and training carries that on. `check` passes
-over falls up to this, and `verify` over a cell that comes out so near when it is run again. Measured in
+Processors add numbers in different orders, so that last digits round differently, and training amplifies that. `check`
+ignores falls up to this, and `verify` accepts a cell whose AUROC differs by no more when it is run again. Measured in
 ``docs/reliability.md``, tested by ``tests/end_to_end/test_machines.py``.
 """

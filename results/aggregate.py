@@ -15,13 +15,14 @@ from osad_bench.results.row import digest, tell_apart
 
 Metric = Literal["auroc", "average_precision", "fpr95", "pixel_auroc", "aupro"]
 LOWER_IS_BETTER = frozenset({"fpr95"})
+"""Metrics of which a smaller value is better."""
 
 ROW = ["board", "dataset", "setting", "shots"]
-"""A `row.Row` as columns that people read: its preset with the protocol's options in ``board``, its data set's name."""
+"""Columns that name a `row.Row` for people: ``board`` holds the preset and the protocol's options."""
 
 
 def comparable(frame: pd.DataFrame) -> pd.DataFrame:
-    """Test-part records, with labels that keep apart what must not be averaged.
+    """Records of test parts, with labels that keep apart what must not be averaged.
 
     Parameters
     ----------
@@ -31,16 +32,17 @@ def comparable(frame: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        The lines with ``part == "test"``, where ``board`` is added (preset and protocol options: one board never shares
-        a table with another), ``dataset`` tells versions of the data apart, ``method`` holds method and variant and
-        tells versions and configurations apart (``base`` is the method alone), and ``known_kind`` is never missing.
-        The columns `ROW` are equal exactly where the `row.Row` is.
+        The lines with ``part == "test"``. ``board`` is added: the preset with the protocol options; two boards never share
+        a table. ``dataset`` has the fingerprint appended where one name stands for different data. ``method`` holds method
+        and variant, and the version or a digest of the configuration where these differ; ``base`` is the method alone.
+        ``known_kind`` is empty where there is none. Two records agree in the columns `ROW` exactly where they belong to
+        the same `row.Row`.
     """
     tests: pd.DataFrame = frame[frame["part"] == "test"].copy()
     if tests.empty:
         tests["board"] = pd.Series(dtype=str)
         return tests
-    # Lists, because strings of a frame are slow to go through one by one.
+    # Lists, because going through a frame's strings one by one is slow.
     of = {name: tests[name].tolist() for name in ("preset", "settings", "options", "dataset", "fingerprint")}
     boards = tell_apart(of["preset"], of["settings"])
     tests["board"] = [f"{board}, {more}" if more else board for board, more in zip(boards, of["options"])]
@@ -58,11 +60,19 @@ def comparable(frame: pd.DataFrame) -> pd.DataFrame:
 def per_seed(frame: pd.DataFrame, metric: Metric = "auroc") -> pd.DataFrame:
     """One value per method, row and seed; in the hard setting the mean over the known kinds.
 
+    Parameters
+    ----------
+    frame
+        As `osad_bench.results.load` returns it.
+    metric
+        Column to average.
+
     Returns
     -------
     DataFrame
         Columns ``board, dataset, setting, shots, method, seed, value, kinds, expected_kinds, failed``. ``value`` is NaN
-        where a kind that any method or seed has is missing or failed: means over different kinds are not comparable.
+        where a known kind that any method or seed of the row has is missing or failed, as means over different kinds are
+        not comparable. ``kinds`` are the known kinds with a result, of ``expected_kinds``; ``failed`` counts failed records.
     """
     tests = comparable(frame)
     tests["_ok"] = (tests["status"] == "ok") & tests[metric].notna()
@@ -78,18 +88,18 @@ def per_seed(frame: pd.DataFrame, metric: Metric = "auroc") -> pd.DataFrame:
 
 
 OWN = frozenset({"folder", "csv"})
-"""First parts of names such as ``folder/photos``: a user's own data sets, which have nothing else in common."""
+"""First parts of names such as ``folder/photos``: these are a user's own data sets, not classes of one data set."""
 
 
 def group_of(datasets: pd.Series) -> pd.Series:
-    """The data set of which each is one class (``mvtec`` of ``mvtec/carpet``); empty where it is none."""
+    """For each name the data set of which it is one class (``mvtec`` for ``mvtec/carpet``); empty where it is no class."""
     group = datasets.str.split("/").str[0]
     result: pd.Series = group.where(datasets.str.contains("/") & ~group.isin(OWN), "")
     return result
 
 
 def _group_means(seeds: pd.DataFrame) -> pd.DataFrame:
-    """Rows of `per_seed` for data sets made of classes (``mvtec/carpet``): the mean over the classes, seed by seed."""
+    """Add rows to those of `per_seed`: for data sets made of classes (``mvtec/carpet``) each seed's mean over the classes."""
     classes = seeds[group_of(seeds["dataset"]) != ""].copy()
     if classes.empty:
         seeds["classes"] = 0
@@ -128,9 +138,9 @@ def summary(frame: pd.DataFrame, metric: Metric = "auroc") -> pd.DataFrame:
         One line per cell of a table: ``board, dataset, setting, shots, method, mean, std`` (ddof = 1; NaN for one seed),
         ``n`` (seeds averaged), ``expected`` (seeds that any method of this row has), ``kinds`` (known kinds averaged;
         1 in the general setting), ``classes`` (0, or how many classes such as ``mvtec/carpet`` are averaged in an
-        additional line for ``mvtec``), ``failed`` (failed records), ``complete``, and ``rank`` (1 = best of the row,
-        compared as printed: ties share a rank). Incomplete lines have none (NaN), but count among the others: a complete
-        line behind an incomplete one is never the best.
+        additional line for ``mvtec``), ``failed`` (failed records), ``complete`` (``n == expected``), and ``rank`` (1 = best of
+        the row, by the mean rounded to three digits; ties share a rank). Incomplete lines have no rank (NaN) but still
+        count: a complete line with a lower mean than an incomplete one is never ranked best.
     """
     seeds = _group_means(per_seed(frame, metric))
     expected = seeds.groupby(ROW)["seed"].nunique().rename("expected").reset_index()

@@ -1,4 +1,4 @@
-"""A check's findings for machines: JUnit XML, and annotations of GitHub Actions."""
+"""A check's findings as JUnit XML and as annotations of GitHub Actions, and shortened for people."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def to_junit(findings: list[Finding]) -> str:
-    """JUnit XML: one test case per row and method, whatever was found, so that a test keeps its name when it fails."""
+    """JUnit XML with one test case per row and method, so that a test case has the same name whether it passes or fails."""
     cases: dict[Entry, list[Finding]] = {}
     for finding in findings:
         cases.setdefault(finding.entry, []).append(finding)
@@ -43,20 +43,20 @@ def _in_xml(finding: Finding) -> str:
 
 
 NEW = 5
-"""Rows that the baseline lacks, of which more are told as a number."""
+"""At most so many rows that the baseline lacks are listed; of the others the number is given."""
 
 
 def condensed(findings: list[Finding]) -> list[Finding]:
-    """The findings for people: of many rows that the baseline lacks the first few, and how many more there are."""
+    """The findings, of which at most `NEW` are of status ``new``; the last of these says how many more there are."""
     new = [finding for finding in findings if finding.status == "new"]
     if len(new) <= NEW:
         return findings
-    last = replace(new[NEW - 1], message=f"{new[NEW - 1].message}, as it lacks {len(new) - NEW} further rows")
+    last = replace(new[NEW - 1], message=f"{new[NEW - 1].message}, which also lacks {len(new) - NEW} further rows")
     return [*(finding for finding in findings if finding.status != "new"), *new[: NEW - 1], last]
 
 
 def to_github(findings: list[Finding]) -> str:
-    """Workflow commands: one error per bad finding, a notice for what rose, is new, absent or slower; nothing for the same."""
+    """Workflow commands: an error per bad finding, a notice per other finding, nothing for status ``same``."""
     lines = []
     for finding in findings:
         if finding.status == "same":

@@ -1,7 +1,7 @@
-"""A baseline: what a gate needs of a store, in one JSON file that is small enough to commit.
+"""A baseline: what `osad-bench check` needs of a store, in one JSON file that is small enough to commit.
 
-Scores are kept as ranks: no AUC changes under them, and they compress to a few bytes per image. Images are known by a
-digest, so that a baseline made elsewhere is compared image by image only where it holds the same images.
+Scores are kept as ranks, which give the same AUCs and compress to a few bytes per image. A digest names the test images of
+a cell, so that a baseline made elsewhere is compared image by image only where the images are the same.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from osad_bench.results.row import Row, options
 from osad_bench.results.store import Store, StoreError
 
 MOST_BYTES = 2**29
-"""Of a baseline's file: 100,000 cells of ELPV take 120 MB."""
+"""Most bytes of a baseline's file; 100,000 cells of ELPV take 120 MB."""
 
 MOST_IMAGES = 10_000_000
-"""Ranks of more images are refused before they are unpacked."""
+"""Most images of one cell; the ranks of more are refused."""
 
 
 class Entry(NamedTuple):
-    """What one finding of a check is about: a row of the table, and a method with its changed settings."""
+    """A row of the table and a method with its changed settings: what one finding of a check is about."""
 
     row: Row
     method: str
@@ -50,11 +50,11 @@ class BaselineError(StoreError):
 
 
 Shown = Annotated[Text, AfterValidator(printable)]
-"""A name as `Store.frame` holds it: a baseline may be a stranger's file."""
+"""A name made `printable`, as in `Store.frame`: a baseline may be a stranger's file."""
 
 
 class BaselineCell(BaseModel):
-    """One finished cell."""
+    """One finished cell: its place in the table, AUROC (0 to 1), time in seconds, and the ranks of its scores."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -78,7 +78,7 @@ class BaselineCell(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _of_version_1(cls, value: Any) -> Any:
-        """The first baselines had two of the protocol's options, as fields of their own."""
+        """Read the first baselines too, which had two of the protocol's options as fields of their own."""
         if isinstance(value, dict) and {"reserve", "dedup"} & set(value):
             value = dict(value)
             old = {name: value.pop(name) for name in ("reserve", "dedup") if name in value}
@@ -92,14 +92,14 @@ class BaselineCell(BaseModel):
 
     @property
     def entry(self) -> Entry:
-        """What this cell is averaged into."""
+        """The row of the table and the method that this cell is averaged into."""
         row = Row(
             self.preset, self.preset_digest, self.dataset, self.fingerprint, self.setting, self.shots, self.options
         )
         return Entry(row, self.method, self.variant)
 
     def scores(self) -> NDArray[np.float64]:
-        """The ranks, as scores.
+        """The ranks as scores, shape (n,), from 0; equal scores have equal ranks.
 
         Raises
         ------
@@ -133,7 +133,7 @@ class Baseline(BaseModel):
         names = Counter((cell.entry, cell.known_kind, cell.seed) for cell in self.cells)
         (entry, _, seed), count = names.most_common(1)[0]
         if count > 1:
-            raise ValueError(f"{entry.title}, seed {seed} stands in it {count} times")
+            raise ValueError(f"{entry.title}, seed {seed} stands in it {count} times, expected once")
         return self
 
     def dump(self) -> str:
@@ -150,7 +150,7 @@ def image_digest(test: TestScores) -> str:
 
 
 def newest(tests: pd.DataFrame) -> pd.DataFrame:
-    """Of several records of one row, method and split (another version of the method, say) the one that was made last."""
+    """Of several records of one row, method and split (such as of two versions of the method), only the newest."""
     what = [
         "preset", "settings", "dataset", "fingerprint", "setting", "shots", "options", "method", "variant", "known_kind",
         "seed",
@@ -160,7 +160,7 @@ def newest(tests: pd.DataFrame) -> pd.DataFrame:
 
 
 def to_cell(line: dict[str, Any], test: TestScores) -> BaselineCell:
-    """A row of `Store.frame` with its scores as a baseline's cell."""
+    """The baseline's cell for a row of `Store.frame` and its test scores."""
     ranks = np.unique(test.scores, return_inverse=True)[1].astype("<u4")
     return BaselineCell(
         **{name: line[name] for name in ("preset", "dataset", "setting", "shots", "options", "method", "variant")},
@@ -189,7 +189,7 @@ def make_baseline(root: Path | str, frame: pd.DataFrame) -> Baseline:
     tests = newest(frame[frame["part"] == "test"])
     done = tests[tests["status"] == "ok"]
     if done.empty:
-        raise BaselineError(f"no finished test cell in {root}: a baseline would compare nothing")
+        raise BaselineError(f"no finished test cell in {root}: run osad-bench run --out {root} first")
     store = Store(root)
     cells = [to_cell(line, store.scores(line["key"])) for line in done.to_dict("records")]
     last = done.sort_values("created").iloc[-1]
@@ -205,7 +205,9 @@ def read_baseline(path: Path) -> Baseline:
     Raises
     ------
     BaselineError
-        The file is missing, or it is no baseline.
+        The file cannot be read, or it is no baseline.
+    InputError
+        It is larger than `MOST_BYTES`.
     """
     try:
         text = read_bounded(path, MOST_BYTES)

@@ -1,4 +1,4 @@
-"""A leaderboard as one static page: results that were recomputed here apart from those that were not, noise marked as noise."""
+"""A leaderboard as one static page: verified and other results in lists of their own, differences that are noise marked."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ NOT_VERIFIED = "not verified here (osad-bench verify FILE)"
 
 @dataclass(frozen=True)
 class Entered:
-    """A submission as the board takes it: its records with what was found of their methods.
+    """A submission for the board: its records, with what verification found of their methods.
 
     Attributes
     ----------
     frame
-        As `osad_bench.results.load` returns it, with ``submission``, ``label`` (the method as submitted), ``verified``,
-        ``why`` (not) and ``registered``; keys carry the submission's number.
+        As `osad_bench.results.load` returns it, with ``submission`` (its title), ``label`` (method and variant),
+        ``verified``, ``why`` (the reason where not verified) and ``registered``; keys begin with the submission's number.
     scores
         As `osad_bench.results.scores.load_scores` returns it, with the same keys.
     about
@@ -43,7 +43,7 @@ class Entered:
 
 
 def enter(submission: Submission, number: int) -> Entered:
-    """Read a submission for the board.
+    """Read a submission for the board; `number` tells its records from those of other submissions.
 
     Raises
     ------
@@ -79,10 +79,10 @@ def enter(submission: Submission, number: int) -> Entered:
 
 
 def rows(entered: Sequence[Entered]) -> list[dict[str, Any]]:
-    """Each row of the table with its verified and its other entries, best mean first.
+    """Each row of the table: ``title``, ``preset``, and the entries ``verified`` and ``others``, best mean first.
 
     An entry is compared with the first of its list, on the seeds and images that both have: ``noise`` where no difference
-    is shown (`paired.differences`, Holm's correction over the pairs of the list).
+    is shown (`paired.differences`, with Bonferroni's correction over the pairs of the list).
     """
     frame = pd.concat([one.frame for one in entered], ignore_index=True)
     scores = pd.concat([one.scores for one in entered], ignore_index=True)
@@ -135,7 +135,7 @@ def rows(entered: Sequence[Entered]) -> list[dict[str, Any]]:
 
 
 def _beside(pairs: pd.DataFrame, row: Any, first: str, other: str) -> str:
-    """Difference to the first of a list, in words."""
+    """Difference of `other` to `first`, the best of its list, with interval and verdict."""
     if first == other:
         return "first"
     mine = pairs[(pairs[ROW] == list(row)).all(axis=1)]
@@ -154,7 +154,7 @@ def _beside(pairs: pd.DataFrame, row: Any, first: str, other: str) -> str:
 
 
 def render_board(entered: Sequence[Entered], title: str, version: str) -> str:
-    """The page's HTML; it needs no network and holds no script."""
+    """The page's HTML, which needs no network and holds no script; `version` is that of osad-bench."""
     folder = files("osad_bench.results.page")
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     return environment.from_string(folder.joinpath("board.html.jinja").read_text("utf-8")).render(

@@ -1,7 +1,7 @@
 """A record as one row of a table, and rows as the frame that all tables, tests and figures take.
 
-Two forms: flat rows (`row`), whose nested values are JSON texts, are what the index keeps; `to_frame` makes the values of
-them. Equal texts become one object, so that 100,000 records share a handful of configurations and provenances.
+A flat row (`row`) holds nested values as JSON texts; the index stores flat rows. `to_frame` turns the texts into values.
+Equal texts become one object, so that 100,000 records share a handful of configurations and provenances.
 """
 
 from __future__ import annotations
@@ -27,28 +27,30 @@ COLUMNS = (
     "preset_config", "diagnostics", "curve", "created", "known", "ablation", "provenance",
     "method_title", "method_kind", "citation", "dataset_title",
 )  # fmt: skip
+"""Columns of the frame of a store."""
 
 NESTED = ("per_kind", "config", "preset_config", "diagnostics", "curve", "known", "provenance")
-"""Columns that hold more than a text or a number."""
+"""Columns whose values are dictionaries, lists or objects."""
 
 FLAT = tuple(name for name in COLUMNS if name != "ablation")
+"""Columns of a flat row; the names of ablations lie in files of their own."""
 
 
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
 _shown = lru_cache(maxsize=4096)(printable)
-"""`printable`: the same few names stand in every record."""
+"""`printable`, remembered, as the same few names stand in every record."""
 
 
 _text = json.JSONEncoder(separators=(",", ":")).encode
 
 
 def row(record: Record) -> dict[str, Any]:
-    """A record as one flat row: `FLAT`, with `NESTED` as JSON texts and times in microseconds since 1970; names are made
-    `printable`.
+    """A record as one flat row: columns `FLAT`, those of `NESTED` as JSON texts.
 
-    Change `osad_bench.results.index.FORMAT` with anything that this gives.
+    Times are in microseconds since 1970; names are made `printable`. Whoever changes what this returns raises
+    `osad_bench.results.index.FORMAT`.
     """
     cell, protocol, metrics, split = record.cell, record.cell.protocol, record.metrics, record.split
     place = Row.of(cell, record.preset)
@@ -116,7 +118,7 @@ def _value(name: str, text: str) -> Any:
 
 
 def to_frame(columns: Mapping[str, Sequence[Any]]) -> pd.DataFrame:
-    """The frame of flat rows, column by column (`FLAT`); ``ablation`` is empty."""
+    """The frame (`COLUMNS`) of flat rows, which are given column by column (`FLAT`); ``ablation`` is empty."""
     made: dict[str, Any] = {}
     for name in COLUMNS:
         values = columns.get(name, [""] * len(columns["key"]))

@@ -11,16 +11,16 @@ from osad_bench.results.published.audit import to_compare_with
 from osad_bench.results.titles import Titles
 
 CLASSES = {"mvtec": 15}
-"""Data sets whose published number is a mean over classes, and over how many."""
+"""Data sets whose published number is a mean over classes, to the number of classes."""
 
 PLACE = ["setting", "shots", "dataset"]
 
 
 def compare_published(frame: pd.DataFrame) -> pd.DataFrame:
-    """Every published number that `frame` has a counterpart of.
+    """Our numbers beside every published number for the same method, data set, setting and M.
 
-    Where several papers print one, it is compared with the method's own paper, else with a rerun by others, and with a
-    copy last (`published.audit.to_compare_with`).
+    Where several papers print a number, ours is compared with the method's own paper, else with a rerun by others, else with
+    a copy (`published.audit.to_compare_with`).
 
     Parameters
     ----------
@@ -32,12 +32,12 @@ def compare_published(frame: pd.DataFrame) -> pd.DataFrame:
     -------
     DataFrame
         ``board, table, setting, shots, dataset, method, ours, std, n, complete, published, published_std, runs, source``
-        (paper and table), ``origin`` (who ran it), ``disputed`` (what other papers print, where that is 0.02 or more
-        from it), ``difference`` (ours - published), ``spread`` (root of the sum of both variances over seeds) and
-        ``exceeds``: whether the difference is larger than the spread (never of one seed, whose spread nobody knows). It
-        says that two setups differ, not which is right: splits, preset and backbone differ from the paper's unless the
-        board's name says otherwise. ``table`` is the one of the DPDL paper that the line belongs to. Rows of its Table 3
-        whose variant is unknown stand beside the ablations that are compared with it, with the paper's number alone.
+        (paper and table), ``origin`` (who ran it), ``disputed`` (what other papers print for the same, where that is
+        0.02 or more away), ``difference`` (ours - published), ``spread`` (root of the sum of both variances over seeds) and
+        ``exceeds``: whether the absolute difference is larger than the spread (False for one seed, whose spread is unknown).
+        A difference says that two setups differ, not which is right: splits, preset and backbone differ from the paper's
+        unless the board's name says otherwise. ``table`` is the one of the DPDL paper that the line belongs to. Rows of
+        its Table 3 whose variant is unknown are added beside the ablations compared with it, with the paper's number alone.
     """
     ours = summary(frame).rename(columns={"mean": "ours"})
     named = frame[frame["ablation"] != ""]
@@ -96,7 +96,7 @@ PRINTED = (
 
 
 def compared_for_print(comparison: pd.DataFrame, titles: Titles) -> pd.DataFrame:
-    """`compare_published`'s frame with numbers as the paper prints them."""
+    """`compare_published`'s frame as texts, with numbers as the paper prints them; columns `PRINTED`."""
 
     def number(mean: float, std: float) -> str:
         if pd.isna(mean):

@@ -1,23 +1,23 @@
 """Whether a method got worse: a store against a baseline, row by row of the table.
 
-What is compared, and what noise is granted:
+What is compared, and how noise is estimated:
 
 - Cells of the same seed on the same images are compared image by image. The variance of the mean difference has two
   parts, added: the images (DeLong's, with images that several seeds share counted once) and the seeds. The two overlap,
   so the test is conservative.
-- The part of the seeds is estimated in three ways: from the spread of the differences (sees small falls that all seeds
-  share), from the spread of the baseline's seeds (an unchanged method repeats it; sees a method that breaks on some seeds
-  only and so hides in its own spread), and from the spreads of both sides pooled (with few seeds the only one that knows
-  enough). The smallest of the three p-values counts, multiplied by three.
-- Three seeds often agree by luck. So the critical value is Cochran and Cox's, a mean of Student's for the images and for
-  the seeds, weighted by their variances: Welch's degrees of freedom would take a small spread of few seeds at its word.
+- The variance over seeds is estimated in three ways, each of which has its strength: from the spread of the differences
+  (small falls that all seeds share), from the spread of the baseline's seeds (a method that now breaks on some seeds only,
+  and so has a large spread itself), and from the spreads of both sides pooled (few seeds: most degrees of freedom). The
+  smallest of the three p-values counts, multiplied by three.
+- The critical value is Cochran and Cox's: a mean of Student's values for the images and for the seeds, weighted by their
+  variances. Three seeds often agree by luck, and Welch's degrees of freedom would trust their small spread too much.
 - Where no seed is in both, the means over seeds are compared, by Welch's test and again by the baseline's spread.
 
-A fall counts when it exceeds the tolerance and the one-sided test rejects at a level that Holm's correction keeps over
-all rows: of checks of an unchanged method, at most `alpha` fail. A third of `alpha` goes to the rows, a third to
-the single kinds of anomaly within them (a method can break on one kind and hide it in the mean), and a third to leaps:
-rises so large that at least half of the error is gone, which is what a leaked label looks like. Time never fails a check.
-Operating points are told with their intervals and never fail a check either: of a few hundred images they are too noisy.
+A fall counts when it exceeds the tolerance and the one-sided test rejects it after Holm's correction over all rows: of
+checks of an unchanged method, at most the share `alpha` fails. A third of `alpha` goes to the rows, a third to the single
+kinds of anomaly within them (the mean can hide that a method breaks on one kind), and a third to leaps: rises that remove
+at least half of the error, as a leaked label does. Time never fails a check, and neither do operating points, which are
+reported with their intervals: on a few hundred images they are too noisy.
 """
 
 from __future__ import annotations
@@ -41,13 +41,15 @@ from osad_bench.results.row import Row
 from osad_bench.results.store import Store
 
 ALPHA = 0.05
+"""Share of checks of an unchanged method that may fail."""
 SLOWER = 1.5
-"""Times as long as before from which a note is made."""
+"""A note is made where a cell takes at least this many times as long as before, and at least 1 s longer."""
 BAD = frozenset({"fell", "leapt", "failed", "missing", "other data", "other settings"})
+"""Statuses of a finding that fail a check."""
 
 
 Point = tuple[float, float, float, float]
-"""An operating point before and now, and the two ends of the latter's 95 % interval."""
+"""An operating point before and now, and the lower and upper end of the 95 % interval of now."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ class Finding:
     Attributes
     ----------
     entry
-        The row of the table, and the method.
+        The row of the table and the method.
     status
         ``fell, leapt, failed, missing, other data, other settings`` (bad), or ``rose, same, new, absent, slower`` (notes).
     message
@@ -67,7 +69,7 @@ class Finding:
     before, now
         Mean AUROCs; NaN where there is none.
     points
-        Operating points (`operating.POINTS`) of the common seeds: before, now, and the 95 % interval of now.
+        Operating points (`operating.POINTS`) over the common seeds; empty where there are none.
     """
 
     entry: Entry
@@ -86,14 +88,13 @@ class Finding:
 
 @dataclass(frozen=True)
 class Change:
-    """A mean difference now - before, with the parts of the variance that each test of it adds up."""
+    """A mean AUROC before and now, and the tests of the difference: for each, the variances that it adds up."""
 
     before: float
     now: float
     tests: tuple[tuple[Part, ...], ...]
     how: str
     points: dict[str, Point] = field(default_factory=dict)
-    """What a user of one threshold notices."""
 
     @property
     def difference(self) -> float:
@@ -102,22 +103,22 @@ class Change:
 
     @property
     def se(self) -> float:
-        """Smallest of the standard errors."""
+        """The smallest standard error of the tests."""
         return math.sqrt(min(sum(variance for variance, _ in parts) for parts in self.tests))
 
     def p(self, direction: int) -> float:
-        """One-sided p-value of a fall (-1) or a rise (+1): the smallest, times the number of tests."""
+        """One-sided p-value of a fall (-1) or a rise (+1): the smallest of the tests' p-values, times their number."""
         if abs(self.difference) < 1e-12:
             return 1.0
         return min(1.0, len(self.tests) * min(cochran_cox(direction * self.difference, parts) for parts in self.tests))
 
 
 Pair = tuple[BaselineCell, BaselineCell, TestScores]
-"""The same cell before and now, with the images."""
+"""The same cell before and now, with the test images of now."""
 
 
 def _paired(pairs: list[Pair], kind: str) -> Change | None:
-    """Cells of the same seeds on the same images; only anomalies of `kind` where it is not empty."""
+    """The change over cells of the same seeds on the same images; with a `kind`, only its anomalies and all normals."""
     influence: dict[tuple[int, str], float] = defaultdict(float)
     by_seed: dict[int, list[tuple[float, float]]] = defaultdict(list)
     before, now = [], []
@@ -160,7 +161,7 @@ def _paired(pairs: list[Pair], kind: str) -> Change | None:
 def _points(
     found: dict[int, list[tuple[dict[str, float], dict[str, float]]]], images: set[tuple[int, str]]
 ) -> dict[str, Point]:
-    """Operating points of the cells of each seed, before and now, as means over seeds with the interval of now."""
+    """Operating points before and now as means over seeds, with the interval of now; `found` has the cells by seed."""
     counts = Counter(label for label, _ in images)
     result = {}
     for name in POINTS:
@@ -173,7 +174,7 @@ def _points(
 
 
 def _in_words(points: dict[str, Point]) -> str:
-    """Operating points as the end of a sentence; those that were outside of what they are now are marked."""
+    """Operating points as the end of a sentence, marked as moved where the interval of now excludes the value before."""
     said = [
         f"{POINTS[name]} {before:.2f} to {now:.2f} [{low:.2f}, {high:.2f}]" + " (moved)" * (not low <= before <= high)
         for name, (before, now, low, high) in points.items()
@@ -182,7 +183,7 @@ def _in_words(points: dict[str, Point]) -> str:
 
 
 def _unpaired(old: list[BaselineCell], new: list[BaselineCell], kind: str) -> Change | None:
-    """Means over seeds, where no seed is in both."""
+    """The change of the means over seeds where no seed is in both; None with fewer than two seeds on one side."""
 
     def by_seed(cells: Iterable[BaselineCell]) -> list[float]:
         values: dict[int, list[float]] = defaultdict(list)
@@ -224,10 +225,12 @@ def check(
 
     Parameters
     ----------
+    root, frame
+        Folder of a store, and what `osad_bench.results.load` returns for it.
     tolerance
-        Falls up to this much of AUROC never count; the default is what other machines may differ by.
+        Falls and rises of AUROC up to this much never count; the default is by how much other machines may differ.
     alpha
-        Share of checks of an unchanged method that may fail.
+        Share of checks of an unchanged method that may fail, between 0 and 1.
     allow_missing
         Rows of the baseline that the store lacks are notes instead of failures.
     accept_rise
@@ -236,7 +239,12 @@ def check(
     Returns
     -------
     list of Finding
-        Bad ones first.
+        Those that fail the check (`BAD`) first.
+
+    Raises
+    ------
+    StoreError
+        Scores are missing or damaged.
     """
     store = Store(root)
     tests = newest(frame[frame["part"] == "test"])
@@ -285,12 +293,12 @@ def check(
 
 
 def _entry(line: dict[Any, Any]) -> Entry:
-    """What a line of `Store.frame` is averaged into."""
+    """The row and method that a line of `Store.frame` is averaged into."""
     return Entry(Row(*(line[name] for name in Row._fields)), line["method"], line["variant"])
 
 
 def _absent(entry: Entry, cells: int, added: Iterable[Entry]) -> tuple[str, str]:
-    """Status and message of an entry of the baseline that the store has no cell of; `added`: what it has instead."""
+    """Status and message for an entry of the baseline without a cell in the store; `added`: entries only in the store."""
     like = [one.row for one in added if one[1:] == entry[1:]]
     if entry.row._replace(fingerprint="") in {row._replace(fingerprint="") for row in like}:
         return "other data", "the images are not those of the baseline (fingerprints differ): make a new baseline"
@@ -306,7 +314,7 @@ def _absent(entry: Entry, cells: int, added: Iterable[Entry]) -> tuple[str, str]
 def _changes(
     old: list[BaselineCell], new: dict[tuple[str | None, int], tuple[BaselineCell, TestScores]]
 ) -> tuple[dict[str, Change], tuple[str, str] | None]:
-    """Change of a row by kind ("" for all kinds), and what is wrong with the comparison as (status, message)."""
+    """Change of a row by kind ("" for all kinds), and (status, message) where cells are missing."""
     cells = [cell for cell, _ in new.values()]
     problem = None
     pairs = _match(old, new)
@@ -321,7 +329,7 @@ def _changes(
         kinds = sorted({kind for cell in mine for kind in cell.per_kind})
         found = {kind: _unpaired(mine, theirs, kind) for kind in ["", *(kinds if len(kinds) > 1 else [])]}
         if found[""] is None:
-            problem = ("missing", "no seed is in both, and two on each side are needed to compare other seeds")
+            problem = ("missing", "no seed is in both, and comparing different seeds needs at least two on each side")
     return {kind: change for kind, change in found.items() if change is not None}, problem
 
 
@@ -333,7 +341,7 @@ def _slower(entry: Entry, old: list[BaselineCell], new: list[BaselineCell]) -> l
 
 
 def _verdicts(changes: dict[tuple[Entry, str], Change], tolerance: float, alpha: float) -> list[Finding]:
-    """What fell, leapt, rose or stayed; p-values corrected over each family of tests."""
+    """Findings on what fell, leapt, rose or stayed; p-values are corrected within rows and within kinds."""
     level = alpha / 3
     rows = [name for name in changes if not name[1]]
     kinds = [name for name in changes if name[1]]

@@ -1,8 +1,8 @@
-"""A Parquet file beside the records, one row each: how a store of many records is read in seconds.
+"""A Parquet file beside the records, one row per record, so that a store of many records is read in seconds.
 
-The records stay what counts. A row is taken only while its record's file has the size and the two times (of content and of
-entry) that it had when the row was made; anything else is read from the record. So a file that is copied, mended or
-replaced is read anew, and an index from another machine is none: it serves DuckDB, pandas and whoever the store is sent to.
+The records decide. A row of the index is used only while its record's file has the size and the two times (`Stamp`) that it
+had when the row was made; otherwise the record is read. So a file that was copied, edited or replaced is read again, and so
+are all records after a store was copied to another machine. DuckDB, pandas and others can read the index everywhere.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from osad_bench.results.record import Record
 
 FILE = "index.parquet"
 FORMAT = "2"
-"""Of the rows: raise it where `osad_bench.results.columns.row` gives anything else for a record."""
+"""Version of the rows; raise it whenever `osad_bench.results.columns.row` returns something else for a record."""
 SETTLED = 2.0
-"""Seconds without a change after which a file's times tell its contents: two changes within a clock's tick look alike."""
+"""Seconds without a change after which a file's times identify its content, as two changes within a clock tick look alike."""
 WORTH = 2000
-"""Records read one by one (in half a second) from which it is worth making the index anew."""
+"""The index is written again once at least this many records had to be read one by one (in half a second)."""
 
 _MARK = b"osad-bench index"
 _INTEGERS = frozenset(
@@ -39,7 +39,7 @@ _NUMBERS = frozenset(
 
 
 class Stamp(NamedTuple):
-    """How a record's file looks from outside: size in bytes, times of its content and of its entry in nanoseconds."""
+    """Size of a record's file in bytes, and its mtime and ctime in nanoseconds since 1970."""
 
     file_size: int
     file_changed: int
@@ -47,12 +47,12 @@ class Stamp(NamedTuple):
 
     @classmethod
     def of(cls, found: os.stat_result) -> Stamp:
-        """From what the system says."""
+        """From the result of `os.stat`."""
         return cls(found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
 
 class Glance(NamedTuple):
-    """What a run asks of a record that is there: its status, when it was made, by what source, and with the oracle and pixel metrics or not."""
+    """What a run needs to know of a stored record; `oracle`, `pixels`: whether it has these further metrics."""
 
     status: str
     created: datetime
@@ -77,12 +77,12 @@ def available() -> bool:
 
 
 class Index:
-    """Rows of an index.
+    """An index that was read.
 
     Parameters
     ----------
     table
-        As `read` returns it.
+        A pyarrow table with the columns of `Stamp` and some of `FLAT`, ``key`` among them.
     """
 
     def __init__(self, table: Any) -> None:
@@ -93,7 +93,7 @@ class Index:
 
     @classmethod
     def read(cls, root: Path, columns: Sequence[str] = FLAT) -> Index | None:
-        """The index of a store; None where there is none, it is damaged or of another version, or cannot be read here."""
+        """Some columns of a store's index; None if it is missing, damaged, of another version, or without pyarrow."""
         path = root / FILE
         if not path.exists() or not available():
             return None
@@ -110,11 +110,11 @@ class Index:
             return None
 
     def fresh(self, key: str, stamp: Stamp) -> bool:
-        """Whether the row of this record was made of the file as it is now."""
+        """Whether the row of this record was made from the file as it is now."""
         return self._stamps.get(key) == stamp
 
     def column(self, name: str) -> list[Any]:
-        """A column's values, equal texts one object."""
+        """A column's values; equal texts are one object. Times are in microseconds since 1970."""
         import pyarrow as pa
 
         column = self.table.column(name)
@@ -130,7 +130,7 @@ class Index:
         return values
 
     def joined(self, keys: Sequence[str], fresh: set[str], read: Mapping[str, Sequence[Any]]) -> dict[str, list[Any]]:
-        """Columns of all records, in the order of `keys`: of the index for the `fresh` ones, else of `read`."""
+        """Columns of all records in the order of `keys`: from the index for the `fresh` ones, from `read` for the others."""
         places = {key: place for place, key in enumerate(read["key"])}
         order = [self._place[key] if key in fresh else -1 - places[key] for key in keys]
         result = {}
@@ -140,7 +140,7 @@ class Index:
         return result
 
     def glances(self) -> dict[str, tuple[Stamp, Glance]]:
-        """Of each record, what it looked like and what a run asks of it."""
+        """Key of each record to its `Stamp` and `Glance`; needs the columns `GLANCED`."""
         sources: dict[str, str] = {}
         for text in set(self.column("provenance")):
             sources[text] = json.loads(text).get("method_source", "")
@@ -168,26 +168,26 @@ def _kind(name: str) -> str:
 
 
 def write_index(root: Path, columns: Mapping[str, Sequence[Any]], stamps: Mapping[str, Stamp], now: float) -> Path:
-    """Write the index of a store; gives its path.
+    """Write the index of a store; return its path.
 
     Parameters
     ----------
     columns
         Flat rows by column (`osad_bench.results.columns.FLAT`).
     stamps
-        Of each record's file, taken before it was read.
+        Key of each record to the stamp of its file, taken before the file was read.
     now
-        When they were taken, in seconds since 1970. A file that had just changed then is not vouched for.
+        When they were taken, in seconds since 1970. Records changed less than `SETTLED` before will be read again.
 
     Raises
     ------
     InputError
-        The package that writes Parquet files is not installed, or a record has a value that they cannot hold.
+        The package that writes Parquet files is not installed, or a record has a value that Parquet cannot hold.
     OSError
         The file cannot be written.
     """
     if not available():
-        raise InputError("an index is a Parquet file: pip install 'osad-bench[parquet]'")
+        raise InputError("an index is a Parquet file, which needs a further package: pip install 'osad-bench[parquet]'")
     import pyarrow as pa
     from pyarrow import parquet
 

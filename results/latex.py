@@ -1,4 +1,4 @@
-"""Tables as LaTeX: booktabs, any text as it is, never wider than the page."""
+"""Tables as LaTeX with booktabs; any text is escaped, and no table is wider than the page."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from osad_bench.core.text import printable
 from osad_bench.results.tables import Table
 
 LATEX_PREAMBLE = r"\usepackage[T1]{fontenc}\usepackage{booktabs,longtable,array,color,graphicx}"
+"""What the preamble of a document with these tables needs."""
 
 # A table wider than the page is scaled down to it.
 _SHRINK = r"\ifdim\wd0>\textwidth\resizebox{\textwidth}{!}{\usebox0}\else\usebox0\fi"
@@ -21,7 +22,7 @@ _OTHER_SCRIPTS = (
     r"\ifdefined\otherscript\else\protected\def\otherscript#1#2{\ifdefined\CJK\begin{CJK}{UTF8}{gbsn}#1\end{CJK}\else"
     r"\ifdefined\XeTeXversion#1\else\ifdefined\directlua#1\else\texttt{#2}\fi\fi\fi}\fi"
 )
-r"""``\otherscript{text}{its numbers}``: the text where the engine or the package CJKutf8 can write it, else its numbers."""
+r"""``\otherscript{text}{code points}``: the text where the engine or the package CJKutf8 can print it, else its code points."""
 
 _PLAIN = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
@@ -33,7 +34,7 @@ _PLAIN = {
     "µ": r"$\mu$", "ß": r"\ss{}", "æ": r"\ae{}", "Æ": r"\AE{}", "ø": r"\o{}", "Ø": r"\O{}", "œ": r"\oe{}", "Œ": r"\OE{}",
     "ł": r"\l{}", "Ł": r"\L{}", "đ": r"\dj{}", "Đ": r"\DJ{}", "ð": r"\dh{}", "þ": r"\th{}", "ı": r"\i{}",
 }  # fmt: skip
-"""Letters that LaTeX takes for something else, or that its standard fonts have under another name."""
+"""Characters with a meaning in LaTeX, or with another name in its standard fonts, to what prints them."""
 
 _ACCENTS = {
     "\u0300": "`", "\u0301": "'", "\u0302": "^", "\u0303": "~", "\u0304": "=", "\u0306": "u", "\u0307": ".", "\u0308": '"',
@@ -47,10 +48,10 @@ _MARKS = "\u0300-\u036f"
 def escape_latex(text: str) -> str:
     """Text that LaTeX prints as it is.
 
-    Latin letters with any accents and Greek ones are written as LaTeX's own; what remains, such as Chinese, is printed
-    where the engine or the package CJKutf8 can (`_OTHER_SCRIPTS`), else as its Unicode numbers, so that the file always compiles.
+    Latin letters with accents and Greek letters become LaTeX commands. Other scripts, such as Chinese, are printed where the
+    engine or the package CJKutf8 can (`_OTHER_SCRIPTS`), else as Unicode code points, so that the file always compiles.
     """
-    text = re.sub(r"([-'`,?!<>])(?=[-'`,<>])", "\\1\N{ZERO WIDTH SPACE}", printable(text))  # two could become one sign
+    text = re.sub(r"([-'`,?!<>])(?=[-'`,<>])", "\\1\N{ZERO WIDTH SPACE}", printable(text))  # two can form a ligature
     parts: list[str] = []
     other = ""
     for letter in re.findall(f".[{_MARKS}]*", text):
@@ -71,7 +72,7 @@ def _other_script(text: str) -> str:
 
 @cache
 def _letter(character: str) -> str | None:
-    """What LaTeX calls one letter with its marks; None for one of a script that its standard fonts lack."""
+    """LaTeX for one letter with its combining marks; None if its script is not in the standard fonts."""
     if character in _PLAIN:
         return _PLAIN[character]
     if character.isascii():
@@ -110,13 +111,13 @@ def _greek(capital: bool, name: str) -> str | None:
 
 
 def _line(cells: Iterable[str]) -> str:
-    r"""A row of a table. One that begins with ``[`` or ``*`` would be an argument of the ``\\`` before it."""
+    r"""A row of a table, with a guard: a leading ``[`` or ``*`` would be read as an argument of the ``\\`` before it."""
     text = " & ".join(cells)
     return ("{}" if text.startswith(("[", "*")) else "") + text + r" \\"
 
 
 def _head(body: str) -> str:
-    """The first lines of a file that holds `body`: what the preamble needs, and what the other scripts in it need."""
+    """`body` after comments on what the preamble needs, and the definitions for other scripts where it has some."""
     lines = [f"% preamble: {LATEX_PREAMBLE}"]
     if r"\otherscript{" in body:
         lines += [r"% for Chinese names: \usepackage{CJKutf8}, or xelatex and a font that has them", _OTHER_SCRIPTS]
@@ -124,7 +125,7 @@ def _head(body: str) -> str:
 
 
 def to_latex(shown: Iterable[Table], *, percent: bool = False) -> str:
-    r"""Booktabs tables, best in red and second best in blue as the DPDL paper prints them.
+    r"""Booktabs tables, best in red and second best in blue as in the DPDL paper; `percent`: 88.9 instead of 0.889.
 
     The preamble needs `LATEX_PREAMBLE`.
     """
@@ -157,7 +158,8 @@ def to_latex(shown: Iterable[Table], *, percent: bool = False) -> str:
 def frame_to_latex(frame: pd.DataFrame, caption: str) -> str:
     """Any frame of short texts and numbers as a booktabs table that may break across pages.
 
-    Together the columns are as wide as the page: each has a share by its longest text, and longer texts break into lines.
+    Together the columns are as wide as the page, each in proportion to its longest text; texts that do not fit are broken
+    into lines. The preamble needs `LATEX_PREAMBLE`.
     """
     texts = [[str(name) for name in frame.columns], *([str(value) for value in row] for row in frame.to_numpy())]
     columns = [[row[place] for row in texts] for place in range(len(frame.columns))]
@@ -182,19 +184,19 @@ def frame_to_latex(frame: pd.DataFrame, caption: str) -> str:
 
 
 _LETTERS = 76
-"""Letters of the smallest type that fit on a line of the narrowest common page (345 pt), gaps between columns aside."""
+"""Letters of small type that fit on a line of the narrowest common page (345 pt), without the gaps between columns."""
 
 
 _NUMBER = re.compile(r"[-+]?[0-9.]{1,7}(±[0-9.]{1,7})?")
 
 
 def _least(texts: Sequence[str]) -> float:
-    """Letters that a column needs for its longest piece that cannot break."""
+    """Width, in letters, that a column needs for its longest unbreakable piece."""
     return max(_width(piece) for text in texts for piece in _pieces(text)) + 0.9
 
 
 def _shares(columns: Sequence[Sequence[str]], letters: float) -> list[float]:
-    """Share of the page for each column: room for its longest piece that cannot break, and of the rest by its length."""
+    """Share of the page width per column: enough for its longest unbreakable piece, the rest in proportion to its texts."""
     least = [_least(texts) for texts in columns]
     wish = [max(_width(text) for text in texts) + 0.9 for texts in columns]
     room = max(0.0, letters - 0.7 * len(columns) - sum(least))
@@ -206,14 +208,14 @@ def _shares(columns: Sequence[Sequence[str]], letters: float) -> list[float]:
 
 
 def _width(text: str) -> float:
-    """About how many letters wide `text` is; a letter of another script may be printed as its number."""
+    """Approximate width of `text` in letters; a letter of another script counts as much as its code point."""
     return sum(
         9.0 if _letter(one) is None else 1.7 if one in "mwMW%&@+=<>±" else 1.4 if one.isupper() else 1.0 for one in text
     )
 
 
 def _pieces(text: str) -> list[str]:
-    """The parts of `text` between which it may break: words, parts of words at a sign, ten letters of what has none."""
+    """The parts of `text` between which it may break: words; long words also after a punctuation mark or ten letters."""
     return [
         piece
         for word in text.split(" ")
@@ -226,6 +228,6 @@ def _pieces(text: str) -> list[str]:
 
 
 def _breakable(text: str) -> str:
-    """`text` escaped, which may break between its `_pieces`."""
+    """`text` escaped, with permission to break between its `_pieces`."""
     words = (r"\allowbreak ".join(map(escape_latex, _pieces(word))) for word in text.split(" "))
     return " ".join(words)

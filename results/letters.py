@@ -1,4 +1,4 @@
-"""Which methods of a row are told apart, as a matrix with letters: methods that share a letter are not shown to differ.
+"""Which methods of a row differ, as a matrix with letters: methods that share a letter are not shown to differ.
 
 H.-P. Piepho, "An algorithm for a letter-based representation of all-pairwise comparisons", Journal of Computational and
 Graphical Statistics 13(2), 2004 (insert and absorb).
@@ -16,17 +16,18 @@ from osad_bench.results.aggregate import ROW, summary
 from osad_bench.results.titles import Titles
 
 MOST_LETTERS = len(ascii_letters)
+"""Groups that get a letter; further ones get a number in brackets."""
 
 
 def compact_letters(methods: Sequence[str], differ: Collection[frozenset[str]]) -> dict[str, str]:
-    """Letters for each method: two share one exactly where they are not in `differ`.
+    """Letters for each method: two methods share one exactly where their pair is not in `differ`.
 
     Parameters
     ----------
     methods
         The best first, so that it gets the letter a.
     differ
-        Pairs that are told apart.
+        Pairs of methods that are shown to differ.
     """
     groups = [frozenset(methods)]
     for pair in sorted(map(sorted, differ)):
@@ -45,12 +46,12 @@ def compact_letters(methods: Sequence[str], differ: Collection[frozenset[str]]) 
 
 
 def lettered(pairs: pd.DataFrame, frame: pd.DataFrame) -> Iterator[tuple[tuple[Any, ...], pd.DataFrame]]:
-    """Each row of the table with three methods or more whose differences were tested, and its lines with their letters.
+    """Rows of the table with at least three tested methods, each with the letters of its methods.
 
     Parameters
     ----------
     pairs
-        As `paired.differences` returns it; pairs with variants of a method are left aside.
+        As `paired.differences` returns it; pairs with variants of a method are ignored.
     frame
         The records, as `osad_bench.results.load` returns them.
 
@@ -69,7 +70,7 @@ def lettered(pairs: pd.DataFrame, frame: pd.DataFrame) -> Iterator[tuple[tuple[A
         methods = [name for name in methods if name in {*among["first"], *among["second"]}]
         if len(methods) < 3:
             continue
-        sure = among[among["differs"] & (among["seeds"] > 1)]  # one seed is no ground to call a method better
+        sure = among[among["differs"] & (among["seeds"] > 1)]  # one seed is not enough to call a method better
         apart = {frozenset(pair) for pair in sure[["first", "second"]].itertuples(index=False)}
         letters = compact_letters(methods, apart)
         mine = mine[mine["method"].isin(methods)]
@@ -77,14 +78,14 @@ def lettered(pairs: pd.DataFrame, frame: pd.DataFrame) -> Iterator[tuple[tuple[A
 
 
 def matrices(pairs: pd.DataFrame, frame: pd.DataFrame, titles: Titles) -> dict[str, pd.DataFrame]:
-    """A table for each row of `lettered`: AUROC, letters, and the difference to each better method.
+    """A matrix for each row of `lettered`: AUROC, letters, and the difference to each better method.
 
     Returns
     -------
     dict
-        Heading to a frame of texts: ``#, method, AUROC, letters, 1, 2, ...``. The number in column 3 is this method less
-        the third, with ``*`` where the two are told apart, ``'`` where they are on the images of one seed, and ``?`` where
-        they share too little to be compared.
+        Heading to a frame of texts: ``#, method, AUROC, letters, 1, 2, ...``. Column 3 holds this method's AUROC minus that
+        of the third, with ``*`` where the two differ, ``'`` where they differ beyond the noise of the images but share one
+        seed only, and ``?`` where they share too little to be compared.
     """
     result = {}
     for (board, dataset, setting, shots), lines in lettered(pairs, frame):
@@ -114,7 +115,7 @@ def matrices(pairs: pd.DataFrame, frame: pd.DataFrame, titles: Titles) -> dict[s
 
 
 def _signed(value: float) -> str:
-    """Such as ``-.062``: without the zero, so that fourteen stand on a line."""
+    """Such as ``-.062``: without the zero, so that fourteen fit on a line."""
     text = f"{value:+.3f}"
     if float(text) == 0:
         return ".000"
@@ -122,8 +123,8 @@ def _signed(value: float) -> str:
 
 
 NOTE = (
-    "Methods that share a letter are not shown to differ. A number is the method of its line less the method of its column"
-    " (AUROC, mean over common seeds); * marks differences beyond noise: p < 0.05 by Cochran and Cox's test over seeds and"
-    " images, corrected for all pairs of the table (Bonferroni); ' marks those beyond the noise of the images on one seed"
-    " alone, which tells no methods apart."
+    "Methods that share a letter are not shown to differ. A number is the AUROC of the method of its line minus"
+    " that of the method of its column (mean over common seeds). * marks differences beyond noise: p < 0.05 by Cochran and"
+    " Cox's test over seeds and images, corrected for all pairs of methods (Bonferroni). ' marks differences on one seed"
+    " alone that exceed the noise of the images, which does not show that the methods differ."
 )

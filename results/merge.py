@@ -1,4 +1,4 @@
-"""Stores of several machines made one."""
+"""Merging the stores of several machines into one."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from osad_bench.results.store import Store, StoreError, foreign_files
 from osad_bench.results.submission import opened
 
 SAME = 1e-6
-"""AUROCs closer than this are the same result: devices round differently."""
+"""AUROCs that differ by no more count as the same result, as devices round differently."""
 
 
 @dataclass(frozen=True)
 class Conflict:
-    """A cell that two stores answer differently."""
+    """A cell for which two stores hold different results: the key, the stores, and a message for the user."""
 
     key: str
     kept: Path
@@ -32,10 +32,10 @@ class Conflict:
 def merge(
     sources: Sequence[Path | str], target: Path | str, say: Callable[[str], None] = lambda _: None
 ) -> tuple[int, list[Conflict]]:
-    """Copy the records of `sources`, with their scores, into `target`; `say` hears of files passed over.
+    """Copy the records of `sources`, with their scores, into `target`, and report where stores disagree.
 
-    A source is a store's folder or a submission's file. Copying the folders together by hand does the same, except that it cannot say where two of them disagree. Of two
-    records of one cell a finished one goes before a failed one, else the first stays.
+    A source is a store's folder or a submission's file. Of two records of one cell, a finished one is kept before a
+    failed one, else the first. `say` is called with a sentence on files that were passed over.
 
     Returns
     -------
@@ -45,7 +45,9 @@ def merge(
     Raises
     ------
     StoreError
-        A source holds no records, a record is damaged, or a file is no submission.
+        A source holds no records, a record is damaged, a file is no submission, or `target` cannot be written to.
+    OSError
+        The disk is full.
     """
     into, copied, conflicts = Store(target), 0, []
     origin: dict[str, Path] = {}

@@ -1,4 +1,4 @@
-"""Test metrics from stored scores; anomalies are the positive class."""
+"""Image-level test metrics from stored scores; anomalies are the positive class."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from osad_bench.results.record import Metrics, TestScores
 
 
 def compute(test: TestScores) -> Metrics:
-    """All metrics of one test part.
+    """AUROC, average precision, FPR at 95 % TPR and AUROC per kind, all in [0, 1], of one test part.
 
     Parameters
     ----------
     test
-        Scores of at least one normal and one anomaly.
+        Finite scores of at least one normal and one anomaly.
 
     Raises
     ------
@@ -35,7 +35,7 @@ def compute(test: TestScores) -> Metrics:
     kinds = test.kinds[test.labels == 1]
     return Metrics(
         auroc=float(above.mean()),
-        # scikit-learn adds up shares, and can come out at 1.0000000000000002
+        # scikit-learn's sum of shares can be 1.0000000000000002
         average_precision=min(1.0, float(average_precision_score(test.labels, test.scores))),
         fpr95=float(false_positive[np.searchsorted(true_positive, 0.95, side="left")]),
         per_kind={str(kind): float(above[kinds == kind].mean()) for kind in np.unique(kinds)},

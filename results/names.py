@@ -1,4 +1,4 @@
-"""The order in which tables and figures list methods and data sets; what they are called stands in the records."""
+"""The order in which tables and figures list methods and data sets; the records hold their titles."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ METHODS = (
     "devnet", "flos", "saoe", "mlep", "dra", "ahl", "dpdl", "ahl-devnet", "evidence", "whitened", "patchcore",
     "mahalanobis",
 )  # fmt: skip
-"""The DPDL paper's methods in its order, then what this project has beside them."""
+"""The DPDL paper's methods in its order, then the further ones of this project."""
 
 DATASETS = (
     "mvtec", "mvtec/carpet", "mvtec/metal_nut", "optical", "sdd", "aitex", "elpv", "mastcam", "hyper-kvasir", "brainmri",
     "headct",
 )  # fmt: skip
-"""The DPDL paper's data sets in its order; of MVTec AD's classes those that its hard setting has."""
+"""The DPDL paper's data sets in its order; of MVTec AD's classes, the two of its hard setting."""
 
 
 def in_order(names: Iterable[Any], order: Iterable[str]) -> list[str]:
-    """`names` without repeats: those of `order` first, the rest (variants beside their method) by name."""
+    """`names` without repeats, in the order of their first words in `order`; unknown ones last, by name."""
     places = {name: place for place, name in enumerate(order)}
     return sorted({str(name) for name in names}, key=lambda name: (places.get(name.split(" ")[0], len(places)), name))

@@ -1,7 +1,8 @@
-"""Operating points: how many anomalies are found at a rate of false alarms that one can live with.
+"""Operating points: how many anomalies are found at an acceptable rate of false alarms.
 
-An AUROC averages over all thresholds, most of which nobody would use. Here the threshold is where the test normals give the
-wanted rate of false alarms (or the test anomalies the wanted recall), and what is told is the other rate.
+An AUROC averages over all thresholds, most of which nobody would use. Here the threshold is set on the test normals to give
+a wanted rate of false alarms, and the recall is reported; or on the test anomalies for a wanted recall, and the rate of false
+alarms is reported.
 """
 
 from __future__ import annotations
@@ -23,22 +24,35 @@ POINTS = {
     "recall_5": "recall at 5 % false alarms",
     "alarms_95": "false alarms at 95 % recall",
 }
-"""Column to what it is called."""
+"""Column to its title."""
 
 
 def recall_at(labels: ArrayLike, scores: ArrayLike, rate: float) -> float:
-    """Share of the anomalies above the lowest threshold that at most `rate` of the normals exceed.
+    """Share of the anomalies that score above the threshold, the lowest normal score that at most `rate` of the normals exceed.
 
-    With fewer than ``1 / rate`` normals that is the threshold that none exceeds.
+    Parameters
+    ----------
+    labels, scores
+        Shape (n,): 0 normal, 1 anomaly, at least one of each; higher scores are more anomalous.
+    rate
+        Rate of false alarms, at least 0 and below 1. With fewer than ``1 / rate`` normals, no normal exceeds the threshold.
     """
     anomalous, values = np.asarray(labels) == 1, np.asarray(scores, dtype=np.float64)
     normals = np.sort(values[~anomalous])[::-1]
-    threshold = normals[math.floor(rate * len(normals) + 1e-9)]  # as many normals may lie above it
+    threshold = normals[math.floor(rate * len(normals) + 1e-9)]  # exactly so many normals may lie above it
     return float((values[anomalous] > threshold).mean())
 
 
 def alarms_at(labels: ArrayLike, scores: ArrayLike, recall: float) -> float:
-    """Share of the normals that score at least as high as the highest threshold that finds `recall` of the anomalies."""
+    """Share of the normals that reach the threshold, the highest one that at least `recall` of the anomalies reach.
+
+    Parameters
+    ----------
+    labels, scores
+        As in `recall_at`.
+    recall
+        Above 0 and at most 1.
+    """
     anomalous, values = np.asarray(labels) == 1, np.asarray(scores, dtype=np.float64)
     anomalies = np.sort(values[anomalous])[::-1]
     threshold = anomalies[math.ceil(recall * len(anomalies) - 1e-9) - 1]
@@ -46,7 +60,7 @@ def alarms_at(labels: ArrayLike, scores: ArrayLike, recall: float) -> float:
 
 
 def points_of(labels: ArrayLike, scores: ArrayLike) -> dict[str, float]:
-    """All `POINTS` of one cell."""
+    """All `POINTS` of one cell; labels and scores as in `recall_at`."""
     return {
         "recall_1": recall_at(labels, scores, 0.01),
         "recall_5": recall_at(labels, scores, 0.05),
@@ -57,9 +71,10 @@ def points_of(labels: ArrayLike, scores: ArrayLike) -> dict[str, float]:
 def share_interval(shares: ArrayLike, images: int, level: float = 0.95) -> tuple[float, float]:
     """Confidence interval of a mean share over seeds, each measured on about the same `images`.
 
-    Clopper and Pearson's binomial interval with the number of images that the variance is worth, that over images plus that
-    over seeds: E. Korn and B. Graubard, "Confidence intervals for proportions with small expected number of positive counts
-    estimated from survey data", Survey Methodology 24(2), 1998. The threshold is taken as given.
+    Clopper and Pearson's binomial interval for an effective number of images, chosen so that the binomial variance equals the
+    variance over images plus that over seeds: E. Korn and B. Graubard, "Confidence intervals for proportions with small
+    expected number of positive counts estimated from survey data", Survey Methodology 24(2), 1998. The threshold is taken as
+    given.
     """
     values = np.asarray(shares, dtype=np.float64)
     share, tail = float(values.mean()), (1 - level) / 2
@@ -77,7 +92,7 @@ def share_interval(shares: ArrayLike, images: int, level: float = 0.95) -> tuple
 def operating_points(
     frame: pd.DataFrame, scores: pd.DataFrame | Callable[[pd.DataFrame], pd.DataFrame]
 ) -> pd.DataFrame:
-    """`POINTS` of every method on every row of the table, mean over seeds (and known kinds), with 95 % intervals.
+    """`POINTS` of every method on every row of the table: means over seeds (and known kinds), with 95 % intervals.
 
     Parameters
     ----------
@@ -89,8 +104,8 @@ def operating_points(
     Returns
     -------
     DataFrame
-        ``board, dataset, setting, shots, method, seeds, normals, anomalies`` (different test images over all seeds), and
-        for each point its mean, ``_low`` and ``_high``.
+        ``board, dataset, setting, shots, method, seeds, normals, anomalies`` (distinct test images of all seeds together),
+        and for each point its mean, and the ends of its interval with ``_low`` and ``_high`` after its name.
     """
     tests = comparable(frame)
     tests = tests[tests["status"] == "ok"]
@@ -123,7 +138,7 @@ def operating_points(
 
 
 def points_for_print(points: pd.DataFrame, titles: Titles) -> pd.DataFrame:
-    """`operating_points` with numbers as a paper prints them."""
+    """`operating_points` as texts, with numbers as a paper prints them."""
     lines = [
         {
             **titles.row(line),

@@ -13,11 +13,11 @@ from osad_bench.results.damage import REMEDY, StoreError
 from osad_bench.results.record import TestScores
 
 MOST_BYTES = 2**30
-"""A file of scores that unpacks to more is refused before it is unpacked: 100,000 images take 60 MB."""
+"""A file of scores that unpacks to more bytes is refused before it is unpacked; 100,000 images take 60 MB."""
 
 
 def pack_scores(scores: TestScores, path: Path) -> bytes:
-    """The bytes of the file of these scores, checked by reading them again."""
+    """The bytes of the file of these scores, checked by reading them again; raises as `unpack_scores` does."""
     stream = io.BytesIO()
     np.savez_compressed(stream, ids=scores.ids, labels=scores.labels, kinds=scores.kinds, scores=scores.scores)
     unpack_scores(stream, path)
@@ -25,12 +25,13 @@ def pack_scores(scores: TestScores, path: Path) -> bytes:
 
 
 def unpack_scores(stream: IO[bytes], path: Path) -> TestScores:
-    """Test scores from their file, checked.
+    """Test scores from their file, checked; `path` is for messages.
 
     Raises
     ------
     StoreError
-        The file is no archive of the four arrays, unpacks to more than `MOST_BYTES`, or what it holds makes no sense.
+        The file is no archive of the four arrays, unpacks to more than `MOST_BYTES`, holds arrays of wrong types or
+        different lengths, a label other than 0 and 1, a score that is not finite, or an image twice.
     """
     try:
         with zipfile.ZipFile(stream) as archive:
@@ -53,7 +54,7 @@ def unpack_scores(stream: IO[bytes], path: Path) -> TestScores:
 
 
 _KINDS = {"ids": "U", "labels": "iub", "kinds": "U", "scores": "fiu"}
-"""Kinds of NumPy types that the arrays of a file of scores may have."""
+"""Array to the kinds (`numpy.dtype.kind`) that its type may be of."""
 
 
 def _wrong_kind(stored: dict[str, Any]) -> str:
@@ -67,5 +68,5 @@ def _problem(test: TestScores) -> str:
     if not np.isfinite(test.scores).all():
         return "a score is not finite"
     if len(set(test.ids.tolist())) < len(test.ids):
-        return "an image stands in it twice"
+        return "it holds an image twice"
     return ""

@@ -1,12 +1,12 @@
-"""Two methods on the same test images: what their AUCs differ by, how sure that is, and whether it is noise.
+"""Two methods on the same test images: the difference of their AUCs, its interval, and whether it is noise.
 
-All methods see the same splits, so every comparison is paired: what makes an image hard for both cancels out.
+All methods see the same splits, so every comparison is paired: the difficulty of an image for both methods cancels out.
 
-One computation gives the interval, the p-value and the verdict of a difference, and words, tables and figures all take
-them from here. The variance of the mean difference is the sum of two: over images (DeLong's, with images that several
-seeds share counted once) and over seeds. The critical value is Cochran and Cox's, Student's for each part weighted by
-its variance: a few seeds that agree by luck are not taken at their word. Correction for many pairs is Bonferroni's, as
-its intervals are simultaneous: an interval leaves out 0 exactly where the corrected p-value is below 1 - level.
+One computation gives the interval, the p-value and the verdict of a difference; sentences, tables and figures all use it.
+The variance of the mean difference is the sum of two: over images (DeLong's, with images that several seeds share counted
+once) and over seeds. The critical value is Cochran and Cox's: the mean of Student's values for both parts, weighted by their
+variances, so that a few seeds that agree by luck are not trusted too much. The correction for many pairs is Bonferroni's,
+whose intervals are simultaneous: an interval excludes 0 exactly where the corrected p-value is below 1 - level.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class DeLong:
-    """Difference of two AUCs on the same images: ``difference`` = first - second, standard error, z and two-sided p."""
+    """Two AUCs on the same images, their ``difference`` (first - second), its standard error, z and two-sided p."""
 
     first: float
     second: float
@@ -50,9 +50,10 @@ class DeLong:
 def placements(labels: ArrayLike, scores: ArrayLike) -> tuple[Floats, Floats]:
     """Share of the normals below each anomaly, and share of the anomalies above each normal (ties count half).
 
-    The mean of either is the AUC. By mid-ranks, in O(n log n): X. Sun and W. Xu, "Fast implementation of DeLong's
-    algorithm for comparing the areas under correlated receiver operating characteristic curves", IEEE Signal
-    Processing Letters 21(11), 2014.
+    Labels and scores have shape (n,), with 0 for normal, 1 for anomaly, and at least one of each. The results, in [0, 1], are
+    in the order of the anomalies and of the normals. The mean of either is the AUC. By mid-ranks, in O(n log n): X. Sun
+    and W. Xu, "Fast implementation of DeLong's algorithm for comparing the areas under correlated receiver operating
+    characteristic curves", IEEE Signal Processing Letters 21(11), 2014.
     """
     anomalous = np.asarray(labels) == 1
     values = np.asarray(scores, dtype=np.float64)
@@ -100,13 +101,14 @@ Part = tuple[float, float]
 """A variance and its degrees of freedom."""
 
 LEAST_P = 1e-12
-"""One-sided p-values are told down to this."""
+"""Smaller one-sided p-values are reported as this."""
 
 
 def critical_value(level: float, parts: Sequence[Part]) -> float:
-    """Standard errors that a difference must exceed at this one-sided level, its variance being the sum of `parts`.
+    """Number of standard errors that a difference must exceed at this one-sided level.
 
-    W. G. Cochran and G. M. Cox, "Experimental designs", 2nd edition, 1957, Sec. 4.14. With one part it is Student's.
+    The variance of the difference is the sum of `parts`. With one part the value is Student's. W. G. Cochran and G. M. Cox,
+    "Experimental designs", 2nd edition, 1957, Sec. 4.14.
     """
     total = sum(variance for variance, _ in parts)
     return float(sum(variance * -stdtrit(freedom, level) for variance, freedom in parts) / total)
@@ -126,14 +128,14 @@ def cochran_cox(difference: float, parts: Sequence[Part]) -> float:
 
 
 def welch(parts: Sequence[Part]) -> Part:
-    """Added variances as one, with the degrees of freedom of Welch and Satterthwaite."""
+    """The sum of variances, with the degrees of freedom of Welch and Satterthwaite."""
     total = sum(variance for variance, _ in parts)
     spread = sum(variance**2 / freedom for variance, freedom in parts)
     return total, total**2 / spread if spread > 0 else 1.0
 
 
 def holm(p: ArrayLike) -> Floats:
-    """P-values corrected by Holm's step-down procedure."""
+    """P-values corrected by Holm's step-down procedure, in the order of `p`."""
     values = np.asarray(p, dtype=np.float64)
     if not values.size:
         return values
@@ -152,7 +154,7 @@ def differences(
     level: float = 0.95,
     tell: Tell = nobody,
 ) -> pd.DataFrame:
-    """Pairs of methods on every row of the table, with an interval and a verdict.
+    """Differences of pairs of methods on every row of the table, with intervals and verdicts.
 
     Methods with their default settings are compared with each other, a variant with the default of its own method
     (where there is none: with the method's other variants).
@@ -162,31 +164,31 @@ def differences(
     frame
         As `osad_bench.results.load` returns it.
     scores
-        As `osad_bench.results.scores.load_scores` returns it, or a function that returns it for some rows of `frame`: of a
-        large store one row of the table is then held in memory at a time.
+        As `osad_bench.results.scores.load_scores` returns it, or a function that returns it for some rows of `frame`:
+        then only one row of the table is held in memory at a time.
     against
-        Compare each method with this one alone; None for all pairs.
+        Compare each method with this one only; None for all pairs.
     level
         Coverage of the intervals, of all pairs of a family together.
     tell
-        Called after each row of the table with its cells.
+        Called after each row of the table with the numbers of cells done and of all cells.
 
     Returns
     -------
     DataFrame
         ``board, dataset, setting, shots, first, second, difference`` (first - second, mean over the seeds that both
         have; in the hard setting over their common kinds too), ``low, high`` (simultaneous interval, within [-1, 1]),
-        ``seeds`` (of an unpaired comparison the smaller number), ``kinds, paired`` (False where the two share no seed and
-        their means are compared instead), ``p`` (two-sided, Cochran and Cox's test, corrected), ``differs`` (p < 1 -
-        level), ``family`` (pairs that the correction counts), ``image_variance, seed_variance`` (of the mean
-        difference; NaN for one seed) and for a single split ``delong_p`` (not corrected).
+        ``seeds`` (common seeds; where there are none, the smaller number), ``kinds, paired`` (False where the two share
+        no seed and their means are compared instead), ``p`` (two-sided, Cochran and Cox's test, corrected), ``differs``
+        (p < 1 - level), ``family`` (pairs that the correction counts), ``image_variance, seed_variance`` (of the mean
+        difference; NaN for one seed) and ``delong_p`` (DeLong's test, not corrected; NaN unless there is one common split).
 
     Notes
     -----
-    With one seed the interval holds for that seed's training alone.
+    With one seed the interval holds for that seed's training only.
 
-    A family is the pairs of a row that answer one question: those of methods as they are, and apart from them those of
-    each method's variants. A sweep in the same store takes no power from the comparison of methods.
+    A family is the pairs of a row that answer one question: the pairs of methods with default settings are one, and the pairs
+    with variants of one method are another. So a sweep in the same store does not weaken the comparison of methods.
     """
     tests = comparable(frame)
     tests = tests[tests["status"] == "ok"]
@@ -217,7 +219,7 @@ def differences(
 
 
 def _verdict(difference: float, parts: Sequence[Part], family: int, level: float) -> dict[str, Any]:
-    """Corrected p-value, simultaneous interval and verdict, which agree."""
+    """Corrected p-value, simultaneous interval and verdict, which agree with each other."""
     se = math.sqrt(sum(variance for variance, _ in parts))
     p = min(1.0, 2 * family * cochran_cox(abs(difference), parts))
     half = critical_value((1 - level) / 2 / family, parts) * se if se > 0 else 0.0
@@ -236,7 +238,7 @@ def _worth_comparing(first: str, second: str, rows: pd.DataFrame) -> bool:
 
 
 def _families(pairs: list[dict[str, Any]], rows: pd.DataFrame) -> list[int]:
-    """How many pairs are in the family of each: one of methods as they are, and one per method of its variants."""
+    """Size of each pair's family: one family of methods with default settings, and one per method for its variants."""
     studied = [
         next(
             (base for base, variant in rows.loc[[line["first"], line["second"]]].itertuples(index=False) if variant), ""
@@ -248,10 +250,10 @@ def _families(pairs: list[dict[str, Any]], rows: pd.DataFrame) -> list[int]:
 
 
 class _Cells:
-    """AUC of each cell of a row of the table, and what each test image adds to it.
+    """AUC of each cell of a row of the table, and the influence of each test image on it.
 
-    The influence of an anomaly is the share of normals below it less the AUC, over the number of anomalies, and the other
-    way round for a normal; the variance of a mean of AUCs over images is a sum of squares of these (DeLong et al., 1988).
+    The influence of an anomaly is the share of normals below it minus the AUC, divided by the number of anomalies; for a
+    normal, with both classes swapped. The variance of a mean AUC over images is a sum of their squares (DeLong et al., 1988).
     """
 
     def __init__(self, part: pd.DataFrame, by_key: Mapping[Any, pd.DataFrame]) -> None:
@@ -276,7 +278,7 @@ class _Cells:
             self.auc[cell], self.influence[cell], self.shown[cell] = auc, influence, shown
 
     def pair(self, first: str, second: str) -> list[dict[str, Any]]:
-        """The difference of two methods with the parts of its variance; none where there is too little to compare."""
+        """One line with the difference of two methods and the parts of its variance; empty where they share too little."""
         mine, other = ({cell[1:] for cell in self.keys if cell[0] == name} for name in (first, second))
         kinds = sorted({kind for _, kind in mine} & {kind for _, kind in other})
         ours, theirs = (
@@ -311,7 +313,7 @@ class _Cells:
         ]  # fmt: skip
 
     def _images(self, mine: list[Any], other: list[Any]) -> Part:
-        """Variance of the difference of two mean AUCs over the images."""
+        """Variance over the images of the difference of two mean AUCs, with its degrees of freedom."""
         influence = np.mean([self.influence[cell] for cell in mine], axis=0)
         influence = influence - np.mean([self.influence[cell] for cell in other], axis=0)
         shown = np.any([self.shown[cell] for cell in (*mine, *other)], axis=0)

@@ -22,8 +22,8 @@ def paper_table(frame: pd.DataFrame, number: int) -> list[Table]:
     """The records in the form of the DPDL paper's Table 1, 2 or 3, one table per board.
 
     Table 1 is the general setting (data sets made of classes as their mean), Table 2 the hard setting (Carpet and
-    Metal nut alone of MVTec AD), Table 3 the variants of `dpdl` with M = 10. Methods and data sets that the paper does
-    not have follow its own.
+    Metal nut alone of MVTec AD), Table 3 the variants of `dpdl` with M = 10. Methods and data sets that the paper lacks
+    come after the paper's own.
 
     Raises
     ------
@@ -41,7 +41,7 @@ def paper_table(frame: pd.DataFrame, number: int) -> list[Table]:
         lines = lines[(lines["classes"] == 0) & ((group != "mvtec") | lines["dataset"].isin(DATASETS))]
     tests = frame[(frame["part"] == "test") & (frame["setting"] == _SETTINGS[number])]
     variants = tests.loc[~tests["key"].isin(records["key"]), ["method", "variant"]].drop_duplicates()
-    aside = [f"{len(variants)} variants of methods are left out (report without --table shows them)."] * (
+    aside = [f"{len(variants)} variants of methods are left out (a report without --table shows them)."] * (
         len(variants) > 0
     )
     result, titles = [], titles_of(frame)
@@ -61,7 +61,7 @@ _SETTINGS = {1: "general", 2: "hard"}
 
 
 def paper_records(frame: pd.DataFrame, number: int) -> pd.DataFrame:
-    """The records that `paper_table` is made of; in Tables 1 and 2 no variants of a method that is there as it is.
+    """The records that `paper_table` shows; for Tables 1 and 2 without variants of methods that have records of their default.
 
     Raises
     ------

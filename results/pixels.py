@@ -1,14 +1,15 @@
 """Pixel metrics: whether heat maps mark the defective pixels of the test images, where a data set has masks.
 
-- pixel AUROC: of all pixels of all test images together, defective against other.
-- AUPRO: the mean share of a defective region that is marked (regions are 8-connected, each counts the same whatever its
-  size), over the share of marked pixels outside of regions, from 0 to `LIMIT`, divided by `LIMIT`.
+- pixel AUROC: over the pixels of all test images together, defective pixels against all others.
+- AUPRO: the area under a curve, divided by `LIMIT`. The curve gives the share of a defective region that is marked, averaged
+  over regions (8-connected; each counts the same whatever its size), against the share of marked pixels outside of regions,
+  from 0 to `LIMIT`.
 
 P. Bergmann, K. Batzner, M. Fauser, D. Sattlegger, C. Steger: "The MVTec Anomaly Detection Dataset: a comprehensive
 real-world dataset for unsupervised anomaly detection", International Journal of Computer Vision 129, 2021.
 
-Maps are brought to the size of the masks (bilinear), one image at a time. Values are sorted into `LEVELS` levels, as many
-map values in each: pixels within a level count as ties, which moves neither number by more than 0.001.
+Maps are resized to the masks (bilinear), one image at a time. Values are sorted into `LEVELS` levels with about equally many
+map values in each. Pixels of one level count as ties, which changes neither metric by more than 0.001.
 """
 
 from __future__ import annotations
@@ -23,13 +24,14 @@ Map = npt.NDArray[np.floating]
 Mask = npt.NDArray[np.bool_]
 
 LIMIT = 0.3
-"""Share of marked pixels outside of defects up to which AUPRO looks."""
+"""Largest share of marked pixels outside of defects that AUPRO takes into account."""
 
 LEVELS = 1 << 14
+"""Levels that map values are sorted into."""
 
 
 def enlarged(heat: Map, height: int, width: int) -> npt.NDArray[np.float32]:
-    """A map (h, w) at the size of its image, (height, width)."""
+    """A map of shape (h, w), resized bilinearly to (height, width)."""
     values = np.ascontiguousarray(heat, dtype=np.float32)
     return np.asarray(Image.fromarray(values).resize((width, height), Image.Resampling.BILINEAR))
 
@@ -42,12 +44,19 @@ def pixel_metrics(maps: Sequence[Map], masks: Iterable[Mask], limit: float = LIM
     maps
         One (h, w) per image, finite, higher = more anomalous, in any unit.
     masks
-        One (H, W) per image, True where it is defective; all False for a normal image.
+        One (H, W) per image, True where it is defective; all False for a normal image. As many as maps.
+    limit
+        See `LIMIT`; above 0 and at most 1.
+
+    Returns
+    -------
+    pixel_auroc, aupro
+        Both in [0, 1].
 
     Raises
     ------
     ValueError
-        A value is not finite, or no pixel is defective, or all are.
+        A value is not finite, no pixel is defective, all are, or there are not as many masks as maps.
     """
     from scipy.ndimage import label
 
@@ -71,7 +80,7 @@ def pixel_metrics(maps: Sequence[Map], masks: Iterable[Mask], limit: float = LIM
             count += found
     if not count or not sound.any():
         raise ValueError("the test images' masks mark no pixel, or every pixel: there are no pixel metrics")
-    # From the highest level down: what a threshold below it marks.
+    # From the highest level down: the pixels that a threshold below it marks.
     sums = [np.cumsum(one[::-1]) for one in (sound, defective, regions)]
     outside, inside, overlap = (np.r_[0.0, one / one[-1]] for one in sums)
     auroc = _area(outside, inside)
@@ -81,5 +90,5 @@ def pixel_metrics(maps: Sequence[Map], masks: Iterable[Mask], limit: float = LIM
 
 
 def _area(x: npt.NDArray[np.float64], y: npt.NDArray[np.float64]) -> float:
-    """Area below a line of points, by trapezoids."""
+    """Area under a polygonal line, by trapezoids."""
     return float(((y[1:] + y[:-1]) / 2 * np.diff(x)).sum())

@@ -1,9 +1,9 @@
-"""How many seeds a difference between two methods needs: from the spread that records show.
+"""How many seeds a difference between two methods needs, estimated from the spread of records.
 
 The test is that of `paired.differences` (Cochran and Cox's, paired, two-sided, corrected for the pairs of a row). Its
-power for a true difference is an average over what the seeds' spread may be estimated as: with few seeds that estimate is
-poor, so the critical value is high. More seeds shrink the seeds' part of the variance and leave that of the images: below
-some difference no number of seeds is enough, as the test images are too few.
+power for a true difference is averaged over the possible estimates of the spread over seeds: with few seeds that estimate is
+poor, so the critical value is high. More seeds reduce the variance over seeds, but not that over images: below some
+difference no number of seeds is enough, as the test images are too few.
 """
 
 from __future__ import annotations
@@ -19,10 +19,12 @@ from osad_bench.results.aggregate import ROW
 from osad_bench.results.titles import Titles
 
 MOST_SEEDS = 1000
-"""More seeds than anybody would run."""
+"""Seeds above which no answer is sought."""
 
 DIFFERENCES = (0.01, 0.02, 0.03, 0.05)
+"""Differences of AUROC that `power_table` shows."""
 SEEDS = (3, 5, 10, 20)
+"""Numbers of seeds that `power_table` shows."""
 
 _GRID = (np.arange(200) + 0.5) / 200
 
@@ -30,7 +32,7 @@ _GRID = (np.arange(200) + 0.5) / 200
 def power(
     difference: float, seeds: int, spread: float, image_variance: float, pairs: int = 1, level: float = 0.05
 ) -> float:
-    """Probability that a true difference is found.
+    """Probability, in [0, 1], that the test finds a true difference.
 
     Parameters
     ----------
@@ -43,13 +45,13 @@ def power(
     image_variance
         Variance of the mean difference over the test images, with known seeds.
     pairs
-        How many pairs the correction counts.
+        Number of pairs that the test is corrected for.
     level
-        Of the two-sided test of all pairs together.
+        Error rate of the two-sided test of all pairs together.
     """
     tail = level / 2 / pairs
     own = spread**2 / seeds
-    estimated = own * stats.chi2.ppf(_GRID, seeds - 1) / (seeds - 1)  # what the seeds' part may be estimated as
+    estimated = own * stats.chi2.ppf(_GRID, seeds - 1) / (seeds - 1)  # possible estimates of the variance over seeds
     total = np.maximum(image_variance + estimated, 1e-30)
     critical = (
         (image_variance * stats.norm.isf(tail) + estimated * stats.t.isf(tail, seeds - 1)) / total * np.sqrt(total)
@@ -62,7 +64,7 @@ def power(
 def seeds_needed(
     difference: float, spread: float, image_variance: float, pairs: int = 1, level: float = 0.05, target: float = 0.8
 ) -> int | None:
-    """The fewest seeds with which a true difference is found with probability `target`; None where none are enough."""
+    """The fewest seeds that find a true difference with probability `target`; None where `MOST_SEEDS` are too few."""
 
     def enough(seeds: int) -> bool:
         return power(difference, seeds, spread, image_variance, pairs, level) >= target
@@ -79,7 +81,7 @@ def seeds_needed(
 def smallest_difference(
     seeds: int, spread: float, image_variance: float, pairs: int = 1, level: float = 0.05, target: float = 0.8
 ) -> float:
-    """The smallest true difference that so many seeds find with probability `target`; 1 where they find none."""
+    """The smallest true difference that `seeds` seeds find with probability `target`; 1 where they find none up to 1."""
 
     def lacking(difference: float) -> float:
         return power(difference, seeds, spread, image_variance, pairs, level) - target
@@ -88,18 +90,18 @@ def smallest_difference(
 
 
 def spreads(pairs: pd.DataFrame) -> pd.DataFrame:
-    """What the pairs of each row of the table vary by.
+    """The spread of the pairs of each row of the table.
 
     Parameters
     ----------
     pairs
-        As `paired.differences` returns it; pairs of one seed, and those that share no seed, say nothing and are left out.
+        As `paired.differences` returns it; pairs with one common seed or none are left out.
 
     Returns
     -------
     DataFrame
-        ``board, dataset, setting, shots, pairs`` (in the correction), ``seeds`` (that most pairs have), ``spread`` (standard
-        deviation over seeds of a paired difference) and ``image_variance``, both of the median pair.
+        ``board, dataset, setting, shots, pairs`` (that the correction counts), and medians over the pairs: ``seeds``,
+        ``spread`` (standard deviation over seeds of a paired difference) and ``image_variance``.
     """
     usable = pairs[pairs["paired"].astype(bool) & (pairs["seeds"] > 1)]
     usable = usable.assign(spread=np.sqrt((usable["seed_variance"] * usable["seeds"]).astype(float)))
@@ -117,12 +119,16 @@ def power_table(
     pairs: pd.DataFrame, titles: Titles, differences: Sequence[float] = DIFFERENCES, seeds: Sequence[int] = SEEDS,
     level: float = 0.05, target: float = 0.8,
 ) -> pd.DataFrame:  # fmt: skip
-    """Seeds needed for each difference, and the smallest difference that so many seeds find; texts.
+    """Seeds needed for each difference, and the smallest difference that each number of seeds finds, as texts.
 
     Parameters
     ----------
     pairs
         As `paired.differences` returns it.
+    differences, seeds
+        Differences of AUROC, and numbers of seeds, to make columns of.
+    level, target
+        As in `power` and `seeds_needed`.
     """
     lines = []
     for line in spreads(pairs).to_dict("records"):
@@ -142,6 +148,6 @@ def power_table(
 
 
 def estimated_from(seeds: int) -> str:
-    """How far a standard deviation over so many seeds may be off (95 % interval of normal values), in words."""
+    """In words, how far a standard deviation over `seeds` seeds may be off (95 % interval for normal values)."""
     low, high = (math.sqrt((seeds - 1) / stats.chi2.isf(tail, seeds - 1)) for tail in (0.025, 0.975))
-    return f"from {seeds} seeds: the true one is between {low:.1f} and {high:.1f} times as large"
+    return f"from {seeds} seeds: the true one is {low:.1f} to {high:.1f} times as large"

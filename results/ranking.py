@@ -1,4 +1,4 @@
-"""Several methods over several data sets: ranks, Friedman's test with what follows it, and a Bayesian comparison.
+"""Several methods over several data sets: ranks, Friedman's test with post-hoc tests, and a Bayesian comparison.
 
 J. Demsar, "Statistical comparisons of classifiers over multiple data sets", JMLR 7, 2006. A. Benavoli, G. Corani,
 J. Demsar and M. Zaffalon, "Time for a change: a tutorial for comparing multiple classifiers through Bayesian analysis",
@@ -20,16 +20,23 @@ from osad_bench.results.aggregate import LOWER_IS_BETTER, Metric, group_of, summ
 from osad_bench.results.paired import holm
 
 ROPE = 0.01
-"""Differences of AUC below this are of no practical matter (region of practical equivalence)."""
+"""Differences of AUC below this do not matter in practice (region of practical equivalence)."""
 
 
 def dataset_means(frame: pd.DataFrame, metric: Metric = "auroc") -> dict[tuple[str, str, int], pd.DataFrame]:
     """The matrices that may be ranked: (board, setting, shots) to data sets by methods.
 
-    Classes of one data set (``mvtec/carpet``) count as one data set, by their mean. Methods without results are left
-    out, and those with half of the data sets or fewer, then data sets that one of the remaining methods lacks: nothing
-    is imputed. ``matrix.attrs`` names both (``methods left out``, ``data sets left out``). Variants of a method are left
-    out where two methods with default settings are there to rank.
+    Classes of one data set (``mvtec/carpet``) count as one data set, by their mean. Left out are first methods without complete
+    results on more than half of the data sets, then data sets without a complete result of each remaining method: nothing is
+    imputed. ``matrix.attrs`` names both (``methods left out``, ``data sets left out``). Variants of methods are left out where
+    there are at least two methods with default settings.
+
+    Parameters
+    ----------
+    frame
+        As `osad_bench.results.load` returns it.
+    metric
+        Column to average; its sign is reversed where lower is better.
     """
     plain = frame[frame["variant"] == ""]
     if len(set(plain["method"])) > 1:
@@ -43,7 +50,7 @@ def dataset_means(frame: pd.DataFrame, metric: Metric = "auroc") -> dict[tuple[s
         complete = part[part["complete"]]
         matrix = sign * complete.pivot_table(index="dataset", columns="method", values="mean")
         matrix = matrix.dropna(axis="columns", how="all")
-        # A method with half of the data sets would cost all others theirs.
+        # A method on few data sets would cost all others the remaining ones.
         matrix = matrix.loc[:, matrix.notna().sum() * 2 > len(matrix)].dropna()
         matrix.attrs["methods left out"] = sorted(set(part["method"]) - set(matrix.columns))
         matrix.attrs["data sets left out"] = sorted(set(part["dataset"]) - set(matrix.index))
@@ -95,7 +102,7 @@ def critical_difference(methods: int, datasets: int, alpha: float = 0.05) -> flo
 
 
 def nemenyi(matrix: pd.DataFrame) -> pd.DataFrame:
-    """P-values of Nemenyi's test, methods by methods."""
+    """P-values of Nemenyi's test as a frame of methods by methods; at least three methods."""
     from scikit_posthocs import posthoc_nemenyi_friedman
 
     result: pd.DataFrame = posthoc_nemenyi_friedman(matrix.reset_index(drop=True))
@@ -116,7 +123,17 @@ def wilcoxon_holm(matrix: pd.DataFrame) -> pd.DataFrame:
 def bayes_signed_rank(
     first: pd.Series, second: pd.Series, *, rope: float = ROPE, samples: int = 10_000, seed: int = 0
 ) -> tuple[float, float, float]:
-    """Probabilities that on data sets like these the first is mostly better, both mostly equal within `rope`, or the second."""
+    """Probabilities that on data sets like these `first` is better, both are equal within `rope`, or `second` is better.
+
+    Parameters
+    ----------
+    first, second
+        Values of both methods on the same data sets, in the same order.
+    rope
+        Half the width of the region of practical equivalence.
+    samples, seed
+        Monte-Carlo samples, and the seed of their random numbers.
+    """
     from baycomp import SignedRankTest
 
     left, equal, right = SignedRankTest.probs(
@@ -126,13 +143,14 @@ def bayes_signed_rank(
 
 
 def compare_methods(matrix: pd.DataFrame, *, rope: float = ROPE) -> pd.DataFrame:
-    """Each pair of methods over all data sets.
+    """Compare each pair of methods over all data sets.
 
     Returns
     -------
     DataFrame
         ``first, second, mean_difference, nemenyi_p, wilcoxon_p`` (Holm-corrected), ``p_first_better, p_equal,
-        p_second_better`` (Bayesian signed-rank with a region of practical equivalence of +-`rope`).
+        p_second_better`` (`bayes_signed_rank`). ``mean_difference`` is first - second; ``nemenyi_p`` is NaN for
+        two methods.
     """
     result: pd.DataFrame = wilcoxon_holm(matrix).rename(columns={"p": "wilcoxon_p"})
     table = nemenyi(matrix) if matrix.shape[1] > 2 else None

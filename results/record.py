@@ -1,7 +1,7 @@
-"""What is stored of a finished cell: the cell itself, its metrics, where the numbers came from.
+"""What is stored of a finished cell: the cell itself, its metrics, and where the numbers came from.
 
 A *cell* is one (data set, protocol, method with its configuration, preset). Its key is a sha256 of the canonical JSON
-of exactly those things, so the same work has the same name on every machine.
+of exactly these, so the same work has the same key on every machine.
 
 A record can be a stranger's file, so every value is checked here: numbers are finite and fit 64 bits, times have a zone.
 """
@@ -27,11 +27,11 @@ from pydantic import (
 )
 
 SCHEMA_VERSION = 2
-"""Of the records written here; older ones are read too. 2: titles, citation, source and package of the method."""
+"""Version of the records written here; older ones can be read. New in 2: titles, citation, source and package of the method."""
 
 
 def storable(text: str) -> str:
-    """`text` where UTF-8 can hold it, else with the parts that it cannot hold (lone surrogates) written out."""
+    """`text` with lone surrogates, which UTF-8 cannot hold, written as escapes."""
     return text.encode("utf-8", "backslashreplace").decode()
 
 
@@ -40,7 +40,7 @@ def _text(value: Any) -> Any:
 
 
 def finite(value: Any) -> Any:
-    """`value` with None for each number in it that is not finite: JSON has no such numbers."""
+    """`value` with None for each number in it that is not finite, as JSON has no such numbers; tuples become lists."""
     if isinstance(value, dict):
         return {name: finite(one) for name, one in value.items()}
     if isinstance(value, (list, tuple)):
@@ -50,7 +50,7 @@ def finite(value: Any) -> Any:
 
 def _all_finite(value: Any) -> Any:
     if finite(value) != (list(value) if isinstance(value, tuple) else value):
-        raise ValueError("a number is not finite")
+        raise ValueError("a number is infinite or not a number, expected finite ones")
     return value
 
 
@@ -60,10 +60,10 @@ def _in_utc(value: datetime) -> datetime:
     Raises
     ------
     ValueError
-        The year is one that a table of times cannot hold.
+        The year is not between 1970 and 2200.
     """
     if not 1970 <= value.year <= 2200:
-        raise ValueError(f"the year {value.year} is no year in which a record was made")
+        raise ValueError(f"the year is {value.year}, expected 1970 to 2200")
     return value.replace(tzinfo=timezone.utc) if value.tzinfo is None else value.astimezone(timezone.utc)
 
 
@@ -76,7 +76,7 @@ Moment = Annotated[datetime, AfterValidator(_in_utc)]
 
 
 class Protocol(BaseModel):
-    """How a data set is split into training and test; with the data set's fingerprint it fixes the split entirely."""
+    """How a data set is split into training and test; together with the data set's fingerprint it determines the split."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -125,12 +125,12 @@ class Protocol(BaseModel):
 
 
 STRESS = ("contamination", "mislabelled", "train_group", "test_group")
-"""Options of a protocol that make the task harder. One that is not used is not written: a cell without has the key it
-had before there were such options."""
+"""Options of a protocol that make the task harder. Unused ones are not written, so that cells without them keep the keys that
+they had before these options existed."""
 
 
 class Cell(BaseModel):
-    """One unit of work, and nothing of how or where it is carried out."""
+    """One unit of work, independent of how and where it is carried out."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -140,9 +140,9 @@ class Cell(BaseModel):
     method: Text
     version: int = Field(description="the method's own version, raised when its scores change")
     config: Settings = Field(
-        description="the method's configuration; a setting that came later is left out while at its default"
+        description="the method's configuration; a setting added later is left out while it is at its default"
     )
-    preset: Settings = Field(description="the complete preset, its name left out")
+    preset: Settings = Field(description="the complete preset without its name")
 
     @property
     def key(self) -> str:
@@ -164,7 +164,7 @@ class Metrics(BaseModel):
     )
     pixel_auroc: Share | None = Field(None, description="of the heat maps' pixels (run --pixels); None: not measured")
     aupro: Share | None = Field(
-        None, description="overlap with defective regions up to 30 % false pixels; None likewise"
+        None, description="overlap with defective regions up to 30 % false positive pixels; None: not measured"
     )
 
     @model_serializer(mode="wrap")
@@ -174,7 +174,7 @@ class Metrics(BaseModel):
 
 
 class SplitSummary(BaseModel):
-    """Sizes and digest of the split, and how many identical images lie on both of its sides."""
+    """Sizes and digest of the split, its known anomalies, and how many images are on both of its sides."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -209,7 +209,7 @@ class Failure(BaseModel):
 
 
 class Provenance(BaseModel):
-    """Where the numbers came from."""
+    """Where the numbers came from: code, packages, machine and command."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -221,7 +221,7 @@ class Provenance(BaseModel):
     device: Text = "cpu"
     threads: int = 0
     deterministic: bool = True
-    precision: str = Field("float32", description="in which the backbone was fine-tuned")
+    precision: str = Field("float32", description="number type in which the backbone was fine-tuned")
     weights: dict[str, str] = Field(default_factory=dict, description="sha256 of each weights file used")
     command: Text = ""
     method_source: str = Field("", description="digest of the method's source files")
@@ -240,6 +240,11 @@ class TestScores:
         int8 array of shape (n,), 0 normal, 1 anomaly.
     scores
         float64 array of shape (n,), higher = more anomalous.
+
+    Raises
+    ------
+    ValueError
+        The arrays are not one-dimensional and of one length.
     """
 
     __test__ = False  # pytest: not a test class
@@ -285,7 +290,7 @@ class Record(BaseModel):
         default_factory=dict, description="training curves, one value per epoch; None where it was not finite"
     )
     diagnostics: Annotated[dict[str, Any], BeforeValidator(finite)] = Field(
-        default_factory=dict, description="never enters a table unlabelled"
+        default_factory=dict, description="further measurements, which no table shows without saying what they are"
     )
     timings: Timings = Field(default_factory=Timings)
     peak_memory_mb: Amount = 0.0
@@ -299,5 +304,7 @@ class Record(BaseModel):
                 f"key {self.key[:12]} does not belong to the cell ({self.cell.key[:12]}): the record was edited"
             )
         if (self.status == "ok") != (self.metrics is not None) or (self.status == "failed") != (self.error is not None):
-            raise ValueError("an ok record has metrics, a failed one an error")
+            raise ValueError(
+                "a record with status ok has metrics and no error, and a failed one an error and no metrics"
+            )
         return self

@@ -1,7 +1,7 @@
-"""A plan that was frozen before its results were there, and which results keep to it.
+"""A plan that was frozen before any results were known, and which results follow it.
 
-A plan that was shown to others in time (a registry, a commit, a mail: its digest is enough) shows afterwards which results
-were asked for beforehand, and which came about by looking at results: those are exploratory, however they are presented.
+If the plan, or its digest, was published in time (in a registry, a commit or a mail), it shows afterwards which results were
+planned and which came about after looking at results. The latter are exploratory.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from osad_bench.core.text import printable
 from osad_bench.results.record import Moment, Text
 
 MOST_BYTES = 2**28
-"""A plan that is larger is refused unread: 100,000 cells take 30 MB."""
+"""Most bytes of a plan's file; 100,000 cells take 30 MB."""
 
 
 class FrozenCell(BaseModel):
@@ -34,7 +34,7 @@ class FrozenCell(BaseModel):
 
 
 class FrozenPlan(BaseModel):
-    """What `osad-bench run --dry-run --freeze FILE` writes."""
+    """The content of the file that `osad-bench run --dry-run --freeze FILE` writes."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -42,28 +42,28 @@ class FrozenPlan(BaseModel):
     frozen: Moment = Field(default_factory=lambda: datetime.now(timezone.utc))
     project_version: str = ""
     commit: str | None = None
-    grid: dict[str, Any] = Field(default_factory=dict, description="what was asked for")
+    grid: dict[str, Any] = Field(default_factory=dict, description="the options of the run")
     cells: dict[str, FrozenCell] = Field(min_length=1, description="key of each cell to the cell")
 
     @property
     def digest(self) -> str:
-        """Sha256 of the plan, whatever its file's layout."""
+        """Sha256 of the plan, independent of its file's layout."""
         return hashlib.sha256(
             json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":")).encode()
         ).hexdigest()
 
     def dump(self) -> str:
-        """The text of its file."""
+        """The text of the plan's file."""
         return self.model_dump_json(indent=1) + "\n"
 
 
 def read_plan(path: Path) -> FrozenPlan:
-    """A plan from its file.
+    """Read a plan from its file.
 
     Raises
     ------
     InputError
-        The file is missing or no plan.
+        The file cannot be read, is larger than `MOST_BYTES`, or is no plan.
     """
     try:
         text = read_bounded(path, MOST_BYTES)
@@ -73,7 +73,7 @@ def read_plan(path: Path) -> FrozenPlan:
 
 
 def parse_plan(text: bytes, name: str) -> FrozenPlan:
-    """A plan from the bytes of its file, which messages call `name`.
+    """A plan from the bytes of its file; `name` is what messages call the file.
 
     Raises
     ------
@@ -84,12 +84,12 @@ def parse_plan(text: bytes, name: str) -> FrozenPlan:
         return FrozenPlan.model_validate_json(text)
     except ValidationError:
         raise InputError(
-            f"{name} is no plan, or was changed: expected what osad-bench run --dry-run --freeze FILE writes"
+            f"{name} is no plan, or was changed: expected a file that osad-bench run --dry-run --freeze FILE wrote"
         ) from None
 
 
 def registration(frame: pd.DataFrame, plan: FrozenPlan) -> pd.Series:
-    """Of each record: ``as registered``, or ``exploratory`` with the reason.
+    """State of each record: ``as registered``, or ``exploratory: `` with the reason.
 
     Parameters
     ----------
@@ -112,7 +112,7 @@ def registration(frame: pd.DataFrame, plan: FrozenPlan) -> pd.Series:
 
 
 def registered_in_words(frame: pd.DataFrame, plan: FrozenPlan) -> list[str]:
-    """What of some records keeps to a plan, what does not, and what of the plan is missing."""
+    """Sentences on which records of `frame` follow the plan, which do not, and which cells of the plan are missing."""
     states = registration(frame, plan)
     kept = frame.loc[states == "as registered", "key"]
     text = (

@@ -1,4 +1,4 @@
-"""Tables as text: terminal, Markdown, HTML and CSV; `osad_bench.results.latex` has LaTeX."""
+"""Tables for the terminal and as Markdown, HTML and CSV; for LaTeX see `osad_bench.results.latex`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def to_rich(table: Table, *, percent: bool = False, width: int = 120) -> Any:
-    """A rich renderable at most `width` characters wide: best bold, second best underlined.
+    """A rich renderable of `width` characters at most: best bold, second best underlined; `percent`: 88.9 instead of 0.889.
 
     Columns that do not fit follow in a further grid below.
     """
@@ -59,7 +59,7 @@ def to_rich(table: Table, *, percent: bool = False, width: int = 120) -> Any:
 
 
 def print_tables(shown: Iterable[Table], console: Console, *, percent: bool = False) -> None:
-    """Print tables to a rich console; where that is no terminal (a file, a log), in lines of up to 200 characters."""
+    """Print tables to a rich console; if it is no terminal (a file, a log), in lines of up to 200 characters."""
     from rich.console import Console as RichConsole
 
     if not console.is_terminal:
@@ -72,7 +72,7 @@ def print_tables(shown: Iterable[Table], console: Console, *, percent: bool = Fa
 
 
 def escape_markdown(text: str) -> str:
-    """Text that a Markdown table shows as it is."""
+    """`text` with escapes, so that a Markdown table shows it unchanged and on one line."""
     for character in "\\`*_|<>[]~":
         text = text.replace(character, f"\\{character}")
     return text.replace("\n", " ")
@@ -123,7 +123,7 @@ def to_html(shown: Iterable[Table], *, percent: bool = False) -> str:
 
 
 def html_document(title: str, body: str) -> str:
-    """A plain document around HTML tables."""
+    """A complete HTML document; `title` is escaped, and `body` is HTML."""
     style = (
         ":root{color-scheme:light dark}body{font:15px/1.5 system-ui,sans-serif;margin:2rem}"
         "table{border-collapse:collapse;margin:1rem 0}th,td{padding:.2rem .7rem;text-align:right}"
@@ -157,7 +157,7 @@ def frame_to_html(frame: pd.DataFrame, caption: str) -> str:
 
 
 def inert(text: str) -> str:
-    """`text` as a cell of a CSV file that no spreadsheet takes for a formula: one that begins like it gets a quote first."""
+    """`text` for a CSV file, with a quote before what a spreadsheet would take for a formula; numbers stay as they are."""
     if text[:1] not in {"=", "+", "-", "@"}:
         return text
     try:
@@ -168,13 +168,13 @@ def inert(text: str) -> str:
 
 
 def frame_to_csv(frame: pd.DataFrame) -> str:
-    """Any frame as CSV in full precision, texts `inert`."""
+    """Any frame as CSV in full precision; texts are made `inert`."""
     safe = frame.apply(lambda column: column.map(lambda value: inert(value) if isinstance(value, str) else value))
     return str(safe.to_csv(index=False, lineterminator="\n"))
 
 
 def to_csv(frame: pd.DataFrame, metric: Metric = "auroc") -> str:
-    """The summary in long form, one line per cell, full precision; ranks as in `tables`, none for variants."""
+    """`aggregate.summary` as CSV in full precision, one line per cell of a table; ranks as in `tables`, none for variants."""
     ranks = summary(without_variants(frame), metric)[[*ROW, "method", "rank"]]
     lines = summary(frame, metric).drop(columns="rank").merge(ranks, how="left", on=[*ROW, "method"])
     titles = titles_of(frame)

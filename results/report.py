@@ -1,4 +1,4 @@
-"""Tables, statistics, figures and a page of a folder of records, written to files: `write_report`."""
+"""Write tables, statistics, figures and a page of a folder of records to files: `write_report`."""
 
 from __future__ import annotations
 
@@ -22,32 +22,37 @@ if TYPE_CHECKING:
     Tests = Callable[[pd.DataFrame, int], pd.DataFrame]
 
 Pictures = Callable[[dict[str, str], list[tuple[str, str]]], tuple[dict[tuple[str, str], str], list[str]]]
-"""Fingerprint to data set, and (fingerprint, image id), the most important first, to ``data:`` addresses, and a sentence for what is not here."""
+"""Where a page's pictures come from.
+
+Takes a map from fingerprint to data set, and the wanted (fingerprint, image id), most important first. Returns a map from these
+to ``data:`` addresses, and the names of what has no pictures here, with the reason.
+"""
 
 FORMATS = ("md", "tex", "csv", "html")
+"""Endings of the table files."""
 
 BESIDE, DIFFERENCES, LETTERS = "Beside the published numbers", "Differences between methods", "Which methods differ"
 OPERATING = "Operating points"
 
 SLUGS = {BESIDE: "published", DIFFERENCES: "differences", LETTERS: "letters", OPERATING: "operating-points"}
-"""Heading to the ending of a file's name."""
+"""Heading of a further table to the last part of its files' names."""
 
 MISSING = {
     1: "run --setting general",
     2: "run --setting hard",
     3: "osad-bench ablate dpdl --out DIR makes them, with M = 10",
 }
-"""Number of a table of the DPDL paper to what makes its records."""
+"""Number of a table of the DPDL paper to the command or option that makes its records."""
 
 MANY = 10_000
-"""Cells from which figures and tests of single images are made on demand only: all methods and data sets have 6,000."""
+"""With more cells, figures and tests of single images are made on demand only; all methods and data sets have 6,000."""
 LONG = 1000
-"""Cells from which they take minutes."""
+"""With more cells, they take minutes."""
 
 
 @dataclass
 class Sheet:
-    """One table file with what goes with it.
+    """The content of one table file and of the files that go with it.
 
     Attributes
     ----------
@@ -56,7 +61,7 @@ class Sheet:
     tables, sentences
         The tables, and the statistics in words.
     more
-        Heading to a further frame of short texts.
+        Heading to a further table, a frame of short texts.
     """
 
     name: str
@@ -74,9 +79,9 @@ class Report:
     folder
         Where the files are.
     sheets
-        What was written, for a screen.
+        The content of the table files.
     written
-        The files in words, such as ``report as md, tex`` or ``figures``.
+        What was written, in words, such as ``report as md, tex`` or ``figures``.
     """
 
     folder: Path
@@ -85,7 +90,7 @@ class Report:
 
 
 def no_pictures(names: dict[str, str], wanted: list[tuple[str, str]]) -> tuple[dict[tuple[str, str], str], list[str]]:  # noqa: ARG001
-    """A page without pictures."""
+    """`Pictures` for a page without any."""
     return {}, []
 
 
@@ -121,13 +126,13 @@ def write_report(
     methods, datasets, setting, shots
         Only these, separated by commas; a data set's name stands for its classes too. None for all.
     table
-        ``1``, ``2``, ``3`` or ``all``: in the form of the DPDL paper's tables; None for everything in one.
+        ``1``, ``2``, ``3`` or ``all``: in the form of the DPDL paper's tables; None for one report of everything.
     formats
-        Of `FORMATS`.
+        Some of `FORMATS`.
     compare
         Put our numbers beside the published ones.
     html
-        File for everything as one page; None for no page.
+        File for a page with everything; None for no page.
     metric
         What tables show: ``auroc``, ``average_precision``, ``fpr95``, ``pixel_auroc`` or ``aupro``.
     percent
@@ -135,18 +140,18 @@ def write_report(
     statistics, figures
         Whether to test differences between methods, and to draw figures; None for up to `MANY` cells.
     plan
-        Say which records are as registered in this plan, and which are exploratory.
+        A frozen plan: the report says which records follow it and which are exploratory. None for no plan.
     pictures
-        Where the page's pictures come from; data sets are not read here.
+        Finds the page's pictures (see `Pictures`), as data sets are not read here.
     steps
-        Shows how far it is.
+        Shows the progress; None to show nothing.
     say
         Called with a sentence for what a user should know, such as records that are missing.
 
     Raises
     ------
     InputError
-        An option has an impossible value, or no record is chosen.
+        An option has an impossible value, or chooses no record.
     StoreError
         The folder holds no records, or one is damaged.
     OSError
@@ -165,7 +170,7 @@ def write_report(
     small = len(done) <= MANY
     paired, drawn = (small if wish is None else wish for wish in (statistics, figures))
     if not small and None in (statistics, figures):
-        say(f"{len(done)} cells: tests of single images and figures only with --statistics and --figures")
+        say(f"{len(done)} cells: tests of single images and figures are made only with --statistics and --figures")
     elif len(done) > LONG and (paired or drawn):
         say(f"{len(done)} cells: tests and figures take some minutes (--no-statistics, --no-figures leave them out)")
 
@@ -209,7 +214,7 @@ def _check(table: str | None, formats: Sequence[str], metric: str) -> None:
         if value not in known:
             raise InputError(f"--{option} {value}: expected one of {', '.join(filter(None, known))}")
     if table and metric != "auroc":
-        raise InputError(f"--table {table} has AUROCs as the paper does; leave --metric {metric} out, or --table")
+        raise InputError(f"--table {table} shows AUROC as the paper does: leave out --metric {metric} or --table")
 
 
 def chosen_records(frame: pd.DataFrame, **wishes: str | None) -> pd.DataFrame:
@@ -218,7 +223,7 @@ def chosen_records(frame: pd.DataFrame, **wishes: str | None) -> pd.DataFrame:
     Raises
     ------
     InputError
-        Nothing has one of these names.
+        No record has one of these names.
     """
     columns = {"methods": "method", "datasets": "dataset", "setting": "setting", "shots": "shots"}
     for option, wish in wishes.items():
@@ -233,16 +238,18 @@ def chosen_records(frame: pd.DataFrame, **wishes: str | None) -> pd.DataFrame:
         for name in (part.strip() for part in wish.split(",")):
             match = (values == name) | ((option == "datasets") & values.str.startswith(f"{name}/"))
             if not match.any():
-                raise InputError(f"--{option} {name}: the records have {', '.join(sorted(set(values)))}")
+                raise InputError(
+                    f"--{option} {name}: no such records; the records have {', '.join(sorted(set(values)))}"
+                )
             found = found | match
         frame = frame[found]
     return frame
 
 
 def tests_of(directory: Path, frame: pd.DataFrame, share: bool, steps: Steps) -> Tests:
-    """Return ``test(records, table_number)``: the differences of some records of `frame`.
+    """Return ``test(records, table_number)``, which computes `paired.differences` of some records of `frame`.
 
-    Where the page needs all of them too (`share`), they are computed once, and Tables 1 and 2 take theirs from these.
+    With `share` (a page needs those of all records too), they are computed once, and Tables 1 and 2 select from these.
     """
     from functools import cache
 
@@ -278,7 +285,7 @@ def judge(
     directory: Path, records: pd.DataFrame, *, tests: Tests | None, metric: Metric, number: int, compare: bool,
     words: bool,
 ) -> tuple[dict[str, pd.DataFrame], list[str]]:  # fmt: skip
-    """What goes with one table: frames to print by their headings, and the statistics in words."""
+    """What goes with one table: heading to further table (a frame of short texts), and the statistics in words."""
     from osad_bench.results.aggregate import ROW
     from osad_bench.results.compare import compare_published, compared_for_print
     from osad_bench.results.letters import matrices
@@ -308,7 +315,7 @@ def judge(
 
 
 def alike(frames: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
-    """Frames for narrow pages: a preset that all rows share goes from its column to the heading; empty ones go."""
+    """Frames for narrow pages: a preset that all rows share is moved from its column to the heading; empty frames go."""
     result = {}
     for name, frame in frames.items():
         if len(frame) and "preset" in frame and len(set(frame["preset"])) == 1:
@@ -321,7 +328,7 @@ def alike(frames: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
 def write(
     stem: Path, sheet: Sheet, formats: Sequence[str], records: pd.DataFrame, metric: Metric, percent: bool
 ) -> None:
-    """One table and what goes with it, in each format."""
+    """Write one table and what goes with it in each format, to `stem` with the format as ending."""
     from html import escape
 
     from osad_bench.results import latex, letters, render
@@ -356,7 +363,7 @@ def write(
     }
     for one in formats:
         stem.with_name(f"{stem.name}.{one}").write_text(texts[one](), encoding="utf-8")
-    # In files of their own: a paper takes the table in and not a thousand lines of tests.
+    # In files of their own, as a paper includes the table but not a thousand lines of tests.
     for heading, slug in SLUGS.items():
         frames = {name: frame for name, frame in sheet.more.items() if name.startswith(heading)}
         if "tex" in formats and frames:
@@ -370,7 +377,10 @@ def write(
 def draw(
     directory: Path, frame: pd.DataFrame, scored: pd.DataFrame, folder: Path | None, page: bool, steps: Steps
 ) -> dict[str, str]:
-    """Draw every figure, of the scores of `scored`, and save it into `folder`; for a page, caption to image."""
+    """Draw all figures, save them into `folder` (None: nowhere), and for a page return caption to image.
+
+    Figures made of scores use the scores of the records `scored`.
+    """
     from osad_bench.results.page.content import as_svg
     from osad_bench.results.plots import each_figure, save
     from osad_bench.results.scores import load_scores

@@ -1,8 +1,8 @@
-"""What a row of a table is: the one definition behind tables, ranks, baselines, checks and plans.
+"""The definition of a row of a table, on which tables, ranks, baselines, checks and plans rely.
 
-Records of one row answer the same question and differ in method, seed and known kind alone, so they may be averaged over
-seeds and kinds and compared between methods. Records of different rows never are. Two data sets of one name with other
-files are two rows, and so are two presets of one name with other settings.
+Records of one row answer the same question and differ only in method, seed and known kind. So they may be averaged over
+seeds and kinds, and compared between methods; records of different rows may not. Two data sets of one name with different
+files make two rows, and so do two presets of one name with different settings.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from osad_bench.core.text import printable
 from osad_bench.results.record import Cell, Protocol
 
 COUNTED = frozenset({"setting", "shots", "known_kind", "seed", "part"})
-"""Fields of a protocol that have a place of their own; the others are a row's `options`."""
+"""Fields of a protocol that are not part of a row's `options`."""
 
 WORDS = {"dedup": "without duplicates"}
-"""How an option that is switched on is told; others by their name and value."""
+"""Option to how it is called where it is on; the others are given by name and value."""
 
 
 class Row(NamedTuple):
@@ -34,7 +34,7 @@ class Row(NamedTuple):
     setting, shots
         ``general`` or ``hard``, and M.
     options
-        What else the protocol says, in words (``reserve 3, without duplicates``); empty for the defaults.
+        The other options of the protocol, in words (``reserve 3, without duplicates``); empty for the defaults.
     """
 
     preset: str
@@ -67,7 +67,7 @@ def digest(value: Any) -> str:
 
 
 def options(protocol: Protocol) -> str:
-    """What a protocol says besides setting, M, kind and seed, in words; empty where all is at its default."""
+    """A protocol's options besides setting, M, known kind, seed and part, in words; empty where all are at their defaults."""
     words = []
     for name, field in Protocol.model_fields.items():
         value = getattr(protocol, name)
@@ -79,7 +79,7 @@ def options(protocol: Protocol) -> str:
 
 
 def tell_apart(names: Iterable[str], details: Iterable[str]) -> list[str]:
-    """Each name, with ``(detail)`` appended to those that stand for several details."""
+    """Each name, with ``(detail)`` appended where the same name comes with several details."""
     pairs = list(zip(names, details))
     of: dict[str, set[str]] = {}
     for name, detail in pairs:

@@ -1,4 +1,4 @@
-"""Test scores of many cells as one tidy frame, which is what statistics on images and several plots take."""
+"""Test scores of many cells as one tidy frame, for statistics on images and several plots."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from osad_bench.core.progress import Tell, nobody
 from osad_bench.results.store import Store
 
 PARTS = ("normal", "seen", "unseen", "anomaly")
-"""Of a test image: normal, an anomaly of a kind known in training, of another kind, or of a kind nobody can tell."""
+"""A test image is normal, an anomaly of a seen kind, of an unseen kind, or one for which the seen kinds are not stored."""
 
 
 def load_scores(root: Path | str, frame: pd.DataFrame, tell: Tell = nobody) -> pd.DataFrame:
@@ -22,9 +22,9 @@ def load_scores(root: Path | str, frame: pd.DataFrame, tell: Tell = nobody) -> p
     root
         Folder of the store that `frame` was read from.
     frame
-        Rows of `osad_bench.results.load`; failed ones are passed over.
+        Rows of `osad_bench.results.load`; failed ones are skipped.
     tell
-        Called after each cell.
+        Called after each cell with the numbers of cells done and of all cells.
 
     Returns
     -------
@@ -62,9 +62,9 @@ def load_scores(root: Path | str, frame: pd.DataFrame, tell: Tell = nobody) -> p
 
 
 def _parts(scores: pd.DataFrame, frame: pd.DataFrame) -> np.ndarray:
-    """Which test anomalies are of a kind that was known in training.
+    """For each test image its part (`PARTS`).
 
-    Records name the known images; their kinds are read off the cells in whose test part those images lie.
+    Records name the known anomalies but not their kinds, which are taken from cells that have these images in the test part.
     """
     result = np.where(scores["label"] == 0, "normal", "anomaly")
     rows = frame.set_index("key")[["fingerprint", "setting", "known_kind", "known"]]

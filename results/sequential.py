@@ -1,16 +1,17 @@
-"""Looking at results while seeds come in, without raising the share of false claims.
+"""Testing a difference repeatedly while seeds come in, without raising the rate of false claims.
 
-Who adds seeds until a difference is significant will find one sooner or later. A group-sequential test spends the error
-rate over the looks: the boundary is high at the first looks and near the usual one at the last. Spent is by Lan and DeMets'
-function of O'Brien and Fleming's kind,
+Whoever adds seeds until a difference is significant will find one sooner or later. A group-sequential test spreads the error
+rate over its interim tests, the looks: the critical value (boundary) is high at the first looks and near the usual one at the
+last. The error rate spent so far is given by Lan and DeMets' spending function of O'Brien and Fleming's type,
 
     alpha(t) = 4 - 4 Phi(z_{1 - alpha/4} / sqrt(t))        (two-sided; t = share of the information, 0 to 1)
 
-and the boundaries follow from it by integrating over what has not crossed before (Armitage, McPherson and Rowe).
+from which the boundaries follow by integrating over the paths that have not crossed a boundary yet (Armitage, McPherson and
+Rowe).
 
-A difference of two methods over n seeds has the variance v + s2/n: s2 from the seeds (training, choice of the known
-anomalies), v from the test images, which more seeds do not lessen. The information 1 / (v + s2/n) therefore levels off:
-where v decides, no number of seeds will, and `follow` says so.
+The mean difference of two methods over n seeds has the variance v + s2/n, with s2 from the seeds (training, choice of the known
+anomalies) and v from the test images, which more seeds do not reduce. So the information 1 / (v + s2/n) levels off: where v
+alone is too large, no number of seeds decides the question, and `follow` reports that.
 
 K. K. G. Lan and D. L. DeMets: Discrete sequential boundaries for clinical trials. Biometrika 70(3), 1983. C. Jennison and
 B. W. Turnbull: Group Sequential Methods with Applications to Clinical Trials. Chapman & Hall/CRC, 2000 (Ch. 7 spending, Ch. 9
@@ -36,23 +37,23 @@ from osad_bench.results.paired import placements
 Floats = NDArray[np.float64]
 
 NODES = 160
-"""Points at which the density of what has not crossed is known."""
+"""Quadrature points for the density of the paths that have not crossed a boundary."""
 HIGHEST = 8.0
-"""No boundary is higher: the error that this leaves unspent is below 1e-14."""
+"""Highest boundary; the error rate that this leaves unspent is below 1e-14."""
 LEAST_STEP = 0.01
-"""Information that two looks must lie apart; at 1 - LEAST_STEP further seeds count as useless."""
+"""Least share of the information between two looks; from a share of 1 - LEAST_STEP on, further seeds count as useless."""
 HOPELESS = 0.1
-"""Chance of a decision below which seeds are not worth their time, reckoned with a difference at the upper end of its
-95 % interval."""
+"""Further seeds count as not worth their time where the probability of a decision is below this, even with a difference at the
+upper end of its 95 % interval."""
 
 
 def spent(share: float, alpha: float) -> float:
-    """Error rate that may be spent up to a share of the information."""
+    """Error rate, up to `alpha`, that may be spent up to a share of the information (above 0, at most 1)."""
     return float(4 * ndtr(ndtri(alpha / 4) / math.sqrt(share)))
 
 
 class Boundary:
-    """Critical values of abs(Z), one look after the other.
+    """Critical values of abs(Z), computed look by look.
 
     Parameters
     ----------
@@ -68,7 +69,7 @@ class Boundary:
         self._masses: Floats = np.ones(1)
 
     def add(self, share: float) -> float:
-        """The critical value of the next look, at this share of the information (0 to 1, above the last)."""
+        """Add a look at this share of the information (above the last share, at most 1); return its critical value."""
         before = self.times[-1] if self.times else 0.0
         step = math.sqrt(share - before)
         allowed = spent(share, self.alpha) - (spent(before, self.alpha) if before else 0.0)
@@ -97,14 +98,14 @@ def _quadrature() -> tuple[Floats, Floats]:
 
 
 def boundaries(times: Sequence[float], alpha: float) -> list[float]:
-    """Critical values of abs(Z) at these shares of the information."""
+    """Critical values of abs(Z) at these increasing shares of the information (above 0, at most 1)."""
     boundary = Boundary(alpha)
     return [boundary.add(share) for share in times]
 
 
 @dataclass(frozen=True)
 class Compared:
-    """Two methods on one cell: ids and labels of its test images, and the scores of both, shape (n,)."""
+    """Two methods on one split: ids, labels (0 normal, 1 anomaly) and both methods' scores of its test images, shape (n,)."""
 
     images: Sequence[str]
     labels: Sequence[int]
@@ -115,8 +116,8 @@ class Compared:
 def image_variance(cells: Sequence[Compared]) -> float:
     """Variance that the sample of test images gives to the mean difference of two AUCs over cells.
 
-    DeLong's variance (`paired.delong`) for several cells that share images: what an image contributes to the difference is
-    added over the cells before it is squared.
+    DeLong's variance (`paired.delong`) for several cells that share images: an image's contributions to the difference are
+    added over the cells before squaring.
     """
     parts: dict[int, defaultdict[str, float]] = {0: defaultdict(float), 1: defaultdict(float)}
     for cell in cells:
@@ -131,7 +132,7 @@ def image_variance(cells: Sequence[Compared]) -> float:
 
 @dataclass(frozen=True)
 class Look:
-    """What one look showed: a difference, its standard error, the repeated interval, and how much information it had."""
+    """The result of one look: difference, standard error, share of the information, Z, and the boundary for abs(Z)."""
 
     seeds: int
     difference: float
@@ -142,17 +143,18 @@ class Look:
 
     @property
     def identical(self) -> bool:
-        """Whether the two methods do not differ at all."""
+        """Whether the difference and its variance are zero."""
         return self.error == 0 and abs(self.difference) < 1e-12
 
     @property
     def interval(self) -> tuple[float, float]:
-        """Repeated confidence interval: those of all looks hold at once."""
+        """Repeated confidence interval within [-1, 1]; the intervals of all looks hold simultaneously."""
         half = self.boundary * self.error
         return max(-1.0, self.difference - half), min(1.0, self.difference + half)
 
 
 State = Literal["first", "second", "open", "hopeless"]
+"""See `Verdict.state`."""
 
 
 @dataclass(frozen=True)
@@ -162,11 +164,12 @@ class Verdict:
     Attributes
     ----------
     state
-        ``first`` or ``second`` is better, ``open``, or ``hopeless``: the seeds left will hardly decide it.
+        ``first`` or ``second`` (this method is better), ``open`` (not decided yet), or ``hopeless`` (the remaining seeds will
+        hardly decide it).
     looks
         All looks, in order, up to the one that decided.
     needed
-        Seeds that a difference as large as the one seen would need (80 % power); None where no number suffices because
+        Seeds that a difference as large as the observed one would need (80 % power); None where no number suffices because
         the test images are too few.
     """
 
@@ -178,18 +181,18 @@ class Verdict:
 def follow(
     differences: Sequence[float], image_variances: Callable[[int], float], looks: Sequence[int], most: int, alpha: float
 ) -> Verdict:
-    """Test two methods at several looks, as if each had been made when its seeds were there.
+    """Test two methods at several looks, each with the seeds that were there at the time.
 
     Parameters
     ----------
     differences
         First minus second, one per seed, in the order in which the seeds were run.
     image_variances
-        Of the mean difference over the first n seeds.
+        Function from n to `image_variance` of the first n seeds.
     looks
-        Numbers of seeds at which is looked, increasing, each at least 2.
+        Numbers of seeds at which to test, increasing, each at least 2.
     most
-        Seeds that will be run at the most.
+        Largest number of seeds that will be run.
     alpha
         Two-sided error rate of all looks together.
     """
@@ -198,16 +201,16 @@ def follow(
     for seeds in looks:
         seen = np.asarray(differences[:seeds], dtype=np.float64)
         mean, of_seeds, of_images = float(seen.mean()), float(seen.var(ddof=1)), image_variances(seeds)
-        # A small spread that few seeds show by chance would end the test too early: it is widened as in `paired`.
+        # By chance, few seeds can have a small spread, which would end the test too early; so it is widened.
         variance = of_images + _widened(seeds) * of_seeds / seeds
-        if variance <= 1e-18:  # deterministic scores on separable images: nothing is left to chance
+        if variance <= 1e-18:  # deterministic scores on separable images: no randomness is left
             state: State = "hopeless" if abs(mean) < 1e-12 else "first" if mean > 0 else "second"
             return Verdict(state, [*done, Look(seeds, mean, 0.0, 1.0, 0.0, 0.0)])
         needed = _needed(mean, of_seeds, of_images, alpha)
         last = (of_images + _widened(most) * of_seeds / most) / variance
         share = 1.0 if seeds >= most or last > 1 - LEAST_STEP else last
         if boundary.times and share < boundary.times[-1] + LEAST_STEP and share < 1:
-            continue  # the estimates of the variances changed: this look has nothing new
+            continue  # the variance estimates changed, and this look has no new information
         if boundary.times and boundary.times[-1] >= 1:
             break
         error = math.sqrt(variance)
@@ -224,17 +227,17 @@ def follow(
 
 
 def _widened(seeds: int) -> float:
-    """Square of Student's quantile over the normal one, 2.0 for five seeds."""
+    """Square of the ratio of Student's and the normal 97.5 % quantile; 2.0 for five seeds."""
     return float(stdtrit(seeds - 1, 0.975) / ndtri(0.975)) ** 2
 
 
 def _next(boundary: Boundary) -> float:
-    """The least share that the next look may have."""
+    """The smallest share of the information that the next look may have."""
     return min(1.0, boundary.times[-1] + 1e-6) if boundary.times else 0.0
 
 
 def _chance(z: float, share: float, alpha: float) -> float:
-    """Chance that a difference at the upper end of its interval crosses the last boundary (about the fixed one)."""
+    """Probability that a difference at the upper end of its interval crosses the last boundary (about that of one look)."""
     reached, left = z * math.sqrt(share), 1 - share
     drift = z / math.sqrt(share) + 1.96 / math.sqrt(share)
     return float(ndtr((ndtri(alpha / 2) + reached + drift * left) / math.sqrt(left)))

@@ -1,8 +1,8 @@
-"""The curve over M, and from which M on training pays.
+"""AUROC over M, the number of known anomalies, and from which M on training pays.
 
-The methods that learn nothing from the known anomalies give themselves away: on one test part (``run --same-test``) their
-AUROC of a seed is the same at every M. Training pays from the M at which a method is better than each of them, there and at
-every larger M that was measured (`paired.differences`; the verdicts are those of the table of differences).
+Methods that learn nothing from the known anomalies are recognised by their results: on one test part (``run --same-test``)
+their AUROC for a seed is the same at every M. For another method, training pays from the smallest M on at which it is better
+than each of them, if it is so at every larger measured M too (by the verdicts of `paired.differences`).
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from osad_bench.results.aggregate import ROW, per_seed
 from osad_bench.results.titles import Titles, titles_of
 
 CURVE = [name for name in ROW if name != "shots"]
-"""What one curve is of: a row of the table without its M."""
+"""Columns that tell curves apart: those of a row of the table without M."""
 
 FEWEST = 3
-"""Numbers of shots from which there is a curve to draw."""
+"""Least number of different M for a curve."""
 
 
 @dataclass(frozen=True)
 class Paying:
-    """Where a method beats those that learn nothing from known anomalies.
+    """At which M a method is better than those that learn nothing from known anomalies.
 
     Attributes
     ----------
     method
-        As tables name it.
+        Label of the method, as in `aggregate.comparable`.
     measured, better
         The M at which it was compared, and those at which it is better than each of them.
     """
@@ -42,7 +42,7 @@ class Paying:
 
     @property
     def start(self) -> int | None:
-        """The least M from which on it is better at all that were measured; None where there is none."""
+        """The smallest M such that the method is better there and at all larger measured M; None where there is none."""
         start = None
         for shots in reversed(self.measured):
             if shots not in self.better:
@@ -62,7 +62,8 @@ def curves(frame: pd.DataFrame, level: float = 0.95) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        ``board, dataset, setting, shots, method, mean, low, high, seeds``, of curves with at least `FEWEST` different M.
+        ``board, dataset, setting, shots, method, mean, low, high, seeds`` of curves with at least `FEWEST` different M;
+        ``low`` and ``high`` are NaN for one seed.
     """
     seeds = per_seed(frame).dropna(subset=["value"])
     lines: list[dict[str, Any]] = []
@@ -80,7 +81,7 @@ def curves(frame: pd.DataFrame, level: float = 0.95) -> pd.DataFrame:
 
 
 def untrained(frame: pd.DataFrame) -> dict[tuple[str, str, str], list[str]]:
-    """For each curve the methods whose AUROC of every seed is the same at every M."""
+    """(board, data set, setting) to the methods whose AUROC of each seed is the same at every M (two at least)."""
     seeds = per_seed(frame).dropna(subset=["value"])
     found: dict[tuple[str, str, str], list[str]] = {}
     for (board, dataset, setting, method), part in seeds.groupby([*CURVE, "method"]):
@@ -97,6 +98,8 @@ def paying(pairs: pd.DataFrame, references: list[str]) -> list[Paying]:
     ----------
     pairs
         Lines of `osad_bench.results.paired.differences` of one curve.
+    references
+        Methods that learn nothing from known anomalies.
     """
     seen: dict[str, dict[int, list[bool]]] = {}
     for line in pairs.to_dict("records"):
@@ -114,10 +117,12 @@ def paying(pairs: pd.DataFrame, references: list[str]) -> list[Paying]:
 
 
 def shots_in_words(frame: pd.DataFrame, pairs: pd.DataFrame) -> list[str]:
-    """A paragraph per curve: from which M on training pays, for which method.
+    """A paragraph per curve: from which M on training pays, for each method.
 
     Parameters
     ----------
+    frame
+        As `osad_bench.results.load` returns it.
     pairs
         Lines of `osad_bench.results.paired.differences` on the same records.
     """
@@ -128,8 +133,8 @@ def shots_in_words(frame: pd.DataFrame, pairs: pd.DataFrame) -> list[str]:
         flat = references.get((board, dataset, setting), [])
         if not flat:
             paragraphs.append(
-                f"{title}: from which M on training pays cannot be said. That needs a method that learns nothing from the known "
-                "anomalies, such as mahalanobis, and one test part for every M (run --same-test)."
+                f"{title}: it cannot be said from which M on training pays. That needs a method that learns nothing from the "
+                "known anomalies, such as mahalanobis, and one test part for every M (run --same-test)."
             )
             continue
         mine = pairs[(pairs[CURVE] == [board, dataset, setting]).all(axis=1)]
@@ -137,7 +142,7 @@ def shots_in_words(frame: pd.DataFrame, pairs: pd.DataFrame) -> list[str]:
         sentences = [_sentence(one, titles) for one in verdicts]
         names = " and ".join(map(titles.method, flat))
         if not sentences:
-            sentences = [f"nothing but {names} was measured with two seeds or more"]
+            sentences = ["no other method was measured with two seeds or more"]
         measured = ", ".join(map(str, sorted(set(part["shots"]))))
         paragraphs.append(f"{title}, M = {measured}, beside {names} (the same at every M): {'; '.join(sentences)}.")
     return paragraphs

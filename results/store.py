@@ -1,14 +1,14 @@
-"""A directory of records, one file per cell: safe with many writers, readable after a kill at any moment.
+"""A folder of records, one file per cell: safe with many writers, and readable after a writer was killed at any moment.
 
 Layout below the store's root::
 
-    records/ab/abcdef….json    the record: cell, metrics, provenance (the commit point: written last)
+    records/ab/abcdef….json    the record: cell, metrics, provenance; written last
     scores/ab/abcdef….npz      the test scores with ids, labels and kinds
-    ablations/METHOD.json      what a method's ablations are called, for tables and plots only
+    ablations/METHOD.json      names of a method's ablations, for tables and plots only
     index.parquet              one row per record, for speed alone (see `osad_bench.results.index`)
 
-Every file is written to a temporary name in the same folder, flushed to disk, and renamed. What is written is read back
-from its bytes first, and what is read is checked: a store may come from a stranger, by mail or from a network drive.
+Every file is written under a temporary name in the same folder, flushed to disk, and renamed. The bytes are parsed before they
+are written, and checked whenever they are read, as a store may come from a stranger.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from osad_bench.results.record import SCHEMA_VERSION, Record, TestScores
 
 _RECORD = re.compile(r"[0-9a-f]{64}\.json")
 _OLD_TEMPORARY = re.compile(r"\..*\.[0-9a-f]{32}\.tmp")
-"""What temporary files were called before `core.files` named them after their writer's process."""
+"""Names of the temporary files of earlier versions."""
 
 
 class Store:
@@ -68,14 +68,14 @@ class Store:
         return self.root / "scores" / key[:2] / f"{key}.npz"
 
     def prepare(self) -> None:
-        """Make the folder, so that one that cannot be written to is known before anything is computed.
+        """Create the folder, so that a folder that cannot be written to is found before anything is computed.
 
         Temporary files that killed processes left in it are deleted.
 
         Raises
         ------
         StoreError
-            No file can be made in it.
+            No file can be created in it.
         """
         try:
             self.root.mkdir(parents=True, exist_ok=True)
@@ -88,16 +88,17 @@ class Store:
         clear_forgotten(self.root, self.root / "ablations", *self.root.glob("records/*"), *self.root.glob("scores/*"))
 
     def has_scores(self, key: str) -> bool:
-        """Whether the file of a record's test scores is there."""
+        """Whether there is a file with a record's test scores; it is not read."""
         return self._scores_path(key).exists()
 
     def put(self, record: Record, scores: TestScores | None = None) -> None:
-        """Store a record, replacing one of the same key.
+        """Store a record and its scores, replacing those of the same key.
 
         Raises
         ------
         StoreError
-            It could not be read again (nothing is written then), or a newer osad-bench made the record that is there.
+            The record or the scores could not be read again, or a newer osad-bench made the record that is there. Nothing is
+            written then.
         OSError
             The disk is full or the folder is not writable; earlier records stay whole.
         """
@@ -106,7 +107,7 @@ class Store:
         parse_record(text, path)
         if len(text) > MOST_TEXT:
             raise StoreError(
-                f"the record of {record.cell.method} on {record.cell.dataset} is larger than any that is read"
+                f"the record of {record.cell.method} on {record.cell.dataset} is larger than {MOST_TEXT / 2**20:.0f} MB: shorten its training curves or diagnostics"
             )
         packed = None if scores is None else pack_scores(scores, self._scores_path(record.key))
         if path.exists() and (version := _schema_version(_text_of(path))) > SCHEMA_VERSION:
@@ -115,44 +116,45 @@ class Store:
             beside = self._scores_path(record.key)
             if packed is not None and not _holds(beside, packed):
                 with prepared(beside, lambda stream: stream.write(packed)) as new_scores:
-                    path.unlink(missing_ok=True)  # no record ever stands beside the scores of another run of its cell
+                    # A record must never lie beside the scores of another run of its cell.
+                    path.unlink(missing_ok=True)
                     new_scores.replace(beside)
             new_record.replace(path)
 
     def get(self, key: str) -> Record:
-        """Read one record.
+        """Read and check one record.
 
         Raises
         ------
         NewerError
             A newer osad-bench made it.
         StoreError
-            There is none, or it is damaged.
+            There is none, it cannot be read, or it is damaged.
         """
         path = self._record_path(key)
         try:
             text = _text_of(path)
         except FileNotFoundError:
-            raise StoreError(f"no record {path}") from None
+            raise StoreError(f"no record {path}: the cell has not been run, or the file was deleted") from None
         record = parse_record(text, path)
         if record.key != key:
             raise StoreError(f"damaged record {path}: it holds another cell ({record.key[:12]}). {REMEDY}")
         return record
 
     def scores(self, key: str) -> TestScores:
-        """Test scores of one record.
+        """Read and check the test scores of one record.
 
         Raises
         ------
         StoreError
-            There are none (a failed cell), or the file is damaged.
+            There are none (such as of a failed cell), or the file cannot be read or is damaged.
         """
         path = self._scores_path(key)
         try:
             with open_regular(path) as stream:
                 return unpack_scores(stream, path)
         except FileNotFoundError:
-            raise StoreError(f"no scores {path}: run the same command again, only this cell is computed anew") from None
+            raise StoreError(f"no scores {path}: run the same command again; only this cell is computed anew") from None
         except OSError as error:
             raise StoreError(f"scores {path} cannot be read: {error.strerror}{_remedy(error)}") from None
 
@@ -165,7 +167,7 @@ class Store:
         return [path.stem for path in self._files() if _is_record(path)]
 
     def foreign(self) -> list[Path]:
-        """Files among the records that are none of this store, such as ``._KEY.json`` or ``KEY (1).json``."""
+        """Files in the folder of records that are not this store's, such as ``._KEY.json`` or ``KEY (1).json``."""
         return [path for path in self._files() if not _is_record(path) and not _is_temporary(path)]
 
     def __iter__(self) -> Iterator[Record]:
@@ -175,11 +177,17 @@ class Store:
     def frame(self, tell: Tell = nobody) -> pd.DataFrame:
         """One row per cell; see `osad_bench.results.columns.COLUMNS`.
 
-        Where many records had to be read one by one, an index is written by the way (`osad_bench.results.index`).
+        Where many records had to be read one by one, an index is written for the next time (`osad_bench.results.index`).
+        `tell` is called with the numbers of records read and of all records.
+
+        Raises
+        ------
+        StoreError
+            A record or a file of ablations is damaged.
         """
         columns, count, write = self._rows(tell)
         if count >= WORTH and available():
-            with suppress(OSError, InputError):  # a store that may only be read is read without
+            with suppress(OSError, InputError):  # a read-only store is read without an index
                 write()
         frame = to_frame(columns)
         if len(frame):
@@ -189,9 +197,9 @@ class Store:
 
     @uncollected()
     def _rows(self, tell: Tell = nobody, *, trust: bool = True) -> tuple[dict[str, list[Any]], int, Callable[[], Path]]:
-        """Flat rows by column, in the order of their keys; how many were read from records; what writes an index of them.
+        """Flat rows by column in the order of their keys; how many were read from records; and a function that writes an index.
 
-        A row comes from the index where its record is as it was then; with `trust` off, all come from the records.
+        A row comes from the index if its record has not changed since; without `trust`, all rows come from the records.
         """
         started = time.time()
         stamps = {path.stem: Stamp.of(path.stat()) for path in self._files() if _is_record(path)}
@@ -213,7 +221,7 @@ class Store:
         return columns, len(rows), partial(write_index, self.root, columns, stamps, started)
 
     def compact(self, tell: Tell = nobody) -> tuple[Path, int]:
-        """Write the index anew, from the records alone; gives its path and the number of its rows.
+        """Write the index anew, from the records alone; return its path and the number of its rows.
 
         Raises
         ------
@@ -230,7 +238,7 @@ class Store:
         return write(), count
 
     def glance(self, key: str) -> Glance | None:
-        """What a run asks of a record, from the index where the record is as it was then; None where there is none.
+        """What a run needs to know of a record, from the index if the record has not changed since; None if there is no record.
 
         Raises
         ------
@@ -243,7 +251,10 @@ class Store:
             return None
         if self._glances is None:
             index = Index.read(self.root, GLANCED)
-            self._glances = {} if index is None else index.glances()
+            try:
+                self._glances = {} if index is None else index.glances()
+            except (ValueError, TypeError, AttributeError, OverflowError, RecursionError):  # a stranger's index
+                self._glances = {}
         known = self._glances.get(key)
         if known is not None and known[0] == stamp:
             return known[1]
@@ -251,7 +262,7 @@ class Store:
         return Glance.of(record)
 
     def name_ablations(self, method: str, names: dict[str, str]) -> None:
-        """Remember what the variants of a method are called: name to variant (``prototypes=16``), added to those known."""
+        """Store names for variants of a method: name to variant (``prototypes=16``), added to the names there are."""
         path = self.root / "ablations" / f"{file_name(method)}.json"
         known = {name: variant for (of, variant), name in self.ablations().items() if of == method}
         text = json.dumps(known | names, indent=1).encode()
@@ -263,7 +274,7 @@ class Store:
         Raises
         ------
         StoreError
-            A file of names is damaged.
+            A file of names is damaged or cannot be read.
         """
         result: dict[tuple[str, str], str] = {}
         for path in sorted(self.root.glob("ablations/*.json")):
@@ -274,7 +285,7 @@ class Store:
                     (path.stem, printable(variant)): printable(name)
                     for name, variant in json.loads(_text_of(path)).items()
                 }
-            except (ValueError, AttributeError):
+            except (ValueError, AttributeError, RecursionError):
                 raise StoreError(f"damaged file {path}: delete it, and osad-bench ablate writes it anew") from None
         return result
 
@@ -295,7 +306,7 @@ def _is_temporary(path: Path) -> bool:
 
 
 def foreign_files(root: Path | str) -> list[str]:
-    """A sentence on the files in a store that are none of its records; empty where there are none."""
+    """One sentence on the files in a store that are none of its records; no sentence where there are no such files."""
     foreign = Store(root).foreign()
     if not foreign:
         return []
@@ -319,7 +330,7 @@ def _text_of(path: Path) -> bytes:
     FileNotFoundError
         There is none.
     StoreError
-        It cannot be read, or is larger than any such file.
+        It cannot be read, or is larger than `MOST_TEXT`.
     """
     try:
         with open_regular(path) as stream:
@@ -349,7 +360,7 @@ def _newer(path: Path, version: int) -> NewerError:
 
 
 def parse_record(text: bytes, path: Path) -> Record:
-    """A record from the bytes of its file.
+    """A record from the bytes of its file; `path` is for messages.
 
     Raises
     ------
@@ -371,7 +382,7 @@ def parse_record(text: bytes, path: Path) -> Record:
 def load(root: Path | str, tell: Tell = nobody, say: Callable[[str], None] = lambda _: None) -> pd.DataFrame:
     """Tidy frame of all records below `root`, one row per cell (see `osad_bench.results.columns.COLUMNS`).
 
-    `say` hears of files passed over.
+    `tell` is called with the numbers of records read and of all, and `say` with a sentence on files that were passed over.
 
     Raises
     ------

@@ -7,7 +7,8 @@ A submission is a zip archive::
     scores/ab/abcdef….npz
     plan.json                  the frozen plan, where there is one
 
-It is a stranger's file. Nothing of it is run, and nothing is unpacked before names, sizes and digests are checked.
+It can be a stranger's file: nothing in it is executed, and nothing is unpacked before names and sizes are checked. Each file's
+digest is checked before the file is written.
 """
 
 from __future__ import annotations
@@ -36,12 +37,13 @@ from osad_bench.results.registered import FrozenPlan, parse_plan
 from osad_bench.results.store import Store, StoreError, foreign_files
 
 MOST_FILES = 400_000
+"""Most files in a submission."""
 MOST_BYTES = 4 * 2**30
-"""Of all files together, unpacked. 6,000 cells of ELPV take 120 MB."""
+"""Most bytes of all files together, unpacked; 6,000 cells of ELPV take 120 MB."""
 MOST_OF_ONE = {"records": 2**24, "scores": 2**28, "submission.json": 2**27, "plan.json": 2**28}
-"""Bytes of one file, unpacked."""
+"""Folder or file to the most bytes of one file, unpacked."""
 SAME = 1e-9
-"""Metrics closer than this are equal: the order of a sum may differ."""
+"""Metrics that differ by no more are equal, as the order of a sum may differ."""
 
 _NAME = re.compile(
     r"(submission|plan)\.json|records/([0-9a-f]{2})/\2[0-9a-f]{62}\.json|scores/([0-9a-f]{2})/\3[0-9a-f]{62}\.npz"
@@ -53,7 +55,7 @@ class SubmissionError(StoreError):
 
 
 class Manifest(BaseModel):
-    """``submission.json``."""
+    """The content of ``submission.json``."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -71,9 +73,13 @@ class Submission:
     Attributes
     ----------
     path, digest
-        The file and its sha256.
+        The archive and its sha256.
+    manifest
+        The content of its ``submission.json``.
     store
         Its records and scores, in a temporary folder.
+    plan
+        The frozen plan in it; None where there is none.
     """
 
     path: Path
@@ -84,7 +90,7 @@ class Submission:
 
     @property
     def title(self) -> str:
-        """What it is called: its title, or the file's name."""
+        """The submission's title, or the file's name where it has none."""
         return printable(self.manifest.title or self.path.name.removesuffix(".osad.zip"))
 
 
@@ -96,16 +102,19 @@ def submit(
     version: str = "",
     say: Callable[[str], None] = lambda _: None,
 ) -> int:
-    """Write the records of a store into one file, and count them; `say` hears of files passed over.
+    """Write the records of the store `root` into the file `target`; return their number.
 
-    Only what is checked goes in: records that can be read, and the scores of those that are finished.
+    Each record is checked first, and so are the scores of the finished ones. `say` is called with a sentence on files that were
+    passed over.
 
     Raises
     ------
     SubmissionError
-        The store is empty, or the target is there already.
+        The store is empty, or there is a file `target` already.
     StoreError
         A record or its scores are missing or damaged.
+    OSError
+        The file cannot be written.
     """
     store = Store(root)
     keys = store.keys()
@@ -160,12 +169,16 @@ def digest_of(path: Path) -> str:
 
 @contextmanager
 def opened(path: Path) -> Iterator[Submission]:
-    """Unpack a submission into a temporary folder, which is gone afterwards.
+    """Context manager: unpack a submission into a temporary folder, which is deleted at the end.
 
     Raises
     ------
     SubmissionError
         The file is missing, no submission, too large, or was changed after it was made.
+    InputError
+        Its ``plan.json`` is no plan.
+    OSError
+        The disk is full.
     """
     digest = digest_of(path)
     with tempfile.TemporaryDirectory(prefix="osad-bench-") as folder:
@@ -196,12 +209,10 @@ def opened(path: Path) -> Iterator[Submission]:
 def _checked_members(path: Path, archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
     members = archive.infolist()
     if len(members) > MOST_FILES:
-        raise SubmissionError(f"{path} holds {len(members)} files, and at most {MOST_FILES} are read")
+        raise SubmissionError(f"{path} holds {len(members)} files, expected at most {MOST_FILES}")
     size = sum(member.file_size for member in members)
     if size > MOST_BYTES:
-        raise SubmissionError(
-            f"{path} unpacks to {size / 2**30:.1f} GB, and at most {MOST_BYTES / 2**30:.0f} GB are read"
-        )
+        raise SubmissionError(f"{path} unpacks to {size / 2**30:.1f} GB, expected at most {MOST_BYTES / 2**30:.0f} GB")
     found: dict[str, zipfile.ZipInfo] = {}
     for member in members:
         name = member.filename
@@ -210,14 +221,14 @@ def _checked_members(path: Path, archive: zipfile.ZipFile) -> dict[str, zipfile.
         most = MOST_OF_ONE[name.partition("/")[0]]
         if member.file_size > most:
             raise SubmissionError(
-                f"{path}: {name} unpacks to {member.file_size / 2**20:.0f} MB, and at most {most / 2**20:.0f} MB are read"
+                f"{path}: {name} unpacks to {member.file_size / 2**20:.0f} MB, expected at most {most / 2**20:.0f} MB"
             )
         found[name] = member
     return found
 
 
 def _read(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
-    """The bytes of one file; no more than it says it has are unpacked."""
+    """The bytes of one file in the archive; no more than its stated size is unpacked."""
     with archive.open(member) as stream:
         content = stream.read(member.file_size + 1)
     if len(content) != member.file_size:
@@ -242,18 +253,21 @@ def _manifest(path: Path, archive: zipfile.ZipFile, members: dict[str, zipfile.Z
 
 
 State = Literal["ok", "bad", "unchecked"]
+"""Result of a check."""
 
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was looked at.
+    """The result of one check of a submission.
 
     Attributes
     ----------
     what
         ``metrics``, ``pixels``, ``splits``, ``images`` or ``rerun``.
+    state, message
+        The result, and a sentence on it.
     method
-        The method it says something about, as tables name it; empty for all.
+        The method that it concerns, as tables name it; empty for all.
     """
 
     what: str
@@ -268,7 +282,7 @@ def label_of(record: Record) -> str:
 
 
 def check_numbers(store: Store) -> list[Check]:
-    """What needs no data: every metric recomputed from its scores, and whether the records agree with each other.
+    """Checks that need no images: recompute all metrics from the scores, and compare records with each other.
 
     Raises
     ------
@@ -283,7 +297,7 @@ def check_numbers(store: Store) -> list[Check]:
         label = label_of(record)
         name = f"{record.key[:12]} ({label} on {printable(record.cell.dataset)}, seed {record.cell.protocol.seed})"
         if record.metrics is None:
-            found.append(Check("metrics", "unchecked", f"{name} failed when it was run: it has no results", label))
+            found.append(Check("metrics", "unchecked", f"{name} failed when it was run, so it has no results", label))
             continue
         if not store.has_scores(record.key):
             found.append(Check("metrics", "bad", f"{name} has no scores", label))
@@ -298,13 +312,11 @@ def check_numbers(store: Store) -> list[Check]:
         counted[label] += not problems
         mapped[label] += record.metrics.pixel_auroc is not None
     for label, count in ((label, count) for label, count in mapped.items() if count):
-        message = f"pixel metrics of {count} cells of {label}: they are of heat maps, which are not stored"
+        message = f"pixel metrics of {count} cells of {label} cannot be recomputed, as heat maps are not stored"
         found.append(Check("pixels", "unchecked", message, label))
     for label, count in counted.items():
         if count:
-            found.append(
-                Check("metrics", "ok", f"{count} cells of {label}: all metrics are those of the scores", label)
-            )
+            found.append(Check("metrics", "ok", f"{count} cells of {label}: all metrics agree with the scores", label))
     return found
 
 
@@ -312,25 +324,25 @@ def _other_metrics(record: Record, scores: TestScores) -> Iterator[str]:
     try:
         now = compute(scores)
     except ValueError as error:
-        yield f"no metrics can be computed of the scores ({error})"
+        yield f"no metrics can be computed from the scores ({error})"
         return
     assert record.metrics is not None
     for name in ("auroc", "average_precision", "fpr95"):
         stored, computed = getattr(record.metrics, name), getattr(now, name)
         if abs(stored - computed) > SAME:
-            yield f"{name} {stored:.6f} is stored, and the scores give {computed:.6f}"
+            yield f"{name} is stored as {stored:.6f}, but the scores give {computed:.6f}"
     kinds = record.metrics.per_kind
     if kinds.keys() != now.per_kind.keys() or any(abs(kinds[kind] - now.per_kind[kind]) > SAME for kind in kinds):
-        yield "the AUROCs by kind are not those of the scores"
+        yield "the AUROCs by kind do not agree with the scores"
 
 
 def _inconsistent(record: Record, scores: TestScores) -> Iterator[str]:
     split, protocol = record.split, record.cell.protocol
     if split is None:
-        yield "it says nothing of its split"
+        yield "it holds no summary of its split"
         return
     if (split.test_normal, split.test_anomaly) != (int((scores.labels == 0).sum()), int((scores.labels == 1).sum())):
-        yield "the scores are not of as many normals and anomalies as the split has"
+        yield "the numbers of normals and anomalies with scores differ from those of the split"
     if set(split.known) & set(scores.ids.tolist()):
         yield "known anomalies are among the tested images"
     if len(split.known) != split.train_anomaly or (protocol.part == "test" and split.train_anomaly != protocol.shots):
@@ -342,7 +354,7 @@ def _inconsistent(record: Record, scores: TestScores) -> Iterator[str]:
 
 
 class Verification(BaseModel):
-    """What `osad-bench verify FILE` found, as ``FILE.verified.json`` beside it."""
+    """What `osad-bench verify FILE` found, stored as ``FILE.verified.json`` beside FILE."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -353,7 +365,10 @@ class Verification(BaseModel):
     checks: list[tuple[str, State, Text, Text]] = Field(description="what, state, message, method")
 
     def of_method(self, label: str) -> tuple[bool, str]:
-        """Whether a method's results are verified (numbers and splits are right, a cell was run again alike), and why not."""
+        """Whether a method's results are verified, and the reason where not.
+
+        Verified means that no check failed, metrics were recomputed, splits were checked, and a cell was run again.
+        """
         mine = [check for check in self.checks if check[3] in ("", label)]
         for what, state, message, _ in mine:
             if state == "bad":
@@ -369,12 +384,12 @@ class Verification(BaseModel):
 
 
 def verification_path(path: Path) -> Path:
-    """Where `verify` notes what it found of a submission."""
+    """The file in which `osad-bench verify` stores what it found of the submission `path`."""
     return path.with_name(f"{path.name}.verified.json")
 
 
 def read_verification(submission: Submission) -> Verification | None:
-    """What was found of a submission; None where it was not verified here, or was changed since."""
+    """What `osad-bench verify` found of a submission; None where it was not run here, or the submission was changed since."""
     try:
         found = Verification.model_validate_json(verification_path(submission.path).read_bytes())
     except (OSError, ValidationError):

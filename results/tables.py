@@ -1,7 +1,7 @@
-"""Tables of means in one neutral form, which `osad_bench.results.render` turns into text.
+"""Tables of means as `Table` objects, which `osad_bench.results.render` turns into text.
 
-`tables` and `paper_table` turn a frame of records into `Table` objects, one per board (see `aggregate.comparable`).
-Missing cells show as a dash, incomplete ones carry their number of seeds and are never marked as best.
+`tables` and `paper.paper_table` make them from a frame of records, one per board (see `aggregate.comparable`). Missing cells
+are shown as a dash; incomplete ones show their number of seeds and are never marked as best.
 """
 
 from __future__ import annotations
@@ -23,30 +23,31 @@ METRIC_TITLES: dict[str, str] = {
     "pixel_auroc": "pixel AUROC",
     "aupro": "AUPRO",
 }
+"""Metric to its title."""
 
 PIXELS: tuple[Metric, ...] = ("pixel_auroc", "aupro")
-"""Of heat maps, where `osad-bench run --pixels` measured them: further tables of the rows and methods that have them."""
+"""Metrics of heat maps (`osad-bench run --pixels`), for which there are tables of their own."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One cell of a table."""
+    """One cell of a table: mean and standard deviation over `n` of `expected` seeds."""
 
     mean: float | None
     std: float | None = None
     n: int = 0
     expected: int = 0
     rank: int | None = None
-    """1 best, 2 second best of the row; None where not comparable."""
+    """1 for the best of the row, 2 for the second best; None where not comparable."""
 
-    def text(self, *, percent: bool = False, plus_minus: str = "±") -> str:
-        """Such as ``0.889±0.002``, ``0.889 (n=1)``, ``0.889±0.002 (n=3/5)`` or a dash."""
+    def text(self, *, percent: bool = False) -> str:
+        """As text: ``0.889±0.002``, ``0.889 (n=1)``, ``0.889±0.002 (n=3/5)`` or a dash; `percent`: 88.9 instead of 0.889."""
         if self.mean is None:
             return "–"
         scale, digits = (100.0, 1) if percent else (1.0, 3)
         shown = f"{self.mean * scale:.{digits}f}"
         if self.std is not None:
-            shown += f"{plus_minus}{self.std * scale:.{digits}f}"
+            shown += f"±{self.std * scale:.{digits}f}"
         if self.n < self.expected:
             return f"{shown} (n={self.n}/{self.expected})"
         return shown if self.std is not None else f"{shown} (n={self.n})"
@@ -54,7 +55,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Block:
-    """Rows that share setting and shots."""
+    """Rows of a table that share setting and shots: title, and for each row its name and cells."""
 
     title: str
     rows: tuple[tuple[str, tuple[Entry, ...]], ...]
@@ -62,7 +63,7 @@ class Block:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows (data sets) against columns (methods), in blocks."""
+    """A table with data sets as rows and methods as columns, or variants and data sets; `corner` is the heading of the rows."""
 
     title: str
     columns: tuple[str, ...]
@@ -100,7 +101,7 @@ def entry_of(line: Mapping[Any, Any]) -> Entry:
 
 
 def row_name(dataset: str, setting: str, kinds: int, classes: int, titles: Titles) -> str:
-    """What a row is called: the data set, and over how many kinds or classes it is a mean."""
+    """Name of a row: the data set, and over how many kinds or classes it is a mean."""
     name = titles.dataset(dataset)
     if classes:
         return f"{name} (mean of {classes} classes)"
@@ -108,7 +109,7 @@ def row_name(dataset: str, setting: str, kinds: int, classes: int, titles: Title
 
 
 def table_blocks(lines: pd.DataFrame, methods: list[str], titles: Titles) -> tuple[Block, ...]:
-    """Blocks by setting (general first) and shots (most first)."""
+    """Lines of `aggregate.summary` as blocks by setting (general first) and shots (most first), with columns `methods`."""
     order = lines[["setting", "shots"]].drop_duplicates().sort_values(["setting", "shots"], ascending=[True, False])
     blocks = []
     for setting, shots in order.itertuples(index=False):
@@ -127,8 +128,9 @@ def table_blocks(lines: pd.DataFrame, methods: list[str], titles: Titles) -> tup
 def tables(frame: pd.DataFrame, metric: Metric = "auroc") -> list[Table]:
     """One table per board with everything there is, blocks by setting (general first) and shots (most first).
 
-    Variants of a method that is there as it is do not compete with the methods, as the best of many would be chosen by
-    its test AUC: they follow in a table of their own. So do the metrics of heat maps, for the records that have them.
+    Variants of a method whose default settings have records are in tables of their own: beside the methods, the best of many
+    variants would in effect be chosen by its test AUC. The metrics of heat maps also have tables of their own, where records
+    have them.
 
     Parameters
     ----------
@@ -159,7 +161,7 @@ def tables(frame: pd.DataFrame, metric: Metric = "auroc") -> list[Table]:
 
 
 def without_variants(frame: pd.DataFrame) -> pd.DataFrame:
-    """The records without the variants of methods that the same preset has as they are."""
+    """The records without variants of methods that have records with default settings and the same preset."""
     plain = frame["variant"] == ""
     there = pd.MultiIndex.from_frame(frame[["preset", "method"]])
     result: pd.DataFrame = frame[plain | ~there.isin(there[plain])]
@@ -167,7 +169,7 @@ def without_variants(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def ablation_records(frame: pd.DataFrame, method: str) -> pd.DataFrame:
-    """A method's records: its ablations and the complete one where `osad-bench ablate` named them, else all."""
+    """A method's records: the ablations that `osad-bench ablate` named and the complete method; all where it named none."""
     mine: pd.DataFrame = frame[frame["method"] == method]
     named = mine["ablation"] != ""
     return mine[named | (mine["variant"] == "")] if named.any() else mine
@@ -177,13 +179,13 @@ def ablation_lines(frame: pd.DataFrame, method: str) -> pd.DataFrame:
     """Lines of `summary` for a method's variants, ``variant`` as a table prints it.
 
     Where `osad-bench ablate` wrote the records, these are the named ablations (``without M_r``) and ``complete``;
-    else every variant there is, named by its changed settings. Data sets with one variant alone are left out.
+    else all variants, named by their changed settings. Rows with one variant only are left out.
     """
     return _variant_lines(ablation_records(frame, method), method, "auroc", "complete")
 
 
 def _variant_lines(mine: pd.DataFrame, method: str, metric: Metric, whole: str) -> pd.DataFrame:
-    """Lines of `summary`, ``variant`` as a table prints it: `whole` for the method as it is."""
+    """Lines of `summary`, ``variant`` as a table prints it: `whole` for the method with default settings."""
     lines = summary(mine, metric)
     names = {f"{method} {row.variant}": row.ablation for row in mine[mine["ablation"] != ""].itertuples()}
     lines["variant"] = [
@@ -194,14 +196,14 @@ def _variant_lines(mine: pd.DataFrame, method: str, metric: Metric, whole: str) 
 
 
 def ablation_table(frame: pd.DataFrame, method: str, heading: str = "Ablations") -> list[Table]:
-    """Variants of a method as rows, the complete one last, and data sets as columns; ranks down the columns."""
+    """Variants of a method as rows, the complete method last, and data sets as columns; ranked within each column."""
     return variant_table(ablation_records(frame, method), method, heading, whole="complete")
 
 
 def variant_table(
     mine: pd.DataFrame, method: str, heading: str, metric: Metric = "auroc", whole: str = "default"
 ) -> list[Table]:
-    """All these records of one method: variants as rows, the `whole` one last, and data sets as columns."""
+    """All records `mine` of one method: variants as rows, that with default settings (`whole`) last, data sets as columns."""
     result, titles = [], titles_of(mine)
     for board, part in _variant_lines(mine, method, metric, whole).groupby("board"):
         datasets = in_order(part["dataset"], DATASETS)
@@ -225,7 +227,7 @@ def variant_table(
 
 
 def seeds_note(lines: pd.DataFrame) -> str:
-    """Sentence on the seeds behind these lines of `summary`."""
+    """A sentence on the number of seeds of these lines of `summary`."""
     counts = sorted(lines["expected"].unique())
     seeds = str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
     text = (
@@ -240,7 +242,7 @@ def seeds_note(lines: pd.DataFrame) -> str:
 
 
 def left_out(frame: pd.DataFrame) -> list[str]:
-    """Sentences on what a table made of `frame` does not contain."""
+    """Notes on a table made from `frame`: records left out, failed cells, and test images with a copy in training."""
     titles, sentences = titles_of(frame), []
     validation = int((frame["part"] != "test").sum())
     if validation:
@@ -256,6 +258,6 @@ def left_out(frame: pd.DataFrame) -> list[str]:
     for name, part in crossing.groupby("dataset"):
         sentences.append(
             f"{titles.dataset(str(name))}: up to {int(part['crossing_duplicates'].max())} test images have an identical copy in training "
-            "(rerun with --dedup to measure what that is worth)."
+            "(rerun with --dedup to measure the effect)."
         )
     return sentences

@@ -1,4 +1,4 @@
-"""What methods and data sets are called in tables, figures and words: as their records say."""
+"""Titles of methods and data sets in tables, figures and sentences, as given in their records."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from osad_bench.results.aggregate import group_of
 
 @dataclass(frozen=True)
 class Titles:
-    """Titles by name. Where none is known, the name itself is the title.
+    """Titles by name. A name without a title is its own title.
 
     Attributes
     ----------
@@ -26,15 +26,15 @@ class Titles:
     datasets: dict[str, str] = field(default_factory=dict)
 
     def method(self, label: str) -> str:
-        """``DPDL prototypes=16`` for ``dpdl prototypes=16``; labels are those of `aggregate.comparable`."""
+        """Title for a label of `aggregate.comparable`: ``DPDL prototypes=16`` for ``dpdl prototypes=16``."""
         return _titled(label, self.methods)
 
     def dataset(self, label: str) -> str:
-        """The title of a data set, ``(fingerprint)`` kept where the label has one."""
+        """Title for a data set's label of `aggregate.comparable`; a ``(fingerprint)`` in it is kept."""
         return _titled(label, self.datasets)
 
     def row(self, line: Mapping[Any, Any]) -> dict[str, Any]:
-        """The first columns of every printed table of rows: a line's preset, data set, setting and M (`aggregate.ROW`)."""
+        """The first columns of printed tables: preset, data set, setting and M of a line with the columns `aggregate.ROW`."""
         return {
             "preset": line["board"], "data set": self.dataset(line["dataset"]), "setting": line["setting"],
             "M": line["shots"],
@@ -51,10 +51,10 @@ def _titled(label: str, titles: dict[str, str]) -> str:
 
 
 def titles_of(frame: pd.DataFrame) -> Titles:
-    """The titles that records carry, the newest record's where they differ; of two names with one title both keep theirs.
+    """The titles in the records; those of the newest record where they differ.
 
-    Classes of a data set (``mvtec/carpet``) carry the title of the whole (``MVTec AD``) and are told apart by their own
-    names (``MVTec AD carpet``).
+    Where two names have the same title, the names are appended: ``Title (name)``. The records of a class (``mvtec/carpet``)
+    have the title of the whole data set (``MVTec AD``), to which the class is appended (``MVTec AD carpet``).
 
     Parameters
     ----------
@@ -73,7 +73,7 @@ def titles_of(frame: pd.DataFrame) -> Titles:
 
 
 def _newest(frame: pd.DataFrame, *columns: str) -> pd.DataFrame:
-    """What these columns hold together, the newest record's last."""
+    """Distinct rows of these columns, ordered by their newest record."""
     wanted = [*columns, "created"]
     newest: pd.DataFrame = (
         frame[wanted].sort_values("created", kind="stable").drop_duplicates(list(columns), keep="last")
@@ -89,7 +89,7 @@ def _named(titles: dict[str, str]) -> dict[str, str]:
 
 
 def _of_class(name: str, title: str, is_class: bool) -> str:
-    """A data set's title with what follows the ``/`` in its name: ``MVTec AD carpet``; a user's own folder by its name."""
+    """A data set's title with what follows the ``/`` in its name: ``MVTec AD carpet``; for a user's own folder its name."""
     _, slash, part = name.partition("/")
     if not title or not slash:
         return title
@@ -100,7 +100,7 @@ def _of_class(name: str, title: str, is_class: bool) -> str:
 
 
 def citations_of(frame: pd.DataFrame) -> list[str]:
-    """``TITLE: citation`` of each method whose records carry one, by name."""
+    """``TITLE: citation`` for each method whose records have a citation, ordered by the method's name."""
     titles = titles_of(frame)
     newest = _newest(frame, "method", "citation")
     found = {name: text for name, text in zip(newest["method"], newest["citation"]) if text}

@@ -1,4 +1,4 @@
-"""The statistics in words: what differs, what is noise, and what cannot be said."""
+"""The statistics in words: which methods differ, which differences are noise, and what cannot be tested."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from osad_bench.results.ranking import ROPE, average_ranks, compare_methods, cri
 from osad_bench.results.titles import Titles, titles_of
 
 FEW = 3
-"""Pairs up to which each difference that is noise is named."""
+"""Differences that are noise are listed up to so many; with more, only their number is given."""
 
 MANY = 6
-"""Pairs up to which each is told; of more, letters and the tables say it."""
+"""Differences beyond noise are listed one by one up to so many; with more, in groups."""
 
 FEW_DATASETS = 5
-"""Data sets below which a probability over data sets would mostly repeat its prior."""
+"""With fewer data sets, no probability over data sets is given, as it would mostly repeat its prior."""
 
 
 def in_words(
@@ -31,6 +31,10 @@ def in_words(
 
     Parameters
     ----------
+    pairs
+        As `paired.differences` returns it.
+    matrices
+        As `ranking.dataset_means` returns it.
     frame
         The records, for the titles of methods and data sets, and for letters where a row has many pairs.
     """
@@ -55,23 +59,22 @@ def in_words(
         paragraphs.append(_matrix_in_words(f"{setting} setting, M = {shots}, preset {board}", named))
     if matrices and not enough:
         paragraphs.append(
-            "Over data sets nothing can be tested: ranks, Friedman's and Wilcoxon's tests need two methods with complete"
-            " results on two data sets."
+            "Over data sets nothing can be tested: ranks and tests need two methods with complete results on two data sets."
         )
     return paragraphs
 
 
 HOW = (
-    "How this was tested: intervals and p-values are of Cochran and Cox's test of the mean difference, whose variance is"
-    " that over images {and_seeds}, two-sided, and corrected for all pairs of one table row (Bonferroni), so that"
-    " an interval leaves out 0 exactly where a difference is called one (p < 0.05)."
+    "How this was tested: intervals and p-values are those of Cochran and Cox's test (two-sided) of the mean difference, whose"
+    " variance is that over images {and_seeds}. They are corrected for all pairs of methods of a table row (Bonferroni), so"
+    " that an interval excludes 0 exactly where a difference exceeds noise (p < 0.05)."
 )
 
 VERDICTS = {
     (True, False): "differs", (False, False): "noise",
     (True, True): "more than the images' noise, on one seed", (False, True): "noise, on one seed",
 }  # fmt: skip
-"""What a table says of a pair, by whether its test rejects and whether it has one seed alone."""
+"""(test rejects, only one seed) to the verdict that a table shows."""
 
 
 def _nothing_to_compare(frame: pd.DataFrame | None) -> str:
@@ -79,10 +82,10 @@ def _nothing_to_compare(frame: pd.DataFrame | None) -> str:
         done = frame[(frame["status"] == "ok") & (frame["part"] == "test")]
         if len(set(done["method"])) > 1:
             return (
-                "No two methods have what a comparison needs: a common seed on the same data set, setting and M, or two"
+                "No two methods can be compared: that needs a common seed on the same data set, setting and M, or two"
                 " seeds each."
             )
-    return "One method alone: there is nothing to compare."
+    return "There is one method only, so there is nothing to compare."
 
 
 def _row_in_words(row: Any, part: pd.DataFrame, titles: Titles, letters: pd.DataFrame | None) -> str:
@@ -114,7 +117,7 @@ def _row_in_words(row: Any, part: pd.DataFrame, titles: Titles, letters: pd.Data
             text += f" {_ahead(line, 'is better than')}."
     for line in noise.to_dict("records") if len(noise) <= FEW else ():
         text += (
-            f" {line['first']} and {line['second']} cannot be told apart"
+            f" {line['first']} and {line['second']} are not shown to differ"
             f" ({line['difference']:+.3f}, {_interval(line) or 'equal for every image, which gives no interval'})."
         )
     if len(several):
@@ -122,14 +125,14 @@ def _row_in_words(row: Any, part: pd.DataFrame, titles: Titles, letters: pd.Data
     unpaired = int((~part["paired"].astype(bool)).sum())
     if unpaired:
         text += (
-            f" {unpaired} of the {len(part)} pairs share no seed, so that their means are compared, which sees less: run"
-            " them with the same seeds."
+            f" {unpaired} of the {len(part)} pairs share no seed, so only their means can be compared, which shows fewer"
+            " differences: run them with the same seeds."
         )
     if len(once):
         apart = once[once["differs"]].to_dict("records")
         text += (
-            " One seed alone is no ground to call a method better: the spread between trainings is unknown (run five)."
-            + (" On it, beyond the noise of the images: " if apart else " On it, all differences are noise of the images")
+            " One seed is not enough to call a method better, as the spread between trainings is unknown (run five seeds)."
+            + (" On one seed, beyond the noise of the images: " if apart else " On one seed, all differences are noise of the images")
             + "; ".join(_ahead(line, "scores above") for line in apart[:MANY])
             + f"; and {len(apart) - MANY} more" * (len(apart) > MANY) + "."
         )  # fmt: skip
@@ -137,23 +140,21 @@ def _row_in_words(row: Any, part: pd.DataFrame, titles: Titles, letters: pd.Data
 
 
 def _smallest(several: pd.DataFrame) -> str:
-    """Which difference these pairs could not have shown: half the width of the median pair's interval."""
+    """A sentence on the smallest difference that can be shown: half the width of the median pair's interval."""
     half = float(((several["high"] - several["low"]) / 2).median())
     fewest, most = int(several["seeds"].min()), int(several["seeds"].max())
     text = f" With {fewest if fewest == most else f'{fewest} to {most} common'} seeds, "
     text += (
         "no difference can be shown here, however large." if half > 0.5 else
-        f"a difference below about {half:.3f} cannot be seen here{' (median of the pairs)' * (len(several) > 1)}."
+        f"a difference below about {half:.3f} cannot be shown here{' (median of the pairs)' * (len(several) > 1)}."
     )  # fmt: skip
     if fewest == 2:
-        text += (
-            f" Two seeds tell next to nothing of the spread between trainings: run {'five' if most == 2 else 'all'}."
-        )
+        text += f" Two seeds say almost nothing about the spread between trainings: run {'five' if most == 2 else 'all'} seeds."
     return text
 
 
 def _interval(line: dict[Any, Any]) -> str:
-    """Such as ``[-0.010, +0.020]``; empty where two methods score all images alike, so that there is no variance."""
+    """Such as ``[-0.010, +0.020]``; empty where the variance is 0, as of methods that rank all images alike."""
     return "" if line["low"] == line["high"] else f"[{line['low']:+.3f}, {line['high']:+.3f}]"
 
 
@@ -164,7 +165,7 @@ def _order(line: dict[Any, Any]) -> tuple[str, str]:
 
 
 def _by_winner(found: list[tuple[str, str, str]]) -> str:
-    """(better, worse, number) as one sentence per better method, the one with most below it first."""
+    """(better, worse, number) as one sentence per better method, first the method that is better than most others."""
     below: dict[str, list[tuple[str, str]]] = {}
     for better, worse, number in found:
         below.setdefault(better, []).append((number, worse))
@@ -206,7 +207,7 @@ def _matrix_in_words(name: str, matrix: pd.DataFrame) -> str:
         p = "< 0.0001" if test.f_p < 1e-4 else f"= {test.f_p:.3g}"
         text += (
             f" Friedman (Iman-Davenport): F = {test.f:.2f}, p {p}: {verdict}. Nemenyi's critical difference at 0.05 is"
-            f" {needed:.2f} ranks: {apart} of {k * (k - 1) // 2} pairs are further apart."
+            f" {needed:.2f} ranks: {apart} of {k * (k - 1) // 2} pairs differ by more."
         )
     pairs = compare_methods(matrix)
     least = len(pairs) * 2 / 2**n
@@ -242,7 +243,7 @@ def _matrix_in_words(name: str, matrix: pd.DataFrame) -> str:
 
 
 def differences_for_print(pairs: pd.DataFrame, titles: Titles) -> pd.DataFrame:
-    """`paired.differences` with numbers as a paper prints them."""
+    """`paired.differences` as texts, with numbers as a paper prints them."""
     lines = [
         {
             **titles.row(line),

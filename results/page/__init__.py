@@ -1,4 +1,4 @@
-"""One self-contained HTML file of a store: tables, figures, every cell's scores and worst mistakes, provenance."""
+"""One self-contained HTML file about a store: tables, figures, the cells' scores and worst mistakes, provenance."""
 
 from osad_bench.results.page.mistakes import worst_mistakes
 from osad_bench.results.page.render import render_page

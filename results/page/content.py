@@ -1,4 +1,4 @@
-"""What the page shows, as plain values: the template and the script only lay it out."""
+"""What the page shows, as plain values; the template and the script lay it out."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from osad_bench.results.tables import entry_of, row_name, without_variants
 from osad_bench.results.titles import Titles, titles_of
 
 MOST_SCORED = 500
-"""Cells whose scores the page carries; of more, the first by table order."""
+"""Most cells whose scores are part of the page."""
 
 
 KEY = 16
-"""Digits of a key or fingerprint that the page carries: enough to find the record's file."""
+"""Digits of a key or fingerprint in the page: enough to find the record's file."""
 
 VALUES = {
     "AUROC": "auroc", "average precision": "average_precision", "FPR at 95 % TPR": "fpr95",
@@ -33,13 +33,26 @@ VALUES = {
     "training normals": "train_normal", "training anomalies": "train_anomaly", "test normals": "test_normal",
     "test anomalies": "test_anomaly", "test images with a copy in training": "crossing_duplicates",
 }  # fmt: skip
-"""What the drill-down lists: its name to the column."""
+"""What a record's details list: title to column."""
 
 
 def boards(frame: pd.DataFrame, places: Mapping[str, int]) -> list[dict[str, Any]]:
-    """The tables: one per board, one line per data set, setting and M, with the places of the records behind each number.
+    """The tables: one per board, one line per data set, setting and M, with the records behind each number.
 
-    As in `tables.tables`, variants of a method that is there as it is have tables of their own.
+    As in `tables.tables`, variants of a method whose default settings have records are in tables of their own.
+
+    Parameters
+    ----------
+    frame
+        As `osad_bench.results.load` returns it.
+    places
+        Key of each record to its index in the page's data.
+
+    Returns
+    -------
+    list of dict
+        ``title``, ``methods`` (titles) and ``rows`` of ``name, setting, shots, entries``; an entry has ``text``, ``value`` (the
+        mean, for sorting), ``rank`` (0: none) and ``keys`` (indices of records).
     """
     plain, titles = without_variants(frame), titles_of(frame)
     result = _boards(plain, places, titles, "")
@@ -52,7 +65,7 @@ def boards(frame: pd.DataFrame, places: Mapping[str, int]) -> list[dict[str, Any
 def _boards(
     frame: pd.DataFrame, places: Mapping[str, int], titles: Titles, of: str, least: int = 1
 ) -> list[dict[str, Any]]:
-    """`boards` of these records, of lines where at least so many columns have something."""
+    """`boards` of these records, only with lines in which at least `least` columns have a value."""
     tests = comparable(frame)
     tests["class_of"] = group_of(tests["dataset"])
     keys = {name: list(part["key"]) for name, part in tests.groupby([*ROW, "method"])}
@@ -96,7 +109,7 @@ def _boards(
 
 
 def as_svg(figure: Figure) -> str:
-    """The figure as a data address that ``<img>`` takes."""
+    """The figure as an SVG in a ``data:`` address for ``<img>``."""
     stream = io.BytesIO()
     with rc_context({"svg.fonttype": "path", "svg.hashsalt": "osad-bench"}):
         finish(figure).savefig(stream, format="svg", metadata={"Date": None})
@@ -104,10 +117,15 @@ def as_svg(figure: Figure) -> str:
 
 
 def details(frame: pd.DataFrame, scores: pd.DataFrame, thumbnails: Mapping[tuple[str, str], str]) -> dict[str, Any]:
-    """Every record for the drill-down, with scores and worst mistakes of those in `scores`.
+    """The details of every record, with scores and worst mistakes of those in `scores`.
 
-    A page of 100,000 records has to stay small: texts, names and lists of images are stored once and referred to by
-    number; page.js (`recordAt`) puts a record together again.
+    A page of 100,000 records has to stay small. So texts, names and lists of images are stored once and referred to by number;
+    `recordAt` in page.js puts a record together again.
+
+    Parameters
+    ----------
+    frame, scores, thumbnails
+        As in `osad_bench.results.page.render_page`.
     """
     names: dict[str, int] = {}
     groups: dict[tuple[Any, ...], int] = {}
@@ -173,7 +191,7 @@ def details(frame: pd.DataFrame, scores: pd.DataFrame, thumbnails: Mapping[tuple
 
 
 def provenance(frame: pd.DataFrame) -> pd.DataFrame:
-    """What made the records: one line per combination of versions, device and preset, with how many it made."""
+    """One line per combination of versions, device and preset, with the number of records that it made."""
     lines = []
     for line in frame.to_dict("records"):
         source = line["provenance"]
@@ -195,7 +213,7 @@ def provenance(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def presets(frame: pd.DataFrame) -> dict[str, str]:
-    """Each preset's complete settings as JSON."""
+    """Label of each preset to its complete settings as JSON."""
     return {
         str(name): json.dumps(part.iloc[0]["preset_config"], indent=1, sort_keys=True, default=str)
         for name, part in frame.groupby("preset")

@@ -8,6 +8,7 @@ import pandas as pd
 from osad_bench.results.paired import placements
 
 WORST = 10
+"""Mistakes of a cell that the page shows."""
 
 
 def worst_mistakes(scores: pd.DataFrame, count: int = WORST) -> pd.DataFrame:
@@ -21,8 +22,9 @@ def worst_mistakes(scores: pd.DataFrame, count: int = WORST) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        ``key, place`` (position in the cell), ``image, label, kind, score, share``: of an anomaly the share of normals
-        scored above it, of a normal the share of anomalies scored below it; worst first, none with share 0.
+        ``key, place`` (index in the cell), ``image, label, kind, score, share``: for an anomaly the share of normals
+        scored above it, for a normal the share of anomalies scored below it (ties count half). Worst first, none with
+        share 0.
     """
     parts = []
     for _, cell in scores.groupby("key", sort=False):

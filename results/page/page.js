@@ -16,7 +16,7 @@ function draw(tag, attributes = {}, text = "") {
   return node;
 }
 
-/* Sorting: numbers by value, gaps last, text by the alphabet. */
+/* Sorting: numbers by value, empty cells last, text alphabetically. */
 const valueOf = (row, column) => row.cells[column].dataset.v ?? row.cells[column].textContent.trim();
 function sort(table, column, head) {
   const down = head.getAttribute("aria-sort") === "ascending" || (!head.hasAttribute("aria-sort") && head.classList.contains("number"));
@@ -62,7 +62,7 @@ function filter() {
 for (const id of ["filter-data", "filter-method", "filter-setting", "filter-shots"]) byId(id).addEventListener("input", filter);
 filter();
 
-/* Drill-down: records lie in the data as lists of numbers, see page/content.py. */
+/* Details of a record: the data holds records as lists of numbers, see page/content.py. */
 function recordAt(place) {
   const [key, method, dataset, protocol, error, values, kinds, config, thumbs, scored] = data.records[place];
   const text = (number) => data.texts[number];
@@ -128,7 +128,7 @@ function frame(label, x, y, width) {
 function histogram(record) {
   const { labels } = data.images[record.images], width = 330;
   const sorted = Float64Array.from(record.scores).sort(), at = (share) => sorted[Math.round(share * (sorted.length - 1))];
-  const low = at(0.01), high = at(0.95), bins = 30, step = (high - low) / bins || 1;  /* few far scores would squeeze the rest */
+  const low = at(0.01), high = at(0.95), bins = 30, step = (high - low) / bins || 1;  /* a few extreme scores would squeeze the rest */
   const counts = [new Array(bins).fill(0), new Array(bins).fill(0)], totals = [0, 0];
   record.scores.forEach((score, place) => {
     counts[labels[place]][Math.max(0, Math.min(bins - 1, Math.floor((score - low) / step)))] += 1;
@@ -136,7 +136,7 @@ function histogram(record) {
   });
   const shares = counts.map((one, label) => one.map((count) => count / (totals[label] || 1)));
   const most = Math.max(...shares.flat());
-  const svg = frame(`Histogram of ${totals[0]} normal and ${totals[1]} anomalous scores`, `score, ${low.toPrecision(3)} to ${high.toPrecision(3)}, beyond at the ends`, "share", width);
+  const svg = frame(`Histogram of ${totals[0]} normal and ${totals[1]} anomalous scores`, `score, ${low.toPrecision(3)} to ${high.toPrecision(3)} (end bars: beyond)`, "share", width);
   const bar = (width - margin - 8) / bins, tall = height - margin - 12;
   shares.forEach((one, label) => one.forEach((share, bin) => share && svg.append(draw("rect", {
     x: margin + bin * bar + (label ? bar / 2 : 0), y: height - margin - tall * share / most, width: bar / 2, height: tall * share / most,

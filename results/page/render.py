@@ -17,13 +17,13 @@ from osad_bench.results.tables import left_out
 
 CITATION = (
     "DPDL: Distribution Prototype Diffusion Learning for Open-set Supervised Anomaly Detection.",
-    "osad-bench: the benchmark for open-set supervised anomaly detection in images; name its version and commit (below),"
-    " the preset, the seeds and the number of data sets.",
+    "osad-bench: the benchmark for open-set supervised anomaly detection in images; name its version and commit (see"
+    " Provenance), the preset, the seeds and the number of data sets.",
 )
 
 
 def for_script(value: object) -> Markup:
-    """JSON that may stand inside a ``<script>`` element whatever it holds."""
+    """JSON that is safe inside a ``<script>`` element, whatever texts it holds; no NaN or infinity in it (ValueError)."""
     text = json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
     return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
 
@@ -39,16 +39,18 @@ def render_page(
     thumbnails: Mapping[tuple[str, str], str] | None = None,
     citations: Sequence[str] = (),
 ) -> str:
-    """One self-contained HTML file that needs no network.
+    """The text of one self-contained HTML file that needs no network.
 
     Parameters
     ----------
     frame
         As `osad_bench.results.load` returns it.
     scores
-        As `osad_bench.results.scores.load_scores` returns it, of all cells or of some: others have no drill-down.
+        As `osad_bench.results.scores.load_scores` returns it, of all cells or of some; the page shows no scores of the others.
+    title
+        Title of the page.
     figures
-        Caption to figure, or to what `content.as_svg` made of it.
+        Caption to figure, or to its address from `content.as_svg`.
     sentences
         The statistics in words.
     more
@@ -56,7 +58,7 @@ def render_page(
     thumbnails
         (fingerprint of the data set, image id) to a ``data:`` address of a small picture.
     citations
-        What to cite besides this benchmark.
+        What to cite besides this benchmark and the DPDL paper.
     """
     folder = files("osad_bench.results.page")
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
@@ -100,7 +102,7 @@ def render_page(
 
 
 def _sections(more: Mapping[str, object]) -> dict[str, int]:
-    """Links to the further tables: a heading's part before its colon or comma, to the number of the first such table."""
+    """Links to the further tables: a heading without what follows \":\" or \", preset\", to the number of its first table."""
     found: dict[str, int] = {}
     for place, name in enumerate(more, 1):
         found.setdefault(name.partition(":")[0].partition(", preset")[0], place)

@@ -1,4 +1,4 @@
-"""Figures: each one function from a frame to a matplotlib figure; `save` writes it as vector PDF and as PNG."""
+"""Figures: one function per figure, from a frame to a matplotlib figure; `save` writes it as vector PDF and as PNG."""
 
 from osad_bench.results.plots.ablation import ablation_bars, sensitivity
 from osad_bench.results.plots.cost import auc_against_cost

@@ -1,4 +1,4 @@
-"""What the parts and settings of one method are worth: the DPDL paper's Figs. 2 and 3."""
+"""The effect of the parts and settings of one method: the DPDL paper's Figs. 2 and 3."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _ORDER = {name: place for place, name in enumerate(DATASETS)}
 
 
 def ablation_bars(frame: pd.DataFrame, method: str = "dpdl") -> Figure:
-    """Bars of a method's ablations (Fig. 2): data sets side by side, one panel per setting and M; whiskers: one std."""
+    """AUROC bars of a method's ablations (Fig. 2), grouped by data set, one panel per setting and M; whiskers: one std."""
     lines = ablation_lines(frame, method).dropna(subset=["mean"])
     groups = list(lines.groupby(["board", "setting", "shots"]))
     variants = sorted(lines["variant"].unique(), key=lambda name: (name == "complete", name))
@@ -52,7 +52,7 @@ def ablation_bars(frame: pd.DataFrame, method: str = "dpdl") -> Figure:
 
 
 def swept(frame: pd.DataFrame, method: str) -> dict[str, pd.DataFrame]:
-    """Records of `method` that change one setting alone, with the default's: setting to its records, ``value`` added."""
+    """Setting to the records of `method` that change only this setting or none; the column ``value`` holds its value."""
     mine = frame[(frame["method"] == method) & (frame["status"] == "ok") & (frame["part"] == "test")]
     plain = mine[mine["variant"] == ""]
     if plain.empty:
@@ -70,7 +70,7 @@ def swept(frame: pd.DataFrame, method: str) -> dict[str, pd.DataFrame]:
 
 
 def sensitivity(frame: pd.DataFrame, method: str = "dpdl") -> Figure:
-    """AUROC against each setting that was swept alone (Fig. 3): one line per data set, band: one std over seeds, star: default."""
+    """AUROC against each setting that was swept alone (Fig. 3), one line per data set; band: one std; star: default."""
     curves = swept(frame, method)
     panel = [
         (name, key, part) for name, chosen in curves.items()
@@ -100,7 +100,7 @@ def sensitivity(frame: pd.DataFrame, method: str = "dpdl") -> Figure:
             )  # fmt: skip
         above = [value for value in values if value > 0]
         if min(values) >= 0 and max(above) / min(above) > 4:
-            # Zero has a place of its own, one step below the smallest.
+            # A linear part near zero, so that zero can be shown too.
             one.set_xscale("log") if min(values) > 0 else one.set_xscale("symlog", linthresh=min(above))
             one.xaxis.set_minor_locator(NullLocator())
             one.xaxis.set_minor_formatter(NullFormatter())
@@ -115,7 +115,7 @@ def sensitivity(frame: pd.DataFrame, method: str = "dpdl") -> Figure:
 
 
 def _sweep_lines(chosen: pd.DataFrame) -> pd.DataFrame:
-    """`aggregate.summary` of the records at each value, with ``value`` and whether it is the ``default``."""
+    """`aggregate.summary` of the records at each ``value``; ``default`` says whether it is that of the default settings."""
     parts = []
     for value, part in chosen.groupby("value"):
         lines = summary(part)

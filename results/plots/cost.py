@@ -1,4 +1,4 @@
-"""What an AUC costs."""
+"""AUROC against computing time."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from osad_bench.results.plots.style import (
 
 
 def cost_lines(frame: pd.DataFrame) -> pd.DataFrame:
-    """`aggregate.summary` with ``seconds``: the median of a cell's fitting and scoring (features are shared, and left out)."""
+    """`aggregate.summary` with ``seconds``: median time to fit and score one cell (without features, which are shared)."""
     tests = comparable(frame)
     tests = tests[tests["status"] == "ok"]
     seconds = (
@@ -33,9 +33,9 @@ def cost_lines(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def auc_against_cost(frame: pd.DataFrame) -> Figure:
-    """Mean AUROC against seconds for one cell, whiskers: one standard deviation; one panel per row of the table.
+    """Mean AUROC against seconds per cell, one panel per row of the table; whiskers: one standard deviation.
 
-    Seconds are comparable only between records of one machine; a title says where there were several devices.
+    Seconds are comparable only between records of one machine; a note says so where there were several devices.
     """
     lines = cost_lines(frame)
     groups = list(lines.groupby(ROW))
@@ -67,5 +67,5 @@ def auc_against_cost(frame: pd.DataFrame) -> Figure:
         legend_below(figure, list(found.values()), list(found))
     devices = sorted(set(frame["device"]))
     if len(devices) > 1:
-        note(figure, f"seconds of {len(devices)} different devices: not comparable")
+        note(figure, f"seconds were measured on {len(devices)} different devices and are not comparable")
     return figure

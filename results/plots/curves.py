@@ -1,4 +1,4 @@
-"""ROC curves by method, and training curves."""
+"""ROC curves and training curves of methods."""
 
 from __future__ import annotations
 
@@ -21,16 +21,17 @@ from osad_bench.results.plots.style import (
 )
 
 CROWDED = 6
-"""Methods up to which a list of them stands in the panel, with their AUROCs."""
+"""With at most so many methods, the legend with their AUROCs is inside the panel."""
 
 LONG = 16
-"""Letters of a name from which the list goes below all panels."""
+"""With a longer name, in letters, the legend is below all panels."""
 
 GRID = np.linspace(0, 1, 201)
+"""False positive rates at which ROC curves are averaged."""
 
 
 def mean_roc(scores: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation of the ROC curves of several cells at the false positive rates `GRID`."""
+    """Mean and standard deviation of the ROC curves of several cells at the false positive rates `GRID`; std 0 for one cell."""
     curves = []
     for _, cell in scores.groupby("key", sort=False):
         false_positive, true_positive, _ = roc_curve(cell["label"], cell["score"])
@@ -41,7 +42,7 @@ def mean_roc(scores: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
 
 
 def roc_curves(frame: pd.DataFrame, scores: pd.DataFrame) -> Figure:
-    """ROC of each method, mean over seeds (and known kinds); band: one standard deviation; one panel per row of the table."""
+    """Mean ROC curve of each method over seeds (and known kinds), one panel per row of the table; band: one std."""
     tests = comparable(frame)
     tests = tests[tests["key"].isin(scores["key"].unique())]
     groups = list(tests.groupby(ROW))
@@ -50,7 +51,7 @@ def roc_curves(frame: pd.DataFrame, scores: pd.DataFrame) -> Figure:
     most = int(tests.groupby(ROW)["method"].nunique().max()) if groups else 1
     titles = labels_of(frame)
     longest = max((len(titles.method(name)) for name in tests["method"]), default=0)
-    crowded = most > CROWDED or longest > LONG  # a list in the panel would lie on the curves
+    crowded = most > CROWDED or longest > LONG  # a legend in the panel would cover the curves
     figure, axes = panels(len(groups), 2.9, 3.0, across=2)
     boards, labels = name_boards(figure, tests["board"]), labels_of(frame)
     for one, (row, part) in zip(axes, groups):
@@ -83,7 +84,7 @@ def roc_curves(frame: pd.DataFrame, scores: pd.DataFrame) -> Figure:
 
 
 def learning_curves(frame: pd.DataFrame) -> Figure:
-    """Training curves by epoch, every seed thin and their mean thick, one line per term, one panel per method and row."""
+    """Training loss by epoch, one line per term, one panel per method and row; every seed thin, their mean thick."""
     tests = comparable(frame)
     tests = tests[(tests["status"] == "ok") & tests["curve"].map(bool)]
     groups = list(tests.groupby(["method", *ROW]))
@@ -105,7 +106,7 @@ def learning_curves(frame: pd.DataFrame) -> Figure:
         largest = sorted(
             max(map(abs, filter(None, curve[name])), default=0) for curve in part["curve"] for name in curve
         )
-        if largest[-1] > 8 * max(1.0, largest[len(largest) // 2]):  # one term would flatten all others
+        if largest[-1] > 8 * max(1.0, largest[len(largest) // 2]):  # on a linear axis one term would flatten all others
             one.set_yscale("symlog", linthresh=1)
         one.set_title(f"{wrapped(labels.method(str(method)), 2.1)}\n{labels.row(row, boards)}", fontsize=SMALL - 0.5)
         one.set_xlabel("epoch", fontsize=SMALL)

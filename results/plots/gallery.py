@@ -1,4 +1,4 @@
-"""Every figure that a frame gives."""
+"""All figures that can be made of a frame."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from osad_bench.results.tables import ablation_lines
 from osad_bench.results.titles import titles_of
 
 PRINTED = {"seeds": 12, "roc": 6, "scores": 18, "kinds": 3, "cost": 12, "learning": 18}
-"""Panels that a printed page holds; with more, there is one figure per setting and M, of so many panels."""
+"""Kind of figure to the panels that fit on a printed page; with more, there are figures by setting and M with so many."""
 
 
 def sheets(frame: pd.DataFrame, most: int, panel: Sequence[str] = ROW) -> dict[tuple[str, str], pd.DataFrame]:
-    """(ending of the file's name, of the caption) to the records of one figure with at most `most` panels.
+    """Divide records among figures with at most `most` panels: (ending of file name, ending of caption) to records.
 
-    A panel is what `panel` tells apart: a row of the table, or with ``method`` one of its methods. A data set's panels
-    stay together where they can.
+    There is one panel for each combination of values of the columns `panel`. A data set's panels stay in one figure where they
+    fit.
     """
     tests, titles = comparable(frame), titles_of(frame)
     tests = tests.assign(panel=tests.groupby(list(panel)).ngroup())
@@ -61,16 +61,16 @@ def sheets(frame: pd.DataFrame, most: int, panel: Sequence[str] = ROW) -> dict[t
 
 
 def each_figure(frame: pd.DataFrame, scores: pd.DataFrame, tell: Tell = nobody) -> Iterator[tuple[str, str, Figure]]:
-    """File name, caption and figure, one after the other: those of a large store together fill the memory.
+    """Yield file name, caption and figure one by one, as all figures of a large store together would fill the memory.
 
     Parameters
     ----------
     frame
         As `osad_bench.results.load` returns it.
     scores
-        As `osad_bench.results.scores.load_scores` returns it; empty for none of the figures made from scores.
+        As `osad_bench.results.scores.load_scores` returns it; empty to leave out figures made from scores.
     tell
-        Called when the next figure is asked for.
+        Called after each figure with the numbers of figures done and of all figures.
     """
     wanted = _wanted(frame, scores)
     for number, (name, (caption, draw)) in enumerate(wanted.items(), 1):
@@ -84,7 +84,7 @@ def all_figures(frame: pd.DataFrame, scores: pd.DataFrame) -> dict[str, tuple[st
 
 
 def _wanted(frame: pd.DataFrame, scores: pd.DataFrame) -> dict[str, tuple[str, Callable[[], Figure]]]:
-    """File name to caption and what draws it."""
+    """File name to the caption and a function that draws the figure."""
     done = frame[(frame["status"] == "ok") & (frame["part"] == "test")]
     if done.empty:
         return {}
@@ -118,14 +118,19 @@ def _wanted(frame: pd.DataFrame, scores: pd.DataFrame) -> dict[str, tuple[str, C
         caption = "Scores of normals and of seen and unseen kinds of anomalies"
         add("scores", caption, of_scores(score_histograms), scored)
     if len(scores) and len(curves(scored)):
-        caption = "AUROC over the number of known anomalies; filled: told from what learns nothing from them"
+        caption = (
+            "AUROC over the number of known anomalies; filled: differs from each method that learns nothing from them"
+        )
         wanted["shots"] = caption, partial(shots_curves, scored, scores)
     shares: tuple[Share, ...] = ("contamination", "mislabelled")
     for share in shares:
         if len(levels(frame, share)):
             wanted[share] = f"AUROC over the {LABELS[share]}".replace("\n", " "), partial(stress_curves, frame, share)
     if len(transfers(frame)):
-        wanted["groups"] = "AUROC where one group of images trains and one is tested", partial(transfer_matrix, frame)
+        wanted["groups"] = (
+            "AUROC with training on one group of images and testing on one",
+            partial(transfer_matrix, frame),
+        )
     if any(done["per_kind"]):
         add("kinds", "AUROC of each kind of anomaly against all test normals", kind_heatmap, frame)
     add("cost", "AUROC against the seconds that one cell takes", auc_against_cost, frame)
@@ -133,7 +138,7 @@ def _wanted(frame: pd.DataFrame, scores: pd.DataFrame) -> dict[str, tuple[str, C
     if len(trained):
         add("learning", "Training curves: every seed thin, their mean thick", learning_curves, trained)
     if any(matrix.shape[1] > 2 and matrix.shape[0] > 1 for matrix in dataset_means(frame).values()):
-        caption = "Mean ranks over data sets; bars join what Nemenyi's test does not tell apart"
+        caption = "Mean ranks over data sets; bars join methods that Nemenyi's test does not show to differ"
         wanted["ranks"] = caption, partial(critical_difference_diagram, frame)
     titles = titles_of(everything)
     for method, (ablated, varied) in sorted(studies.items()):

@@ -1,4 +1,4 @@
-"""Which anomalies are found: AUROC by kind, and how scores of normals, seen and unseen anomalies lie."""
+"""Which anomalies are found: AUROC by kind, and distributions of scores of normals, seen and unseen kinds."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from osad_bench.results.plots.style import SMALL, TICK, labels_of, leftmost, leg
 
 
 def kind_means(frame: pd.DataFrame) -> pd.DataFrame:
-    """AUROC of each test kind against all test normals: ``board, dataset, setting, shots, method, kind, mean, n``."""
+    """AUROC of each test kind against all test normals: ``board, dataset, setting, shots, method, kind, mean, n`` (of cells)."""
     tests = comparable(frame)
     tests = tests[tests["status"] == "ok"]
     lines = [
@@ -45,7 +45,7 @@ def kind_heatmap(frame: pd.DataFrame) -> Figure:
         matrix = part.pivot_table(index="method", columns="kind", values="mean")
         image = one.imshow(matrix, vmin=0.5, vmax=1.0, cmap="cividis", aspect="auto")
         kinds = [wrapped(drawable(kind), TICK) for kind in matrix.columns]
-        upright = any(kind.count("\n") > 1 for kind in kinds)  # slanted names of three lines would lie on each other
+        upright = any(kind.count("\n") > 1 for kind in kinds)  # slanted names of three lines would overlap
         one.set_xticks(range(len(kinds)), kinds, rotation=90 if upright else 35, ha="center" if upright else "right")
         one.set_yticks(range(matrix.shape[0]), [labels.tick(name) for name in matrix.index])
         for (y, x), value in np.ndenumerate(matrix.to_numpy()):
@@ -60,7 +60,7 @@ def kind_heatmap(frame: pd.DataFrame) -> Figure:
         bar = figure.colorbar(
             image, ax=axes, shrink=1 if len(axes) == 1 else 0.6, aspect=16 * len(axes), extend="min", pad=0.02
         )
-        bar.set_label("AUROC (0.5 and below alike)", fontsize=SMALL)
+        bar.set_label("AUROC (one colour for 0.5 and below)", fontsize=SMALL)
         bar.ax.tick_params(labelsize=SMALL)
     return figure
 
@@ -69,15 +69,16 @@ LOOKS = {
     "normal": ("0.45", "-", "normal"),
     "seen": ("#D55E00", "--", "anomaly of a seen kind"),
     "unseen": ("#0072B2", "-", "anomaly of an unseen kind"),
-    "anomaly": ("#009E73", "-.", "anomaly (kinds seen not stored)"),
+    "anomaly": ("#009E73", "-.", "anomaly (seen kinds not stored)"),
 }
+"""Part of the test images (`scores.PARTS`) to colour, line style and title."""
 
 
 def score_histograms(frame: pd.DataFrame, scores: pd.DataFrame) -> Figure:
     """Scores of normals, seen and unseen kinds, all seeds together, one panel per method and row.
 
-    Each cell's scores are measured in standard deviations of its own test normals from their mean, so that seeds and
-    methods can share an axis; of scores beyond 10 the share is printed.
+    Each cell's scores are given in standard deviations of its own test normals from their mean, so that seeds and methods can
+    share an axis. The share of scores above 10 is printed.
     """
     tests = comparable(frame)
     tests = tests[tests["key"].isin(scores["key"].unique())]

@@ -1,4 +1,4 @@
-"""Which letters a figure can show: the usual font's, those of other fonts on this machine, and none as an empty box."""
+"""Which characters a figure can show with the fonts of this machine, so that none appears as an empty box."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from matplotlib import font_manager
 
 from osad_bench.core.text import printable
 
-# A font that has a letter in one weight alone is what is looked for: no matter for a warning.
+# Fonts with a single weight are fine here; matplotlib would warn about them.
 logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
 
 USUAL = "DejaVu Sans"
-"""The font that comes with matplotlib."""
+"""The font that matplotlib ships and uses."""
 
 PREFERRED = (
     "Noto Sans CJK SC", "Noto Sans CJK JP", "Source Han Sans SC", "WenQuanYi Zen Hei", "WenQuanYi Micro Hei",
     "Microsoft YaHei", "SimHei", "PingFang SC", "Hiragino Sans GB", "Malgun Gothic", "Arial Unicode MS", "Noto Sans",
 )  # fmt: skip
-"""Looked into before the others, so that the letters of one name come from one font."""
+"""Fonts that are tried before the others, so that all characters of a name come from one font."""
 
 
 @cache
 def _fonts() -> dict[str, str]:
-    """Family to a file, the preferred ones first."""
+    """Font family to its file, the preferred ones first."""
     found = {
         font.name: font.fname for font in sorted(font_manager.fontManager.ttflist, key=lambda font: font.weight != 400)
     }
@@ -43,7 +43,7 @@ def _has(file: str, character: str) -> bool:
 
 @cache
 def family_for(character: str) -> str | None:
-    """The font here that can write `character`; None for the usual one, or where there is none."""
+    """Family of a font on this machine that has `character`; None if the usual one has it, or if none has."""
     if character.isspace():
         return None
     for name, file in _fonts().items():
@@ -53,9 +53,9 @@ def family_for(character: str) -> str | None:
 
 
 def drawable(text: str) -> str:
-    r"""`text` as matplotlib shows it letter by letter.
+    r"""`text` such that matplotlib shows it unchanged.
 
-    A dollar sign is no mathematics, and a letter that no font here can write is told by its number (``\\u8868``).
+    Dollar signs are escaped, as they would start mathematics; a character that no font has becomes an escape (``\\u8868``).
     """
     return "".join(
         one if _can_write(one) else one.encode("unicode_escape").decode("ascii") for one in printable(text)

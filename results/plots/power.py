@@ -1,4 +1,4 @@
-"""What more seeds would show."""
+"""Which differences could be found with more seeds."""
 
 from __future__ import annotations
 
@@ -11,17 +11,22 @@ from osad_bench.results.plots.style import SMALL, Labels, legend_below, name_boa
 from osad_bench.results.power import smallest_difference, spreads
 
 SHOWN = (2, 3, 4, 5, 7, 10, 15, 20, 30, 50)
+"""Numbers of seeds on the axis."""
 
 
 def power_curve(pairs: pd.DataFrame, labels: Labels, level: float = 0.05, target: float = 0.8) -> Figure:
-    """The smallest difference that is found with probability `target` against the number of seeds, one line per table row.
+    """The smallest AUROC difference found with probability `target`, against the number of seeds; one line per table row.
 
-    Dotted: what no number of seeds gets below, as the test images are too few.
+    Dotted: the limit that more seeds cannot lower, as it is due to the number of test images.
 
     Parameters
     ----------
     pairs
         As `paired.differences` returns it.
+    labels
+        As `style.labels_of` returns it.
+    level, target
+        As in `osad_bench.results.power.seeds_needed`.
     """
     lines = spreads(pairs)
     names = [f"{line.board}{line.dataset}{line.setting}{line.shots}" for line in lines.itertuples()]
@@ -51,7 +56,7 @@ def power_curve(pairs: pd.DataFrame, labels: Labels, level: float = 0.05, target
         one.set_xlabel("seeds that both methods share", fontsize=SMALL)
         one.set_ylabel("smallest AUROC difference", fontsize=SMALL)
         one.set_title(
-            f"found with probability {target:g} at {level:g}, two-sided, paired, corrected for the row's pairs",
+            f"found with probability {target:g}; paired two-sided test at level {level:g}, corrected for the row's pairs",
             fontsize=SMALL,
         )
         legend_below(figure, *one.get_legend_handles_labels())

@@ -15,13 +15,13 @@ LETTER = 0.56 * SMALL / 72
 LINE = 0.19
 """Height of one line of names, inches."""
 MOST = 42
-"""Letters of a name on one line; longer ones break."""
+"""Most letters of a name on one line; longer names are broken."""
 
 
 def critical_difference_diagram(frame: pd.DataFrame, metric: Metric = "auroc", alpha: float = 0.05) -> Figure:
-    """Average ranks over data sets, one panel per setting and M; a bar joins methods that Nemenyi's test does not tell apart.
+    """Average ranks over data sets, one panel per setting and M; bars join methods that Nemenyi's test does not show to differ.
 
-    Panels with fewer than three methods or two data sets are left out.
+    Boards, settings and M with fewer than three methods or two data sets have no panel. `alpha` is the level of the test.
     """
     usable = {key: m for key, m in dataset_means(frame, metric).items() if m.shape[1] > 2 and m.shape[0] > 1}
     labels = labels_of(frame)
@@ -50,9 +50,9 @@ def critical_difference_diagram(frame: pd.DataFrame, metric: Metric = "auroc", a
 
 
 def _draw(one: Axes, matrix: pd.DataFrame, names: dict[str, str], alpha: float, margin: float) -> None:
-    """The ranks on an axis from 1 to k, and below it names left and right, and bars over what is not told apart.
+    """Draw ranks on an axis from 1 to k, with names left and right below it, and bars that join methods not shown to differ.
 
-    `margin` is the room for the names on each side, as a share of the axis.
+    `margin` is the room for the names on each side, as a share of the length of the axis.
     """
     ranks, k = average_ranks(matrix), matrix.shape[1]
     left = ranks.index[: (k + 1) // 2]
@@ -81,7 +81,7 @@ def _draw(one: Axes, matrix: pd.DataFrame, names: dict[str, str], alpha: float, 
 
 
 def _cliques(ranks: pd.Series, p: pd.DataFrame, alpha: float) -> list[tuple[float, float]]:
-    """First and last mean rank of each longest run of methods of which no two are told apart."""
+    """First and last mean rank of each maximal run of methods of which no two are shown to differ."""
     order = list(ranks.index)
     runs: list[tuple[int, int]] = []
     for start in range(len(order)):

@@ -19,7 +19,7 @@ def seed_points(frame: pd.DataFrame, metric: Metric = "auroc") -> Figure:
     style = styles(methods)
     labels = labels_of(frame)
     lines = max((labels.tick(method).count("\n") + 1 for method in methods), default=1)
-    each = max(0.3, 0.14 * lines)  # inches of a method; upright names of several lines stay apart
+    each = max(0.3, 0.14 * lines)  # inches per method, so that vertical names of several lines do not overlap
     figure, axes = panels(len(groups), max(2.3, each * len(methods) + 1.1), 2.6, across=3 if len(methods) < 9 else 2)
     boards = name_boards(figure, seeds["board"])
     for one, (row, part) in zip(axes, groups):

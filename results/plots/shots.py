@@ -1,4 +1,4 @@
-"""AUROC over the number of known anomalies, and where training pays."""
+"""AUROC over M, the number of known anomalies, and from which M on training pays."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from osad_bench.results.shots import CURVE, curves, untrained
 
 
 def shots_curves(frame: pd.DataFrame, scores: pd.DataFrame) -> Figure:
-    """Two panels per data set and setting: AUROC at each M, and the difference to what learns nothing from anomalies.
+    """Two panels per data set and setting: AUROC at each M, and the difference to methods that learn nothing from anomalies.
 
-    Left: mean over seeds with Student's 95 % interval. Right: each method minus the better-placed of the methods that are the
-    same at every M, with the simultaneous interval of the table of differences; filled where it is told from all of them.
+    Left: mean over seeds with Student's 95 % interval. Right: each method's smallest difference to the methods that are the
+    same at every M, with the simultaneous interval of `paired.differences`; filled where it is shown to differ from all.
     """
     found, references = curves(frame), untrained(frame)
     pairs = differences(frame, scores)
@@ -55,7 +55,7 @@ def shots_curves(frame: pd.DataFrame, scores: pd.DataFrame) -> Figure:
 
 
 def _curve(axes: Axes, line: pd.DataFrame, look: Style, flat: bool) -> object:
-    """Draw one method; of one that is the same at every M no intervals at each M."""
+    """Draw one method; if it is the same at every M (`flat`), a band in place of intervals at each M."""
     shots, mean = line["shots"].to_numpy(), line["mean"].to_numpy()
     if flat:
         axes.fill_between(shots, line["low"], line["high"], color=look.colour, alpha=0.12, linewidth=0)

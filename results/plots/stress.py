@@ -1,4 +1,4 @@
-"""AUROC under stress: over the share of contaminated normals or wrong labels, and from group to group."""
+"""AUROC under stress: over the share of contaminated normals or of wrong labels, and from group to group."""
 
 from __future__ import annotations
 
@@ -19,12 +19,13 @@ LABELS = {
     "contamination": "share of the training normals\nthat are anomalies",
     "mislabelled": "share of the known anomalies\nthat are normals",
 }
+"""Label of the axis of each share."""
 ALIKE = ["preset", "settings", "dataset", "setting", "shots", "reserve", "dedup"]
-"""What curves and matrices of one panel have in common, besides the other kinds of stress."""
+"""Columns that are the same for all of a panel, besides the other kinds of stress."""
 
 
 def stressed(frame: pd.DataFrame) -> pd.DataFrame:
-    """`aggregate.per_seed`, each line with the columns `ALIKE` and the stress that it was under."""
+    """Lines of `aggregate.per_seed` with the columns `ALIKE` and `record.STRESS`."""
     tests = comparable(frame)
     facts = tests.assign(**{name: tests[name].fillna("") for name in ("train_group", "test_group")})
     facts = facts[[*ROW, *(name for name in (*ALIKE, *STRESS) if name not in ROW)]].drop_duplicates(ROW)
@@ -33,7 +34,7 @@ def stressed(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def levels(frame: pd.DataFrame, share: Share) -> pd.DataFrame:
-    """The lines of `stressed` that make a curve: at least two shares with all else alike."""
+    """Lines of `stressed` that make a curve, with the number of its ``panel``: at least two shares, all else the same."""
     found = stressed(frame)
     others = [name for name in STRESS if name != share]
     if found.empty:
@@ -43,7 +44,7 @@ def levels(frame: pd.DataFrame, share: Share) -> pd.DataFrame:
 
 
 def stress_curves(frame: pd.DataFrame, share: Share) -> Figure:
-    """Mean AUROC over seeds at each share, with Student's 95 % interval over the seeds; one panel per row of the table."""
+    """Mean AUROC over seeds against the share, with Student's 95 % interval over seeds; one panel per row of the table."""
     found = levels(frame, share)
     groups = [part for _, part in found.groupby("panel")]
     style, labels = styles(sorted(found["method"].unique())), labels_of(frame)
@@ -55,7 +56,7 @@ def stress_curves(frame: pd.DataFrame, share: Share) -> Figure:
             mean, count = by_share.mean(), by_share.count()
             half = by_share.sem() * stats.t.ppf(0.975, np.maximum(count - 1, 1))
             low, high = (mean - half).clip(0, 1), (mean + half).clip(0, 1)
-            x = mean.index.to_numpy() + 0.002 * place  # intervals side by side
+            x = mean.index.to_numpy() + 0.002 * place  # shifted, so that intervals do not overlap
             handles[str(method)] = axis.errorbar(
                 x, mean, yerr=np.nan_to_num([mean - low, high - mean]), color=look.colour, marker=look.marker,
                 linestyle=look.line, markersize=4, linewidth=1.2, elinewidth=0.8, capsize=2,
@@ -73,7 +74,7 @@ def stress_curves(frame: pd.DataFrame, share: Share) -> Figure:
 
 
 def transfers(frame: pd.DataFrame) -> pd.DataFrame:
-    """The lines of `stressed` that were trained on one group and tested on one, in matrices with more than one field."""
+    """Lines of `stressed` with a training and a test group, and the ``panel`` of each; only matrices with several fields."""
     found = stressed(frame)
     found = found[(found["train_group"] != "") & (found["test_group"] != "")]
     if found.empty:
@@ -84,7 +85,7 @@ def transfers(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def transfer_matrix(frame: pd.DataFrame) -> Figure:
-    """Mean AUROC over seeds, trained on the group of the line and tested on that of the column; one panel per method and row."""
+    """Mean AUROC over seeds, with the training group by line and the test group by column; one panel per method and row."""
     found = transfers(frame)
     groups = [part for _, part in found.groupby("panel")]
     labels = labels_of(frame)

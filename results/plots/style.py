@@ -1,7 +1,7 @@
 """What all figures share: colours, markers, sizes, the grid of panels, and how they are saved.
 
-Colours are Okabe and Ito's, which stay apart for all common kinds of colour blindness; marker shapes, line styles and
-hatches repeat what colour says, so that a black and white print keeps it.
+Colours are Okabe and Ito's, which differ for all common kinds of colour blindness. Marker shapes, line styles and hatches
+differ in the same way, so that a black and white print can be read.
 """
 
 from __future__ import annotations
@@ -31,19 +31,20 @@ HATCHES = ("", "///", "...", "\\\\\\", "xxx", "---", "ooo")
 SMALL = 7.5
 """Smallest type in points; figures are drawn at print size."""
 TICK = 1.6
-"""Inches of the longest line of a name beside an axis."""
+"""Longest line of a name beside an axis, in inches."""
 MOST_PANELS = 18
+"""Most panels of a figure."""
 DPI = 200
-"""Dots per inch of pictures; the layout is made at this, as the widths of letters depend on it."""
+"""Dots per inch of PNG files, and of the layout, as the widths of letters depend on it."""
 SHARE = 0.55
-"""Of its width and height a panel keeps at least this much for the axes; the rest is for names around it."""
+"""Least share of a panel's width and height for the axes; the rest is for names around them."""
 ROUNDS = 8
-"""Times at most that a figure grows."""
+"""Most times that a figure is enlarged."""
 _PANELS: WeakKeyDictionary[Figure, tuple[int, int, int, float, float]] = WeakKeyDictionary()
-"""Panels, how many across and down, and the inches that each was made for."""
+"""Figure to its number of panels, how many across and down, and the width and height per panel in inches."""
 _ASCII = frozenset(map(chr, range(128)))
 NARROWEST = 2.3
-"""Inches of the narrowest panel."""
+"""Width of the narrowest panel, in inches."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ class Style:
 
 
 def styles(names: Sequence[str]) -> dict[str, Style]:
-    """A style for each name, in order."""
+    """A style for each name, in order; colours and the rest repeat with different periods."""
     chosen = map(Style, cycle(COLOURS), cycle(MARKERS), cycle(LINES), cycle(HATCHES))
     return dict(zip(names, islice(chosen, len(names))))
 
@@ -80,7 +81,7 @@ def panels(count: int, width: float, height: float, across: int = 3) -> tuple[Fi
 
 
 def wrapped(text: str, inches: float) -> str:
-    """Lines of small type that are at most this wide."""
+    """`text` broken into lines of small type of at most this width."""
     return fill(text, max(20, int(inches * 72 / (0.55 * SMALL))))
 
 
@@ -91,7 +92,7 @@ def note(figure: Figure, text: str) -> None:
 
 
 def name_boards(figure: Figure, boards: Iterable[str]) -> dict[str, str]:
-    """What a panel's title says of its board: nothing where all share one, which then stands above the figure."""
+    """Board to what a panel's title says of it: nothing where all panels share one, which is then named above the figure."""
     names = sorted(set(boards))
     if len(names) == 1:
         note(figure, f"preset {drawable(names[0])}")
@@ -100,7 +101,7 @@ def name_boards(figure: Figure, boards: Iterable[str]) -> dict[str, str]:
 
 
 def legend_below(figure: Figure, handles: Sequence[Any], names: Sequence[str]) -> None:
-    """A legend below all panels, in as many columns as fit between the figure's sides; long names break into lines."""
+    """A legend below all panels, in as many columns as fit the figure's width; long names are broken into lines."""
     inches = figure.get_figwidth()
     names = [wrapped(name, min(2.4, inches - 0.6)) for name in names]
     longest = max((len(line) for name in names for line in name.splitlines()), default=1)
@@ -126,13 +127,13 @@ def tidy(axes: Axes) -> None:
 
 
 def leftmost(axes: Axes) -> bool:
-    """Whether a panel is the first of its line, and so names the axis that all share."""
+    """Whether a panel is the first of its line, which alone has the label of the y axis."""
     spec = axes.get_subplotspec()
     return spec is not None and bool(spec.is_first_col())
 
 
 def widen(axes: Axes, least: float = 0.03) -> None:
-    """Show at least this much of the y axis: a spread of 0.0001 should not fill a panel."""
+    """Make the y axis span at least `least`, so that a spread of 0.0001 does not fill a panel."""
     low, high = axes.get_ylim()
     if high - low < least:
         axes.set_ylim((low + high - least) / 2, (low + high + least) / 2)
@@ -140,7 +141,7 @@ def widen(axes: Axes, least: float = 0.03) -> None:
 
 @dataclass(frozen=True)
 class Labels:
-    """What methods, data sets and rows are called in a figure: their titles, `drawable`."""
+    """Names of methods, data sets and rows in a figure: their titles, made `drawable`."""
 
     titles: Titles
 
@@ -149,7 +150,7 @@ class Labels:
         return drawable(self.titles.method(label))
 
     def tick(self, label: str) -> str:
-        """`method` in lines, for a place beside an axis."""
+        """`method`, broken into lines for a place beside an axis."""
         return wrapped(self.method(label), TICK)
 
     def dataset(self, label: str) -> str:
@@ -157,21 +158,21 @@ class Labels:
         return drawable(self.titles.dataset(label))
 
     def row(self, row: Iterable[Any], boards: dict[str, str]) -> str:
-        """What names a row of the table (`aggregate.ROW`), its board as `name_boards` says."""
+        """The title of a panel for a row of the table (`aggregate.ROW`), with the board from `name_boards`."""
         board, dataset, setting, shots = row
         whole = f"{self.dataset(dataset)}, {setting}, M\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}{shots}"
         return wrapped(whole, NARROWEST - 0.3).replace("\N{NO-BREAK SPACE}", " ") + boards[board]
 
 
 def labels_of(frame: pd.DataFrame) -> Labels:
-    """The labels that records carry, as `osad_bench.results.load` returns them."""
+    """The labels for records, given as `osad_bench.results.load` returns them."""
     return Labels(titles_of(frame))
 
 
 def finish(figure: Figure) -> Figure:
-    """Make a figure ready to be drawn: fonts for texts that the usual one cannot write, and room for all names.
+    """Make a figure ready to be drawn: add fonts for characters that the usual one lacks, and make room for all names.
 
-    Where legends and names leave a panel less than it was made for, the figure grows.
+    Where legends and names leave too little room for a panel (`SHARE`), the figure is enlarged.
     """
     for text in figure.findobj(Text):
         families = dict.fromkeys(filter(None, map(family_for, set(text.get_text()) - _ASCII)))
@@ -203,7 +204,7 @@ def finish(figure: Figure) -> Figure:
 
 
 def save(figure: Figure, path: Path | str) -> list[Path]:
-    """Write `path` with .pdf (vector, fonts embedded as TrueType) and with .png (200 dots per inch)."""
+    """Write ``path.pdf`` (vector, fonts embedded as TrueType) and ``path.png`` (`DPI`); return both paths."""
     stem = Path(path)
     finish(figure)
     stem.parent.mkdir(parents=True, exist_ok=True)

@@ -11,14 +11,14 @@ PAPERS = {
     "dra": "DRA paper (CVPR 2022)", "ahl": "AHL paper (CVPR 2024)", "ahl-devnet": "AHL paper (CVPR 2024)",
     "dpdl": "DPDL paper",
 }  # fmt: skip
-"""Method to the paper that brought it up: of its numbers, that paper's own count most."""
+"""Method to the paper that introduced it, whose own numbers for it are preferred."""
 
 COLUMNS = (
     "source", "arxiv", "table", "protocol", "setting", "shots", "dataset", "known_kind", "method", "variant", "mean", "std",
     "runs", "origin", "note",
 )  # fmt: skip
 PLACE = ["setting", "shots", "dataset", "known_kind", "method"]
-"""What two numbers must share to be about the same thing."""
+"""Columns in which two numbers must agree to be about the same thing."""
 
 
 def _read(name: str) -> pd.DataFrame:
@@ -34,7 +34,12 @@ def published(table: int) -> pd.DataFrame:
     -------
     DataFrame
         Columns ``source, table, setting, shots, dataset, printed_as, method, mean, std, origin`` and, for Table 3,
-        ``variant``. ``origin`` is ``own run`` or ``copied``.
+        ``variant``. Means and stds are fractions; ``origin`` is ``own run`` or ``copied``.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no such table.
     """
     return _read(f"table{table}.csv")
 
@@ -45,10 +50,10 @@ def numbers() -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        `COLUMNS`. ``shots`` is 0 where a method takes no anomaly, or all. ``known_kind`` is empty in the general setting,
-        a kind or ``mean`` (over the kinds) in the hard one. ``variant`` is empty for a method as it is. ``runs`` says over
-        how many trainings mean and std are, and ``origin`` who ran them: ``own run``, ``rerun`` (of public code, by
-        others), ``copied``, or ``copied or rerun`` where the paper does not tell.
+        Columns `COLUMNS`. ``shots`` is 0 where a method uses no anomalies, or all. ``known_kind`` is empty in the general
+        setting, and a kind or ``mean`` (over the kinds) in the hard setting. ``variant`` is empty for the complete method.
+        ``mean`` and ``std`` are fractions over ``runs`` trainings. ``origin`` says who ran them: ``own run``, ``rerun`` (of
+        public code, by others), ``copied``, or ``copied or rerun`` where the paper does not say.
     """
     others = _read("dra_ahl.csv")
     dpdl = pd.concat([published(1), published(2), published(3).query("variant != 'complete'")], ignore_index=True)
@@ -56,7 +61,7 @@ def numbers() -> pd.DataFrame:
     dpdl["known_kind"] = dpdl["setting"].map({"general": "", "hard": "mean"})
     dpdl["runs"] = dpdl["method"].map(
         lambda method: 5 if method == "dpdl" else 3
-    )  # a copy has the runs of what it copies
+    )  # a copied number has the runs of its source
     dpdl = dpdl.assign(arxiv="", protocol="DPDL", note="")
     both = pd.concat([others, dpdl], ignore_index=True)
     texts = ["known_kind", "variant", "note", "arxiv"]

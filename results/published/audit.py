@@ -1,4 +1,4 @@
-"""Where printed numbers contradict each other, and which of several one should compare with. Derived, not typed."""
+"""Where printed numbers contradict each other, and which of several to compare with; computed from `published.numbers`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pandas as pd
 from osad_bench.results.published import PAPERS, PLACE
 
 APART = 0.02
-"""A rerun that differs by this much from what it reran is told."""
+"""A rerun is reported where its mean AUROC differs from the original's by at least this much."""
 
 SLIP, OTHER, RERUN, TWICE, MEAN = (
     "a copy differs from what it copies", "a copy prints another method's number", "a rerun differs by 0.02 or more",
@@ -19,7 +19,7 @@ SLIP, OTHER, RERUN, TWICE, MEAN = (
 
 
 def _plain(numbers: pd.DataFrame) -> pd.DataFrame:
-    """Numbers of methods as they are, with ``text`` (0.810±0.024) and ``where`` (source and table)."""
+    """Numbers of complete methods (no variants), with ``text`` (0.810±0.024) and ``where`` (source and table)."""
     result = numbers[numbers["variant"] == ""].copy()
     result["text"] = [f"{m:.3f}" if pd.isna(s) else f"{m:.3f}±{s:.3f}" for m, s in zip(result["mean"], result["std"])]
     result["where"] = [f"{source}, Table {table}" for source, table in zip(result["source"], result["table"])]
@@ -27,7 +27,7 @@ def _plain(numbers: pd.DataFrame) -> pd.DataFrame:
 
 
 def contradictions(numbers: pd.DataFrame) -> pd.DataFrame:
-    """Every place where two printed numbers cannot both be what they say.
+    """Pairs of printed numbers that contradict each other.
 
     Parameters
     ----------
@@ -38,8 +38,8 @@ def contradictions(numbers: pd.DataFrame) -> pd.DataFrame:
     -------
     DataFrame
         ``setting, shots, dataset, known_kind, method, what`` (kind of contradiction), ``first, first_source, second,
-        second_source`` (numbers as printed with paper and table), ``difference`` (first - second) and ``equals`` (where
-        the first is printed for another method).
+        second_source`` (numbers as printed, with paper and table), ``difference`` (first - second) and ``equals`` (method
+        and table for which another number equal to the first is printed; else empty).
     """
     plain = _plain(numbers)
     rows = _rows(plain)
@@ -69,7 +69,7 @@ def _line(what: str, first: Any, second: Any, equals: str = "") -> dict[str, Any
 
 
 def _rows(frame: pd.DataFrame) -> list[Any]:
-    """Lines with attributes; ``mean`` is a column here, not the method of a Series."""
+    """Lines as named tuples, whose ``mean`` is the column; a Series' would be a method."""
     return list(frame.itertuples(index=False))
 
 
@@ -82,14 +82,14 @@ def _by_place(rows: list[Any], names: list[str]) -> dict[tuple[Any, ...], list[A
 
 
 def _copies(part: list[Any], own: list[Any]) -> list[dict[str, Any]]:
-    """Copies that differ from each number that the method's runners themselves print.
+    """Copies that differ from all numbers printed by those who ran the method.
 
     Parameters
     ----------
     part
         The numbers of one place.
     own
-        What was printed by those who ran it, of all methods, under the same protocol.
+        Numbers of own runs of all methods, for the same setting, shots, data set and known kind.
     """
     lines = []
     for copy in part:
@@ -104,7 +104,7 @@ def _copies(part: list[Any], own: list[Any]) -> list[dict[str, Any]]:
 
 
 def _reruns(part: list[Any]) -> list[dict[str, Any]]:
-    """Reruns of public code that come out otherwise than what was printed before."""
+    """Reruns of public code whose mean differs by at least `APART` from that of an own run."""
     return [
         _line(RERUN, rerun, run)
         for rerun in part
@@ -115,7 +115,7 @@ def _reruns(part: list[Any]) -> list[dict[str, Any]]:
 
 
 def _twice(part: list[Any]) -> list[dict[str, Any]]:
-    """Different numbers of one paper for one thing, in two of its tables."""
+    """Different means that one paper prints for one thing, in two of its tables or twice in one."""
     lines = []
     for source in sorted({one.source for one in part}):
         first, *rest = sorted((one for one in part if one.source == source), key=lambda one: one.table)
@@ -150,13 +150,13 @@ def _means(plain: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def larger_of_two(numbers: pd.DataFrame, copied: str = "ahl", other: str = "ahl-devnet") -> tuple[int, int, int]:
-    """How the DPDL paper's column AHL comes about: places, those that print the larger of both methods, those the other's.
+    """Where the numbers in the DPDL paper's column AHL come from: counts of places.
 
     Returns
     -------
     places, larger, from_other
-        Places where the DPDL paper prints `copied` and the AHL paper prints both methods; of these, where the copy is the
-        larger of the two, and where only the number of `other` fits.
+        Places where the DPDL paper prints `copied` and the AHL paper prints both methods; of these, how many print the
+        larger of both methods' numbers, and how many equal only the number of `other`.
     """
     plain = _plain(numbers).set_index([*PLACE[:-1]])
     copies = plain[(plain["origin"] == "copied") & (plain["method"] == copied)]
@@ -179,24 +179,29 @@ RANKS = (
     "run by others",
     "copied",
 )
-"""Kinds of source, the one to compare with first."""
+"""Kinds of source, in the order in which they are preferred."""
 
 
 def rank_of(source: str, method: str, origin: str) -> int:
-    """Place in `RANKS` of a number of `method` that `source` prints."""
+    """Index in `RANKS` of a number of `method` that `source` prints; a number that may be copied counts as copied."""
     if origin == "own run":
         return 0 if PAPERS.get(method) == source else 2
     return 1 if origin == "rerun" else 3
 
 
 def to_compare_with(numbers: pd.DataFrame) -> pd.DataFrame:
-    """One number per place: the method's own paper's, else a rerun's, else another paper's run, a copy last.
+    """One number per place: from the method's own paper, else a rerun, else another paper's run, else a copy.
+
+    Parameters
+    ----------
+    numbers
+        As `osad_bench.results.published.numbers` returns it.
 
     Returns
     -------
     DataFrame
-        `PLACE`, ``mean, std, runs, source`` (paper and table), ``origin`` (of `RANKS`) and ``disputed``: what other papers
-        print for the same place where that is `APART` or more from it, else empty.
+        `PLACE`, ``mean, std, runs, source`` (paper and table), ``origin`` (of `RANKS`) and ``disputed``: the other
+        numbers printed for the same place that are `APART` or more away, else empty.
     """
     plain = _plain(numbers)
     plain["rank"] = [rank_of(*line) for line in plain[["source", "method", "origin"]].itertuples(index=False)]
@@ -216,7 +221,7 @@ def to_compare_with(numbers: pd.DataFrame) -> pd.DataFrame:
 
 
 def for_print(frame: pd.DataFrame) -> pd.DataFrame:
-    """`contradictions`, or `numbers`, in few columns of short texts."""
+    """The frame of `contradictions` or of `numbers`, as short texts in few columns."""
     protocol = [
         f"{setting}, M = {shots}" + (f", {kind}" if kind not in ("", "mean") else "")
         for setting, shots, kind in zip(frame["setting"], frame["shots"], frame["known_kind"])

@@ -200,7 +200,7 @@ def test_other_seeds_still_catch_a_broken_method(before, later):
 def test_a_single_other_seed_is_too_little_to_compare_and_says_so(before, later):
     findings = run(fill(later, seeds=[9]), before)
     assert {status for _, status, _ in bad(findings)} == {"missing"}
-    assert "two on each side are needed" in findings[0].message
+    assert "at least two on each side" in findings[0].message
 
 
 def test_what_is_missing_fails_unless_allowed(before, later):
@@ -265,7 +265,7 @@ def test_many_new_rows_are_told_as_a_number(before, later):
     assert sum(finding.status == "new" for finding in findings) == 9
     new = [finding.message for finding in shown if finding.status == "new"]
     assert len(new) == 5
-    assert new[-1] == "1 cells that the baseline lacks, as it lacks 4 further rows"
+    assert new[-1] == "1 cells that the baseline lacks, which also lacks 4 further rows"
     assert [f for f in shown if f.status != "new"] == [f for f in findings if f.status != "new"]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 
 import pandas as pd
 import pytest
@@ -84,6 +85,16 @@ def test_a_damaged_index_is_as_none(filled, settled, content):
     (filled.root / FILE).write_bytes(content)
     assert len(filled.frame()) == 3
     assert filled.glance(filled.keys()[0]) is not None
+
+
+@pytest.mark.parametrize("text", ["no JSON", "[]", "[" * 100_000], ids=["text", "list", "deep"])
+def test_an_index_with_impossible_provenance_is_as_none_for_a_run(filled, settled, text):
+    columns, _, _ = filled._rows()
+    broken = columns | {"provenance": [text] * 3}
+    keys = filled.keys()
+    stamps = {key: index.Stamp.of(path_of(filled, key).stat()) for key in keys}
+    index.write_index(filled.root, broken, stamps, time.time())
+    assert Store(filled.root).glance(keys[0]) == index.Glance.of(filled.get(keys[0]))
 
 
 def test_an_index_of_another_version_is_as_none(filled, settled, monkeypatch):

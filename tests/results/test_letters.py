@@ -59,7 +59,7 @@ def test_one_seed_tells_no_methods_apart_and_methods_that_score_alike_have_no_in
     assert printed.loc[("a", "b"), "95 % interval"] == "none"
     assert printed.loc[("a", "c"), "verdict"] == "more than the images' noise, on one seed"
     (text, how) = in_words(pairs, {}, frame)
-    assert "One seed alone is no ground" in text
+    assert "One seed is not enough" in text
     assert "that over images alone (one seed)" in how
 
 

@@ -266,7 +266,7 @@ def test_cells_without_scores_are_counted_and_still_listed(records):
         records.add(seed=seed)
     frame = records.frame()
     text = render_page(frame, load_scores(records.store.root, frame.head(1)))
-    assert "Scores of 2 further cells are left out" in text
+    assert "The scores of 2 further cells are left out" in text
     assert all(key[:16] in text for key in frame["key"])
 
 

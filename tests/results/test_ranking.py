@@ -172,7 +172,7 @@ def test_one_seed_is_said_to_be_too_few(records):
     text, how = in_words(differences(frame, load_scores(records.store.root, frame)), {})
     assert "Cochran and Cox's test" in how
     assert "is better" not in text
-    assert "One seed alone is no ground to call a method better" in text
+    assert "One seed is not enough to call a method better" in text
     assert "dpdl scores above dra by 0." in text
 
 

@@ -197,7 +197,7 @@ def test_every_verb_names_foreign_files_and_passes_over_them(records, tmp_path, 
         ({"scores": np.array([0.1])}, "damaged scores"),
         ({"labels": np.array([0, 256])}, "a label is neither 0 nor 1"),
         ({"labels": np.array([0, 0.5])}, "labels are of type float64"),
-        ({"ids": np.array(["a", "a"])}, "an image stands in it twice"),
+        ({"ids": np.array(["a", "a"])}, "it holds an image twice"),
         ({"ids": np.array([b"a", b"b"])}, "ids are of type |S1"),
         ({"ids": np.array(["a", None], dtype=object)}, "damaged scores"),
         ({"kinds": np.array([["", "x"]])}, "damaged scores"),
@@ -307,10 +307,11 @@ def test_names_of_ablations_of_several_stores_are_put_together(make_records, tmp
     assert Store(tmp_path / "m").ablations() == {("dra", "x=1"): "one", ("dra", "x=2"): "two", ("dra", "x=3"): "three"}
 
 
-def test_a_damaged_file_of_names_says_what_to_do(records):
+@pytest.mark.parametrize("text", ["[1", "[]", "[" * 100_000], ids=["cut", "list", "deep"])
+def test_a_damaged_file_of_names_says_what_to_do(records, text):
     records.add("dra")
     (records.store.root / "ablations").mkdir()
-    (records.store.root / "ablations" / "dra.json").write_text("[1")
+    (records.store.root / "ablations" / "dra.json").write_text(text)
     with pytest.raises(StoreError, match=r"damaged file .*dra\.json: delete it"):
         records.frame()
 

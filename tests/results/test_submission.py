@@ -111,7 +111,7 @@ def test_an_invented_metric_is_found(file, metric, value):
     with opened(rewritten(file, change)) as submission:
         bad = [check for check in check_numbers(submission.store) if check.state == "bad"]
     assert len(bad) == 1
-    assert f"{metric} {value:.6f} is stored, and the scores give" in bad[0].message
+    assert f"{metric} is stored as {value:.6f}, but the scores give" in bad[0].message
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ def test_an_invented_metric_is_found(file, metric, value):
     [
         ("known", ["image/0060.png", "k/2"], "known anomalies are among the tested images"),
         ("known", ["k/1"], "1 anomalies are known, and the protocol says 2"),
-        ("test_normal", 61, "not of as many normals"),
+        ("test_normal", 61, "differ from those of the split"),
         ("digest", "e" * 64, "another split than"),
     ],
 )
@@ -211,7 +211,7 @@ def test_a_bomb_is_not_unpacked(tmp_path, monkeypatch):
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("submission.json", "{}")
         archive.writestr(f"scores/00/{'0' * 64}.npz", b"\0" * 2**21)
-    with pytest.raises(SubmissionError, match="unpacks to 0.0 GB, and at most"), opened(file):
+    with pytest.raises(SubmissionError, match="unpacks to 0.0 GB, expected at most"), opened(file):
         pass
 
 

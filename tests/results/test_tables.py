@@ -84,7 +84,7 @@ def test_tables_1_and_2_leave_variants_out_where_the_method_itself_is_there(reco
     records.add("dra", variant="references=3")
     (table,) = paper_table(records.frame(), 1)
     assert set(table.columns) == {"DPDL", "DRA references=3"}
-    assert "1 variants of methods are left out (report without --table shows them)." in table.notes
+    assert "1 variants of methods are left out (a report without --table shows them)." in table.notes
 
 
 def test_variants_have_a_table_of_their_own_and_take_no_rank_from_the_methods(records):

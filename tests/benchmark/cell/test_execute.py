@@ -92,7 +92,7 @@ class Unshowable(SyntaxError):
         (SystemExit(0), ("SystemExit", "0")),
         (Stop("now"), ("Stop", "now")),
         (GeneratorExit(), ("GeneratorExit", "")),
-        (Mute(), ("Mute", "(its message cannot be had: __str__ fails)")),
+        (Mute(), ("Mute", "(no message: its __str__ fails)")),
         (ValueError("cannot read Gr\udcfc\udcdfe.png"), ("ValueError", "cannot read Gr\\udcfc\\udcdfe.png")),
         (ValueError("\x1b[2J\x07"), ("ValueError", "\\x1b[2J\\x07")),
         (MemoryError(), ("MemoryError", "")),

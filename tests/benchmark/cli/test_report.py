@@ -160,12 +160,12 @@ def test_a_store_with_many_cells_still_gets_its_ranks_in_words(report, records, 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--methods", "dra,ahl"], "--methods ahl: the records have dpdl, dra"),
+        (["--methods", "dra,ahl"], "--methods ahl: no such records; the records have dpdl, dra"),
         (["--table", "4"], "--table 4: expected one of 1, 2, 3, all"),
         (["--format", "md,docx"], "--format docx: expected one of md, tex, csv, html"),
         (["--metric", "f1"], "--metric f1: expected one of auroc"),
         (["--compare", "theirs"], "--compare theirs: expected one of published"),
-        (["--table", "1", "--metric", "fpr95"], "--table 1 has AUROCs"),
+        (["--table", "1", "--metric", "fpr95"], "--table 1 shows AUROC"),
     ],
 )
 def test_wrong_options_are_one_line_with_what_is_possible(cli, records, arguments, message):

@@ -41,7 +41,7 @@ def test_a_run_is_submitted_verified_and_shown(cli, run, tmp_path: Path):
     assert done.returncode == 0, done.stderr
     done = cli("verify", "mine.osad.zip")
     assert done.returncode == 0, done.stderr
-    assert "2 cells of devnet: all metrics are those of the scores" in done.stdout
+    assert "2 cells of devnet: all metrics agree with the scores" in done.stdout
     assert "images, splits and labels are those here" in done.stdout
     assert "not checked: rerun: devnet: not run again; --rerun devnet does that" in done.stdout
     assert "verified: mahalanobis" in done.stderr
