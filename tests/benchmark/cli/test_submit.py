@@ -106,7 +106,7 @@ def test_two_submissions_of_one_method_stand_side_by_side_under_their_titles(cli
         (["verify", "text.osad.zip"], "text.osad.zip is no submission"),
         (["board", "text.osad.zip"], "text.osad.zip is no submission"),
         (["submit", "nowhere"], "no records in nowhere"),
-        (["run", "--methods", "devnet", "--freeze", "plan.json"], "--freeze goes with --dry-run"),
+        (["run", "--methods", "devnet", "--freeze", "plan.json"], "--freeze needs --dry-run"),
         (["run", "--methods", "devnet", "--between", "devnet,dra"], "--between goes with --until decided"),
         (["run", "--methods", "devnet", "--until", "done"], "--until done: expected decided"),
         (["run", "--methods", "devnet", "--contamination", "much"], "--contamination much: expected shares"),
