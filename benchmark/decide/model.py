@@ -103,7 +103,7 @@ class About(BaseModel):
         description="as the method uses it: with the method's own stages, and without an adapter if it trains none"
     )
     backbone: Text
-    weights: Text = Field(description="sha256 of the backbone's weights file")
+    weights: Text = Field(description="sha256 of the backbone's weights")
     shapes: tuple[tuple[int, int, int], ...] = Field(description="(C, H, W) of each map that the method reads")
     seed: int
     fitted_to: FittedTo

@@ -125,7 +125,10 @@ def test_an_unknown_name_to_run_again_is_refused(cli, run):
     cli("submit", "store", "--out", "mine.osad.zip")
     done = cli("verify", "mine.osad.zip", "--rerun", "dpdl")
     assert done.returncode == 2
-    assert "--rerun dpdl: expected all, or a method or key of the submission; its methods are devnet, mahalanobis" in done.stderr
+    assert (
+        "--rerun dpdl: expected all, or a method or key of the submission; its methods are devnet, mahalanobis"
+        in done.stderr
+    )
 
 
 def test_a_plan_that_was_frozen_first_tells_what_was_asked_for(cli, run, tmp_path: Path):
