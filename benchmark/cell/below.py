@@ -80,7 +80,7 @@ class Adapter(nn.Module):
 def through(
     arrays: Sequence[npt.NDArray[Any]], normalisers: nn.ModuleList, adapters: nn.ModuleDict, device: torch.device
 ) -> Pyramid:
-    """Turn rows of cached features, (n, C, H, W) per map, into the pyramid that a method gets: normalised, then adapted."""
+    """Turn rows of cached features, (n, C, H, W) per map, into the pyramid of a method: normalised, then adapted."""
     pyramid = [on(torch.from_numpy(np.ascontiguousarray(array)), device).float() for array in arrays]
     if len(normalisers):
         pyramid = [layer(scale) for layer, scale in zip(normalisers, pyramid)]

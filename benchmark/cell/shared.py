@@ -2,8 +2,8 @@
 
 The key is a digest of everything such a value depends on: the data set's fingerprint, the training normals' ids, the
 preset as the method uses it, the backbone's weights, the method's version and source, the packages that compute it, the
-kind of device, the name and the settings. Methods ask for values by `Context.shared` and for measures of images by `Method.measure`; the
-training set keeps its normalisers the same way. Below the cache folder lie::
+kind of device, the name and the settings. Methods ask for values by `Context.shared` and for measures of images by
+`Method.measure`; the training set keeps its normalisers the same way. Below the cache folder lie::
 
     shared/KEY/value.safetensors   a value, or
     shared/KEY/part0.float32 …     measures, one row per image (see `features.rows`)

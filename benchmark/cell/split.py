@@ -318,7 +318,8 @@ def _mislabelled(train_normal: Sequence[str], protocol: Protocol) -> list[str]:
         return []
     if count >= len(train_normal):
         raise InputError(
-            f"--mislabelled {protocol.mislabelled:g} of {protocol.shots} shots takes {count} training normals, but there are only {len(train_normal)}"
+            f"--mislabelled {protocol.mislabelled:g} of {protocol.shots} shots takes {count} training normals, and there are only "
+            f"{len(train_normal)}"
         )
     return _shuffled(train_normal, f"mislabelled/{protocol.seed}")[:count]
 

@@ -87,7 +87,10 @@ def time_limited(seconds: float | None) -> Iterator[None]:
 
 @contextmanager
 def as_cells_run(preset: Preset, machine: Machine) -> Iterator[bool]:
-    """Set up torch as for every cell, and restore it afterwards; yields whether torch refuses algorithms that are not reproducible."""
+    """Set up torch as for every cell, and restore it afterwards.
+
+    Yields whether torch refuses algorithms that are not reproducible.
+    """
     with _torch_as_it_was():
         deterministic = _make_deterministic(preset, machine)
         with _threads(preset, machine):
@@ -110,7 +113,7 @@ def _threads(preset: Preset, machine: Machine) -> Iterator[None]:
 def _make_deterministic(preset: Preset, machine: Machine) -> bool:
     """Make torch use reproducible algorithms; True if it will refuse any other."""
     strict = machine.device == "cpu"
-    # Torch would fill each new tensor with NaN, to reveal reads of memory never written; that doubles what a backbone writes.
+    # Torch would fill each new tensor with NaN, to reveal reads of unwritten memory: a backbone would write twice as much.
     torch.utils.deterministic.fill_uninitialized_memory = preset.frozen  # type: ignore[attr-defined]
     if not strict:  # cuBLAS reads it when it is first used
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")

@@ -42,7 +42,7 @@ products with few rows are computed differently.
 
 
 def preset_for(method: type[Method], preset: Preset) -> Preset:
-    """The preset as a method uses it: with the method's own stages if it names some, without adapter if it is not trained."""
+    """The preset as a method uses it: with the method's own stages, if any, and without adapter if it is not trained."""
     changes: dict[str, Any] = {}
     if method.stages is not None:
         changes["stages"] = method.stages
@@ -234,7 +234,7 @@ class CachedFeatures(_Parts):
         ]
 
     def scores(self, method: Method) -> Tensor:
-        """Scores of the test part by a fitted method; what depends on the training normals alone is computed only once."""
+        """Scores of the test part by a fitted method; measures that depend on the training normals alone are kept."""
         if type(method).measure is Method.measure:
             return super().scores(method)
         shelf = self.shelf.of_method(type(method))

@@ -175,7 +175,7 @@ def _print_duplicates(console: Console, report: Report, crossing: int | None) ->
     if not report.duplicates:
         if report.fingerprint:
             but = ", blank ones excepted" if report.blank else ""
-            console.print(f"duplicates: none, no two images have the same pixels{but}")
+            console.print(f"duplicates: none, no two readable images have the same pixels{but}")
         return
     across = [group for group in report.duplicates if len(group.parts) > 1]
     same = sum(group.identical_files for group in report.duplicates)

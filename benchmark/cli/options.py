@@ -41,7 +41,8 @@ Reserve = Annotated[
 SameTest = Annotated[
     bool,
     typer.Option(
-        "--same-test", help="Use one test part for all M and contaminations: reserve what the largest of them needs."
+        "--same-test",
+        help="Use one test part for all M and contaminations, without the anomalies that the largest takes.",
     ),
 ]
 Contamination = Annotated[

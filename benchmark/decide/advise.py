@@ -236,7 +236,7 @@ def _gather(outcome: Outcome) -> _Results:
 
 
 def interval(share: float, count: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Clopper and Pearson's interval (low, high) of a share of `count` images, which need not be a multiple of 1 / count."""
+    """Clopper and Pearson's interval (low, high) of a share of `count` images; the share may be between two counts."""
     tail, hits = (1 - confidence) / 2, share * count
     low = float(beta.ppf(tail, hits, count - hits + 1)) if hits > 0 else 0.0
     high = float(beta.ppf(1 - tail, hits + 1, count - hits)) if hits < count else 1.0
@@ -342,7 +342,8 @@ def _sentences(
     low, _ = interval(best.auroc, len(results.anomalies))
     if low < 0.5:
         sentences.append(
-            "Do not rely on it yet: with so few anomalies even this AUROC may be chance, and no better than tossing a coin"
+            "Do not rely on it yet: with so few anomalies this AUROC may be due to chance, and the method no better than a "
+            "coin toss"
         )
     for one in recall:
         if one.share is None or one.low is None or one.high is None:

@@ -101,7 +101,8 @@ def division(dataset: Dataset, calibrate: int | None, seed: int) -> Split:
     if len(normals) - held < FEWEST:
         raise InputError(
             f"{dataset.full_name} has {len(normals)} different normals; with {held} held out for calibration, "
-            f"{max(0, len(normals) - held)} are left to fit to, and at least {FEWEST} are needed: add normals, or hold out fewer (--calibrate)"
+            f"{max(0, len(normals) - held)} are left to fit to, and at least {FEWEST} are needed: add normals, or hold out "
+            "fewer (--calibrate)"
         )
     order = np.random.default_rng(seed).permutation(len(normals))
     mixed = [normals[index] for index in order]

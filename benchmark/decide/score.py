@@ -44,7 +44,8 @@ class Verdict:
     score
         Higher = more anomalous; None for a broken file.
     p_value
-        Upper bound of the probability that a normal scores as high; None for a broken file, or for a model without held-out normals.
+        Upper bound of the probability that a normal scores as high; None for a broken file, or for a model without held-out
+        normals.
     decision
         ``anomaly`` where the p-value is at most the promised share of false alarms, else ``normal``; ``broken`` for a file
         that cannot be read; empty where nothing was promised.

@@ -26,7 +26,7 @@ Twin = Callable[[Tensor, Generators], Tensor]
 
 
 def changed(images: Tensor, generators: Sequence[PerImage], random: Generators) -> Tensor:
-    """Pseudo-anomalies of images (B, 3, H, W), uint8, one generator per image; a generator's batched twin is used if it has one."""
+    """Pseudo-anomalies of images (B, 3, H, W), uint8, one generator per image, by its batched twin if it has one."""
     result = images
     for generator in dict.fromkeys(generators):
         places = [i for i, one in enumerate(generators) if one is generator]

@@ -40,6 +40,8 @@ class HeldImages:
         uint8 of shape (n, height, width, 3), see `Preset.shape`; at least `rows` are filled.
     rows
         Row numbers that will be asked for.
+    device
+        Device of the tensors.
     """
 
     def __init__(self, images: npt.NDArray[np.uint8], rows: Rows, device: torch.device) -> None:

@@ -198,7 +198,7 @@ class _Room:
         self.client, self.workers, self.looked, self.told = client, 0, 0.0, False
 
     def cells(self) -> int:
-        """`AHEAD` cells per worker there is now; as for one worker if there is none, for a cluster that grows with its work."""
+        """`AHEAD` cells per worker there is now; at least `AHEAD`, for a cluster that grows with its work."""
         if time.monotonic() - self.looked > COUNTED:
             self.workers, self.looked = len(self.client.nthreads()), time.monotonic()
         if not self.workers and not self.told:

@@ -1,6 +1,7 @@
 """Run grids: stored cells are kept, the others are computed, and each finished cell is stored at once.
 
-`run_grid` is behind ``osad-bench run``, ``ablate``, ``sweep`` and ``advise``, and behind `osad_bench.benchmark.run` in Python.
+`run_grid` is behind ``osad-bench run``, ``ablate``, ``sweep`` and ``advise``, and behind Python's
+`osad_bench.benchmark.run`.
 """
 
 from __future__ import annotations

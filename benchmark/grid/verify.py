@@ -140,7 +140,8 @@ def run_again(store: Store, wanted: Sequence[str], own: Sequence[str], machine: 
             found += [_again(record, store.scores(record.key), own, machine) for record in chosen]
     if unknown:
         raise InputError(
-            f"--rerun {sorted(unknown)[0]}: expected all, or a method or key of the submission; its methods are {', '.join(sorted(by_label))}"
+            f"--rerun {sorted(unknown)[0]}: expected all, or a method or key of the submission; its methods are "
+            f"{', '.join(sorted(by_label))}"
         )
     return found
 

@@ -127,7 +127,7 @@ def one_by_one(cells: Iterable[PlannedCell], machine: Machine, reporter: Reporte
 def _together(
     waiting: Iterator[PlannedCell], suspects: deque[PlannedCell], machine: Machine, jobs: int, events: Any
 ) -> Results:
-    """Compute cells of `waiting` in `jobs` processes until all are done or a worker dies; `suspects` gets those then running.
+    """Compute cells of `waiting` in `jobs` processes until all are done or a worker dies; `suspects` gets those running.
 
     A cell is asked for when a process is free for it, so that several runs on one store share the work.
     """
