@@ -63,7 +63,8 @@ def check(false_alarms: float, held_out: int) -> None:
         )
         raise InputError(
             f"--false-alarms {false_alarms:g} needs at least {needed(false_alarms)} held-out normals, and this model has "
-            f"{held_out}: {can}. Fit it on more normals, or hold out more of them (osad-bench fit --calibrate)."
+            f"{held_out}: {can}. Fit it on more normals, hold out more of them (osad-bench fit --calibrate), or take scores "
+            "without decisions (--false-alarms 0)."
         )
 
 

@@ -139,7 +139,7 @@ def plan_fit(
     if len(cells) != 1:
         names = sorted({cell.cell.method for cell in cells})
         what = f"the methods {', '.join(names)}" if len(names) > 1 else "several settings or data sets"
-        raise InputError(f"a model is one method with one value per setting on one data set; this asks for {what}")
+        raise InputError(f"a model is one method with one value per setting on one data set, but this asks for {what}")
     return cells[0]
 
 

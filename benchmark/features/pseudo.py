@@ -174,6 +174,11 @@ def cutmix(image: RGB, generator: np.random.Generator) -> tuple[RGB, Mask]:
     -------
     image, mask
         uint8 of shape (H, W, 3), and bool of shape (H, W), True where it may have changed.
+
+    Raises
+    ------
+    ValueError
+        The image has another shape or type, or is too small.
     """
     return draw_patch(*_checked(image), generator)(image)
 
@@ -197,6 +202,11 @@ def cutpaste(image: RGB, generator: np.random.Generator) -> tuple[RGB, Mask]:
     -------
     image, mask
         uint8 of shape (H, W, 3), and bool of shape (H, W), True where it may have changed.
+
+    Raises
+    ------
+    ValueError
+        The image has another shape or type, or is too small.
     """
     return draw_cutpaste(*_checked(image), generator)(image)
 
@@ -339,6 +349,11 @@ def texture(image: RGB, generator: np.random.Generator) -> tuple[RGB, Mask]:
     -------
     image, mask
         uint8 of shape (H, W, 3), and bool of shape (H, W), True where it may have changed.
+
+    Raises
+    ------
+    ValueError
+        The image has another shape or type, or is too small.
     """
     high, wide = _checked(image)
     mask = _noise_mask(high, wide, generator)
