@@ -8,7 +8,9 @@ interrupted.
 from __future__ import annotations
 
 import errno
+import inspect
 import os
+import re
 import sys
 from typing import Annotated, Any
 
@@ -67,6 +69,24 @@ app.add_typer(methods.app, name="methods")
 app.add_typer(store.app, name="store")
 app.command("cache", epilog=cache.EPILOG)(cache.cache)
 app.command("doctor")(doctor.doctor)
+
+
+def _joined(text: str | None) -> str | None:
+    """A text with each paragraph on one line."""
+    return text and re.sub(r"(?<!\n)\n(?!\n)\s*", " ", text.strip())
+
+
+def _let_the_terminal_wrap(group: typer.Typer) -> None:
+    """Join the lines of each paragraph of the help texts, as rich would keep the source's line breaks."""
+    for command in group.registered_commands:
+        command.help = _joined(command.help or inspect.getdoc(command.callback))
+        command.epilog = _joined(command.epilog)
+    for below in group.registered_groups:
+        if below.typer_instance is not None:
+            _let_the_terminal_wrap(below.typer_instance)
+
+
+_let_the_terminal_wrap(app)
 
 
 def _print_version(asked: bool) -> None:

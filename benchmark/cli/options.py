@@ -42,7 +42,7 @@ SameTest = Annotated[
     bool,
     typer.Option(
         "--same-test",
-        help="Use one test part for all M and contaminations, without the anomalies that the largest takes.",
+        help="Use one test part for all M and contaminations, without the anomalies that the largest trains on.",
     ),
 ]
 Contamination = Annotated[
@@ -53,7 +53,9 @@ Mislabelled = Annotated[
 ]
 TrainGroup = Annotated[
     str | None,
-    typer.Option(help="Train only on this group of images (elpv: mono, poly); 'each' for every group in turn."),
+    typer.Option(
+        help="Train only on this group of images (elpv: mono, poly), test on the others; 'each' for every group in turn."
+    ),
 ]
 TestGroup = Annotated[
     str | None, typer.Option(help="Test only on this group of images; 'each' for every group in turn.")
@@ -67,7 +69,7 @@ Jobs = Annotated[
         help="Cells computed at once; default: one per GPU; on the CPU one per core with cached features, else one.",
     ),
 ]
-Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:N or auto.")]
+Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:N or auto (cuda if there is a GPU).")]
 Precision = Annotated[
     str, typer.Option(help="Number format of fine-tuning: float32, bfloat16, or auto (bfloat16 on GPUs built for it).")
 ]

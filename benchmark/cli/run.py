@@ -48,7 +48,9 @@ def run(
     config: Annotated[
         Path | None, typer.Option(help="TOML file with any of these options; those on the command line override it.")
     ] = None,
-    floor: Annotated[str | None, typer.Option(help="Reference method run beside the others; 'none' for none.")] = None,
+    floor: Annotated[
+        str | None, typer.Option(help="Reference method run beside the others; default mahalanobis, 'none' for none.")
+    ] = None,
     validate: Annotated[
         bool, typer.Option("--validate", help="Score a part cut from the training data, never the test part.")
     ] = False,

@@ -29,7 +29,7 @@ def compact(
     """Write one table of all records, DIR/index.parquet: one row per record, for DuckDB, pandas or an upload.
 
     Loading many records takes a fifth of the time with it. report and run also write it when they read 2,000 records or
-    more that it lacks. Needs pyarrow: pip install 'osad-bench[parquet]'.
+    more that it lacks. Needs pyarrow: pip install 'osad-bench\\[parquet]'.
 
     Exit code: 0 written, 2 no records, a damaged record, or no pyarrow.
     """

@@ -18,10 +18,9 @@ The file holds records, scores and digests, and no images."""
 
 VERIFY_EPILOG = """[bold]Examples[/bold]
 
-  osad-bench verify dpdl.osad.zip                          all metrics, splits if the images are here, one cell of
-                                                           each method that is not trained
+  osad-bench verify dpdl.osad.zip     metrics, splits if the images are here, one cell of each method without training
 
-  osad-bench verify dpdl.osad.zip --rerun dpdl             also a random cell of dpdl, which trains it
+  osad-bench verify dpdl.osad.zip --rerun dpdl     also one random cell of dpdl, which trains it
 
   osad-bench verify photos.osad.zip --datasets folder:photos
 
