@@ -107,7 +107,7 @@ def tell(text: str) -> None:
 
 @dataclass(frozen=True)
 class SplitOptions:
-    """Which splits of which data sets."""
+    """The options that choose data sets and splits."""
 
     datasets: Datasets = None
     setting: Setting = None
@@ -128,7 +128,7 @@ class SplitOptions:
 
 @dataclass(frozen=True)
 class GridOptions(SplitOptions):
-    """What is computed, except the methods: `run`, `ablate` and `sweep` take the same."""
+    """The options that choose what is computed, except methods; the same for `run`, `ablate` and `sweep`."""
 
     preset: Preset = None
     changes: Changes = None
@@ -136,7 +136,7 @@ class GridOptions(SplitOptions):
 
 @dataclass(frozen=True)
 class RunOptions:
-    """Where and how a grid is computed: `run`, `ablate` and `sweep` take the same."""
+    """The options that choose where and how a grid is computed; the same for `run`, `ablate` and `sweep`."""
 
     out: Out = Path("osad-results")
     jobs: Jobs = None
@@ -194,7 +194,7 @@ def one_by_one(verb: Callable[..., int]) -> Callable[..., int]:
 
 
 def names(text: str | None) -> list[str] | None:
-    """The parts of a text between commas, blanks around them removed."""
+    """Split a text at commas and remove blanks and empty parts; None for None."""
     return None if text is None else [name.strip() for name in text.split(",") if name.strip()]
 
 

@@ -89,7 +89,14 @@ def p_values(held_out: Floats, scores: Floats) -> Floats:
 
 
 def threshold(held_out: Floats, false_alarms: float) -> float:
-    """The score above which an image is an anomaly, where `false_alarms` is promised: p <= a exactly for scores above it.
+    """The score above which an image is called an anomaly with this promise: p <= a exactly for scores above it.
+
+    Parameters
+    ----------
+    held_out
+        (n,), scores of the held-out normals.
+    false_alarms
+        Promised share, in (0, 1).
 
     Raises
     ------

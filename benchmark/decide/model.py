@@ -88,7 +88,7 @@ class FittedTo(BaseModel):
 
 
 class About(BaseModel):
-    """What ``model.json`` holds."""
+    """The contents of ``model.json``."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

@@ -76,7 +76,13 @@ def _load_file(path: Path) -> dict[str, Tensor]:
 
 
 def file_digest(path: Path) -> str:
-    """Hexadecimal sha256 of a file's bytes."""
+    """Hexadecimal sha256 of a file's bytes.
+
+    Raises
+    ------
+    OSError
+        The file cannot be read.
+    """
     sha = hashlib.sha256()
     with path.open("rb") as stream:
         while block := stream.read(1 << 20):

@@ -111,7 +111,7 @@ class Options:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What `run_grid` did.
+    """The result of `run_grid`.
 
     Attributes
     ----------
