@@ -63,7 +63,7 @@ def advise(
         print(json.dumps(asdict(advice)))
         return int(bool(advice.failures))
     console = Console()
-    table = Table("method", "AUROC", *(f"recall at {percent(a)}" for a in PROMISES), "per fit", box=None)
+    table = Table("method", "AUROC", *(f"recall at {percent(a)}" for a in PROMISES), "time per split", box=None)
     for one in advice.candidates:
         shares = ["too few normals" if (share := one.recall[a]) is None else f"{share:.0%}" for a in PROMISES]
         table.add_row(one.method, f"{one.auroc:.3f}±{one.spread:.3f}", *shares, duration(one.seconds))
