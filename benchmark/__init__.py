@@ -1,4 +1,4 @@
-"""Plan, cells, features and the command line.
+"""Grids, cells, features, fitted models and the command line.
 
 `run`, `fit` and `Fitted` do in Python what ``osad-bench run``, ``fit`` and ``score`` do on the command line.
 """
@@ -34,7 +34,8 @@ def fit(method: str | type[Method], data: str, *, calibrate: int | None = None, 
     data
         A data set's name, ``folder:PATH`` or ``csv:FILE``.
     calibrate
-        Normals to hold out; None for a quarter, or as many as promise 1 % (at most half); 0 for none.
+        Number of normals to hold out, 0 for none. None holds out a quarter, or as many as a bound of 1 % on false alarms
+        needs (99) if that is more, but at most half.
     **request
         ``preset``, ``set`` and ``seed``; ``device``, ``weights``, ``data_root`` and ``cache``, with the command line's
         defaults.
@@ -42,8 +43,8 @@ def fit(method: str | type[Method], data: str, *, calibrate: int | None = None, 
     Returns
     -------
     Fitted
-        ``model.score(photos, 0.01)`` gives a frame with a decision per photograph, ``model.save(folder)`` keeps it,
-        ``Fitted.load(folder)`` reads it.
+        ``model.score(photos, 0.01)`` returns a frame with one decision per photograph, ``model.save(folder)`` writes the
+        model, and ``Fitted.load(folder)`` reads it.
 
     Raises
     ------
@@ -66,7 +67,7 @@ def fit(method: str | type[Method], data: str, *, calibrate: int | None = None, 
 def run(
     methods: str | type[Method] | list[str | type[Method]], datasets: str | list[str] | None = None, **request: Any
 ) -> pd.DataFrame:
-    """Run a grid and return what is stored.
+    """Run a grid and return all records of its store as a frame.
 
     Parameters
     ----------

@@ -27,7 +27,7 @@ else:
 
 
 class Preset(BaseModel):
-    """Everything a table's cells share besides the data and the protocol. A TOML file holds the same names."""
+    """Everything that the cells of a table share besides the data and the protocol. A TOML file holds the same names."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -38,37 +38,39 @@ class Preset(BaseModel):
         1,
         ge=1,
         le=MOST_TILES,
-        description="squares that a photograph is brought to, along its longer side, in place of one",
+        description="number of squares that a photograph is resized to along its longer side",
     )
     scales: tuple[float, ...] = Field(
         (1.0, 0.5), min_length=1, description="image scales of the feature pyramid (nearest neighbour below 1)"
     )
     stages: tuple[int, ...] = Field(
-        (-1,), min_length=1, description="backbone stages of the pyramid, -1 the last (stride 32)"
+        (-1,), min_length=1, description="backbone stages of the pyramid; -1 is the last (stride 32)"
     )
     normalise: Literal["none", "standardise", "whiten"] = Field(
-        "none", description="of cached features, by the training normals"
+        "none", description="normalisation of cached features, estimated on the training normals"
     )
     adapter: Literal["none", "linear", "residual"] = Field(
         "none", description="trainable layer over cached features, in place of fine-tuning"
     )
     adapter_width: int = Field(128, ge=1, description="channels inside or after the adapter")
     augment: Literal["none", "rotate"] = Field(
-        "none", description="rotate: every training image by up to 180 degrees (fine-tuning only)"
+        "none", description="rotate: turn every training image by up to 180 degrees (fine-tuning only)"
     )
     pseudo_draws: int = Field(
-        2, ge=1, description="cached pseudo-anomalies of each generator a training normal (frozen only)"
+        2, ge=1, description="cached pseudo-anomalies per generator and training normal (frozen only)"
     )
-    schedule: dict[str, Any] = Field(default_factory=dict, description="laid over each method's published schedule")
+    schedule: dict[str, Any] = Field(
+        default_factory=dict, description="settings that replace those of each method's published schedule"
+    )
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Height and width of what a backbone is shown of an image, in pixels."""
+        """Height and width of the resized image that the backbone reads, in pixels."""
         return self.tiles * self.image_size, self.image_size
 
     @model_serializer(mode="wrap")
     def _without_later_settings(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """A setting that came later is left out while at its default, so that keys stay."""
+        """Leave out a setting that was added later while it has its default, so that keys of older cells stay."""
         values: dict[str, Any] = handler(self)
         return {name: value for name, value in values.items() if name != "tiles" or value != 1}
 
@@ -77,7 +79,7 @@ BUILT_IN = ("quick", "paper")
 
 
 def load_preset(name: str, changes: dict[str, Any] | None = None) -> tuple[str, Preset]:
-    """Read a preset and lay changes over it.
+    """Read a preset and apply changes to it.
 
     Parameters
     ----------
@@ -138,21 +140,21 @@ def read_text(path: Path) -> str:
     Raises
     ------
     InputError
-        It cannot be read, is too large, or is not UTF-8.
+        The file cannot be read, is too large, or is not UTF-8.
     """
     try:
         return read_bounded(path).decode("utf-8")
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}") from None
     except UnicodeDecodeError:
-        raise InputError(f"cannot read {path}: it is no text in UTF-8") from None
+        raise InputError(f"cannot read {path}: it is not text in UTF-8") from None
 
 
 _PLAIN = {"extra_forbidden": "no such setting", "too_short": "give at least one"}
 
 
 def first_problem(error: ValidationError) -> str:
-    """One line of what pydantic found wrong first."""
+    """The first problem that pydantic found, as one line: setting, problem, value given."""
     problem = error.errors()[0]
     where = ".".join(map(str, problem["loc"])) or "the whole"
     if problem["type"] == "missing":

@@ -1,4 +1,4 @@
-"""What lies between cached features and a method: a normaliser per map, and a trainable adapter."""
+"""Layers between cached features and a method: a normaliser per map, and a trainable adapter."""
 
 from __future__ import annotations
 
@@ -27,12 +27,15 @@ class Normaliser(nn.Module):
 
     @classmethod
     def fit(cls, features: Tensor, mode: str) -> Normaliser:
-        """From the training normals' features (n, C, H, W)."""
+        """Fit to the training normals' features (n, C, H, W).
+
+        `mode` is ``standardise`` or ``whiten``.
+        """
         rows = features.float().permute(0, 2, 3, 1).reshape(-1, features.shape[1])
         if mode == "standardise":
             std, mean = torch.std_mean(rows, dim=0, correction=0)
             return cls(mode, mean, 1 / std.clamp_min(1e-6))
-        # whiten: shrunk covariance of positions, PCA-free (symmetric) square root
+        # whiten (ZCA): symmetric inverse square root of the covariance over positions, shrunk as by Ledoit and Wolf
         from sklearn.covariance import ledoit_wolf
 
         few = rows[torch.linspace(0, len(rows) - 1, min(len(rows), 20_000)).long()].double().numpy()
@@ -50,7 +53,10 @@ class Normaliser(nn.Module):
 
 
 class Adapter(nn.Module):
-    """A trainable layer over frozen features, one for all scales: what fine-tuning is to the `paper` preset."""
+    """A trainable layer over frozen features, shared by all scales; it takes the place of fine-tuning.
+
+    `kind` is ``linear`` (C' = width) or ``residual`` (C' = C, the identity at first).
+    """
 
     def __init__(self, channels: int, kind: str, width: int) -> None:
         super().__init__()
@@ -74,7 +80,7 @@ class Adapter(nn.Module):
 def through(
     arrays: Sequence[npt.NDArray[Any]], normalisers: nn.ModuleList, adapters: nn.ModuleDict, device: torch.device
 ) -> Pyramid:
-    """Rows of cached features to the pyramid that a method sees: normalised, adapted."""
+    """Turn rows of cached features, (n, C, H, W) per map, into the pyramid of a method: normalised, then adapted."""
     pyramid = [on(torch.from_numpy(np.ascontiguousarray(array)), device).float() for array in arrays]
     if len(normalisers):
         pyramid = [layer(scale) for layer, scale in zip(normalisers, pyramid)]

@@ -1,4 +1,4 @@
-"""Carry out one cell: split, features, fit, scores, metrics, record."""
+"""Compute one cell: split, features, fit, scores, metrics, record."""
 
 from __future__ import annotations
 
@@ -40,29 +40,31 @@ from osad_bench.results.record import Cell, Failure, Record, SplitSummary, TestS
 from osad_bench.results.row import options
 
 FULL = "the GPU's memory ran out: use a smaller image_size or schedule.batch, or fewer --jobs on one GPU"
-"""What to do about it, in front of what torch says."""
+"""Put before torch's own message."""
 
 EpochProgress = Callable[[int, int, dict[str, float]], None]
 
 
 @dataclass(frozen=True)
 class PlannedCell:
-    """A cell with all that it takes to carry it out, and the labels its record will carry.
+    """A cell with everything needed to compute it, and the labels of its record.
 
     Attributes
     ----------
+    cell
+        What the key is a digest of.
     key
         The cell's key.
     label, variant
-        The preset's name with its changes, and the method's settings that differ from its defaults.
+        The preset's name with its changes, and those of the method's settings that differ from the defaults.
     source
-        The data set as it was asked for, such as folder:PATH; never part of the cell's key.
+        The data set's name as it can be opened again, such as folder:PATH; never part of the cell's key.
     preset, division
-        The opened preset and the split.
+        The preset and the split.
     method_file
         Python file that holds the method's class; None for an installed method.
     method_class
-        The pickled class, for one that was handed over in Python; None for an installed method.
+        The pickled class, if a class was given in Python; None for an installed method.
     """
 
     cell: Cell
@@ -90,7 +92,13 @@ class PlannedCell:
 
 @lru_cache(maxsize=64)
 def dataset_of(name: str, data_root: Path | None) -> Dataset:
-    """A data set, opened once per process."""
+    """A data set, opened once per process.
+
+    Raises
+    ------
+    DatasetError, UnknownNameError
+        There is no such data set, or it cannot be opened.
+    """
     return open_dataset(name, data_root)
 
 
@@ -133,7 +141,7 @@ def register_class(cls: type[Any]) -> str:
 
 
 def method_class(planned: PlannedCell) -> type[Method]:
-    """The class of a cell's method, registered first where this process does not know it yet."""
+    """The class of a cell's method; registers it first if this process does not know it yet."""
     if planned.method_file is not None and planned.cell.method not in methods.names():
         register_file(planned.method_file)
     if planned.method_class is not None and planned.cell.method not in methods.names():
@@ -145,14 +153,14 @@ def method_class(planned: PlannedCell) -> type[Method]:
 
 
 def schedule_of(method: Method, preset: Preset) -> Schedule:
-    """The method's published schedule with the preset's laid over it."""
+    """The method's published schedule, with the settings of the preset's in place of its own."""
     return Schedule(**((method.schedule or Schedule()).model_dump() | preset.schedule))
 
 
 def _open_training(
     planned: PlannedCell, method: Method, dataset: Dataset, machine: Machine, shelf: Shelf
 ) -> CachedFeatures | FineTuned:
-    """The training set of a cell; fills the cache where it lacks something."""
+    """The training set of a cell; computes features that the cache lacks."""
     preset = preset_for(type(method), planned.preset)
     torch.manual_seed(seed_of(planned.cell, "adapter"))
     kind = CachedFeatures if preset.frozen else FineTuned
@@ -171,7 +179,7 @@ def _open_training(
 
 
 def _shelf(planned: PlannedCell, method: Method, machine: Machine) -> Shelf:
-    """What is kept of the cell's training normals."""
+    """The values kept for the cell's training normals."""
     preset = preset_for(type(method), planned.preset)
     weights = load_backbone(preset.backbone, machine.weights).weights
     device, normals = torch.device(machine.device), planned.division.train_normal
@@ -179,7 +187,7 @@ def _shelf(planned: PlannedCell, method: Method, machine: Machine) -> Shelf:
 
 
 def _peak_memory_mb() -> float:
-    """Largest resident size this process has had, in MiB; 0 where the system does not tell (Windows)."""
+    """Largest resident size this process has had, in MiB; 0 where it is unknown (Windows)."""
     try:
         import resource
     except ImportError:
@@ -189,7 +197,7 @@ def _peak_memory_mb() -> float:
 
 
 class _Oracle:
-    """Test AUROC after every epoch, kept apart as a diagnostic."""
+    """Test AUROC after every epoch, recorded only as a diagnostic."""
 
     def __init__(self, score: Callable[[], TestScores]) -> None:
         self.score, self.auroc = score, list[float]()
@@ -214,7 +222,7 @@ class _Oracle:
 def execute(
     planned: PlannedCell, machine: Machine, progress: EpochProgress | None = None
 ) -> tuple[Record, TestScores | None]:
-    """Carry out a cell; whatever goes wrong inside it becomes a failed record, and nothing of it reaches the next cell.
+    """Compute a cell. Any error inside it becomes a failed record, and none of its state reaches the next cell.
 
     Returns
     -------
@@ -252,7 +260,7 @@ def execute(
 
 
 def _failure(error: BaseException) -> Failure:
-    """What a record tells of an error; where a GPU's memory ran out, what the cell held of it is free again."""
+    """An error as a record holds it; if a GPU's memory ran out, this also frees what the cell held of it."""
     message = message_of(error)
     full = isinstance(error, torch.cuda.OutOfMemoryError)
     if full:
@@ -267,14 +275,14 @@ def _failure(error: BaseException) -> Failure:
 
 @dataclass
 class Fitting:
-    """A method that has been fitted, with what lies below it and what its record tells of the fit.
+    """A fitted method, with its training set and what its record says of the fit.
 
     Attributes
     ----------
     curve
         Training curves, one value per epoch.
     oracle
-        Test AUROC after every epoch; empty unless it was asked for.
+        Diagnostics of the test AUROC after every epoch; empty unless `Machine.oracle` is set.
     """
 
     planned: PlannedCell
@@ -286,7 +294,7 @@ class Fitting:
     oracle: dict[str, Any] = field(default_factory=dict)
 
     def score(self) -> TestScores:
-        """Scores of the split's test part."""
+        """Scores of the split's test part, normals first, with labels and kinds."""
         ids = [*self.planned.division.test_normal, *self.planned.division.test_anomaly]
         samples = [self.dataset.by_id[name] for name in ids]
         values = self.train.scores(self.method)
@@ -301,11 +309,12 @@ def fit_method(
     Raises
     ------
     Exception
-        Whatever the method raises, and RuntimeError where the data set changed since the cell was planned.
+        Whatever the method raises; FloatingPointError if it reports a value that is not finite; RuntimeError if the data set
+        changed since the cell was planned.
     """
     cell, dataset = planned.cell, dataset_of(planned.source, machine.data_root)
     if dataset.fingerprint != cell.fingerprint:
-        raise RuntimeError(f"data set {cell.dataset} changed since the run was planned")
+        raise RuntimeError(f"data set {cell.dataset} changed since the run was planned; run the same command again")
     method = cls(cls.Config(**cell.config))
 
     clock = time.perf_counter()
@@ -316,7 +325,9 @@ def fit_method(
     curve = fitting.curve
 
     def report(epoch: int, epochs: int, values: dict[str, float]) -> None:
-        told = {str(name): float(value) for name, value in values.items()}  # a tensor would go to another process, too
+        told = {
+            str(name): float(value) for name, value in values.items()
+        }  # plain numbers, as they may be sent to another process
         for name, value in told.items():
             if not math.isfinite(value):
                 raise FloatingPointError(f"{name} is {value} in epoch {epoch} of {epochs}")

@@ -14,26 +14,28 @@ PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 @dataclass(frozen=True)
 class Machine:
-    """Where and how cells run; nothing here may change a score on one kind of device.
+    """Where and how cells run. Only the weights' digest is part of a cell's key.
+
+    On one kind of device, only `precision` (of fine-tuning) and other weights may change scores.
 
     Attributes
     ----------
     data_root, cache
         Folders of the original downloads (None: the default) and of the feature cache.
     weights
-        File with the backbone's weights; None for the backbone's own source.
+        File with the backbone's weights; None for those the backbone gets itself (a package, or torch's cache).
     device
         ``cpu``, ``cuda`` or ``cuda:N``.
     precision
-        In which a backbone is fine-tuned: ``float32``, ``bfloat16``, or ``auto`` for bfloat16 where a GPU is made for it.
+        Number format of fine-tuning: ``float32``, ``bfloat16``, or ``auto`` for bfloat16 on GPUs built for it.
     threads
-        CPU threads of a process that fine-tunes; None leaves torch's choice. Over cached features it is always one.
+        CPU threads of a process that fine-tunes; None leaves torch's choice. With cached features it is always one.
     oracle
-        Also score the test part after every epoch, to measure what choosing the best test epoch would be worth.
+        Also score the test part after every epoch, to measure how much choosing the best test epoch would add.
     pixels
-        Also measure the heat maps of the test part against the masks, where there are both.
+        Also compute pixel metrics of the test part's heat maps, if there are maps and masks.
     time_limit
-        Seconds after which a cell fails; None for no limit. Needs a system with SIGALRM.
+        Seconds after which a cell is stopped and fails; None for no limit. Needs a system with SIGALRM.
     """
 
     cache: Path
@@ -48,7 +50,7 @@ class Machine:
 
 
 def precision_of(machine: Machine) -> torch.dtype:
-    """In which a backbone is fine-tuned.
+    """Number format of fine-tuning on this machine; ``auto`` is settled.
 
     Raises
     ------
@@ -63,7 +65,7 @@ def precision_of(machine: Machine) -> torch.dtype:
 
 
 def known_precision(name: str) -> str:
-    """The name, where it is one.
+    """Return the name of a precision after checking it.
 
     Raises
     ------
@@ -76,12 +78,12 @@ def known_precision(name: str) -> str:
 
 
 def pick_device(device: str) -> str:
-    """``auto`` to cuda where there is one, else cpu.
+    """Return a usable device; ``auto`` becomes cuda if there is a GPU, else cpu.
 
     Raises
     ------
     InputError
-        A CUDA device was asked for that does not exist.
+        There is no such device, or it cannot be used.
     """
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"

@@ -12,15 +12,15 @@ if TYPE_CHECKING:
 
 
 def pixels_of(fitting: Fitting) -> tuple[dict[str, float], dict[str, Any]]:
-    """Pixel metrics of the test part, and what they are of.
+    """Pixel metrics of the test part, and which images they were computed on.
 
     Returns
     -------
     metrics
-        ``pixel_auroc`` and ``aupro``; empty where the method has no maps or the test anomalies no masks.
+        ``pixel_auroc`` and ``aupro``, in [0, 1]; empty if the method has no maps or no test anomaly has a mask.
     about
-        ``images`` that were measured, those ``without_mask``, which are left out, and why there are no metrics
-        (``missing``).
+        Number of ``images`` measured, number ``without_mask``, which are left out, and the reason if there are no
+        metrics (``missing``).
 
     Raises
     ------

@@ -22,7 +22,7 @@ PACKAGES = ("torch", "torchvision", "timm", "numpy", "scikit-learn", "scipy", "p
 
 @lru_cache
 def version_of(package: str) -> str:
-    """An installed package's version, empty where there is none; read once per process, as it takes a millisecond."""
+    """An installed package's version, empty if it is not installed; read once per process, as that takes a millisecond."""
     try:
         return version(package)
     except PackageNotFoundError:
@@ -36,7 +36,7 @@ def package_versions() -> dict[str, str]:
 
 @lru_cache
 def commit() -> str | None:
-    """Commit of the checkout this code runs from (``+`` appended when it has changes), None outside one."""
+    """Commit of the git checkout that this code runs from, with ``+`` if it has changes; None outside a checkout."""
     here = Path(__file__).resolve().parent
     try:
         git = ["git", "-C", str(here)]
@@ -69,7 +69,7 @@ def _platform() -> str:
 
 @lru_cache
 def cpu_name() -> str:
-    """The processor's model name, as far as the system tells."""
+    """The processor's model name, as far as the system gives it."""
     try:
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):
@@ -86,11 +86,25 @@ def provenance(
     method: type[Method] | None = None,
     precision: str = "float32",
 ) -> Provenance:
-    """Provenance of a cell computed now, in this process."""
+    """Provenance of a cell computed now, in this process.
+
+    Parameters
+    ----------
+    device
+        ``cpu``, ``cuda`` or ``cuda:N``.
+    weights
+        sha256 of the weights, by backbone.
+    deterministic
+        Whether torch refused algorithms that are not reproducible.
+    method
+        The method's class; None if the cell failed before it was known.
+    precision
+        ``float32`` or ``bfloat16``.
+    """
     import torch
 
     package, package_version = methods.distribution(method.name) if method is not None else ("", "")
-    on_gpu = device.startswith("cuda") and torch.cuda.is_available()  # a cluster's GPUs need not be here
+    on_gpu = device.startswith("cuda") and torch.cuda.is_available()  # a cluster's GPUs may be on other machines
     name = torch.cuda.get_device_name(device) if on_gpu else cpu_name()
     return Provenance(
         project_version=version_of("osad-bench"),

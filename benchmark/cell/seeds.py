@@ -1,9 +1,8 @@
-"""Seeds: which random numbers a cell draws.
+"""Seeds of the random numbers that a cell draws.
 
-Random numbers are no part of a cell's identity. A seed derives from the data, the protocol and what it is for, and for
-the method's own draws from its name too; never from settings, version or preset. So two variants of a method see the same
-batches and start from the same weights, two methods see the same batches as far as they draw alike, and the difference
-between them is paired.
+A seed depends on the data, the protocol and its purpose, and for a method's own draws also on the method's name; never on
+settings, version or preset. So two variants of a method see the same batches and start from the same weights, two methods
+see the same batches as far as they draw batches of the same parts, and differences between them are paired.
 """
 
 from __future__ import annotations
@@ -17,14 +16,14 @@ from osad_bench.results.record import Cell
 
 
 def seed_of(cell: Cell, purpose: str, *, of_method: bool = False) -> int:
-    """Seed below 2**63 for one purpose.
+    """Seed in [0, 2**63) for one purpose.
 
     Parameters
     ----------
     purpose
         What is drawn, such as ``batches``.
     of_method
-        Whether other methods are to draw other numbers.
+        Whether the seed also depends on the method's name.
     """
     parts = [cell.fingerprint, cell.protocol.model_dump(mode="json", exclude_defaults=True), purpose]
     if of_method:
@@ -33,7 +32,7 @@ def seed_of(cell: Cell, purpose: str, *, of_method: bool = False) -> int:
 
 
 def seed_of_normals(cell: Cell, normals: Sequence[str]) -> int:
-    """Seed of a method's draws that concern the training normals alone: the same for all seeds and shots with these normals."""
+    """Seed in [0, 2**63) of a method's draws that concern the training normals alone: the same for all seeds and shots."""
     return _seed([cell.fingerprint, list(normals), "normals", cell.method])
 
 

@@ -1,13 +1,13 @@
-"""What depends on the training normals alone, computed once for all seeds, shots and methods that ask for it.
+"""Values that depend on the training normals alone, computed once for all seeds, shots and methods that ask for them.
 
-The key is a digest of all that such a value is a function of: the data set's fingerprint, the training normals' ids, the
-preset as the method reads it, the backbone's weights, the method's version and source, the packages that compute it, the
-name and the settings. Methods ask for values by `Context.shared` and for measures of images by `Method.measure`; the
-training set keeps its normalisers the same way. Below the cache folder lie::
+The key is a digest of everything such a value depends on: the data set's fingerprint, the training normals' ids, the
+preset as the method uses it, the backbone's weights, the method's version and source, the packages that compute it, the
+kind of device, the name and the settings. Methods ask for values by `Context.shared` and for measures of images by
+`Method.measure`; the training set keeps its normalisers the same way. Below the cache folder lie::
 
     shared/KEY/value.safetensors   a value, or
     shared/KEY/part0.float32 …     measures, one row per image (see `features.rows`)
-    shared/KEY/meta.json           what it is
+    shared/KEY/meta.json           everything that the key is a digest of
 """
 
 from __future__ import annotations
@@ -45,22 +45,22 @@ VALUE = "value.safetensors"
 
 
 def digest(value: object) -> str:
-    """Twenty-four hexadecimal digits that name a value that JSON can hold."""
+    """Twenty-four hexadecimal digits of the sha256 of a value that JSON can hold."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:24]
 
 
 @dataclass(frozen=True)
 class Shelf:
-    """Values that depend on one set of training normals, seen through one preset.
+    """Kept values that depend on one set of training normals and one preset.
 
     Attributes
     ----------
     root
         The cache folder; None to keep nothing.
     identity
-        All that every value on it depends on, as JSON can hold it.
+        Everything that its values depend on, as JSON can hold it.
     device
-        Where the tensors are to be.
+        Device of the tensors that are returned.
     """
 
     root: Path | None
@@ -71,7 +71,7 @@ class Shelf:
     def of_normals(
         cls, root: Path, fingerprint: str, normals: tuple[str, ...], preset: Preset, weights: str, device: torch.device
     ) -> Shelf:
-        """The shelf of these training normals; it keeps nothing where the features themselves are trained."""
+        """The shelf of these training normals; it keeps nothing if the features themselves are trained."""
         read = preset.model_dump(
             mode="json", include={"backbone", "image_size", "tiles", "scales", "stages", "normalise"}
         )
@@ -86,25 +86,25 @@ class Shelf:
         return cls(root if preset.frozen and preset.adapter == "none" else None, identity, device)
 
     def of_method(self, method: type[Method]) -> Shelf:
-        """The part that is one method's; it keeps nothing where the method's source cannot be read (a notebook)."""
+        """The part of one method; it keeps nothing if the method's source cannot be read (a notebook)."""
         source = source_digest(method)
         identity = {**self.identity, "method": method.name, "version": method.version, "source": source}
         return replace(self, root=self.root if source else None, identity=identity)
 
     def _place(self, name: str, settings: Mapping[str, object]) -> tuple[Path | None, dict[str, Any]]:
         identity = {**self.identity, "name": name, "settings": dict(settings)}
-        identity = json.loads(json.dumps(identity))  # as a file gives it back
+        identity = json.loads(json.dumps(identity))  # as it is when read from a file
         return None if self.root is None else self.root / "shared" / digest(identity), identity
 
     def keep(self, name: str, settings: Mapping[str, object], compute: Callable[[], State]) -> State:
-        """Return the value of this name and these settings, computed where it is not kept yet (`methods.base.Keep`).
+        """Return the value of this name and these settings; compute it if it is not kept yet (`methods.base.Keep`).
 
-        All its tensors are on the shelf's device, wherever they were computed.
+        All its tensors are on the shelf's device.
 
         Raises
         ------
         OSError
-            The disk is full. A cache that may not be written is read only.
+            The disk is full. A cache without write permission is only read.
         """
         found = self._kept(name, settings, compute)
         return {key: tensor.to(self.device) for key, tensor in found.items()}
@@ -139,16 +139,16 @@ class Shelf:
         read: Callable[[Rows], Pyramid],
         batch: int,
     ) -> list[npt.NDArray[Any]]:
-        """What a method measures of images (`Method.measure`).
+        """What `Method.measure` returns for images, kept once computed.
 
         Parameters
         ----------
         total, rows
-            Images of the data set, and those to be measured.
+            Number of images of the data set, and row numbers of those to measure.
         read
-            Gives the features of rows.
+            Function that returns the features of rows.
         batch
-            Images measured at a time, always: the last batch is padded, so that no image's measures depend on the others.
+            Images per call, always: the last batch is padded, so that no image's measures depend on the others.
 
         Returns
         -------
@@ -179,7 +179,7 @@ class Shelf:
 
 
 def _read(path: Path) -> State | None:
-    """The tensors of a file; None where there is none, or it is damaged."""
+    """The tensors of a file; None if it is missing or damaged."""
     try:
         state: dict[str, Tensor] = load_file(path)
     except (OSError, SafetensorError):

@@ -1,4 +1,4 @@
-"""A digest of the code behind a method: a record holds it, so that a change that forgot to raise `version` is noticed."""
+"""A digest of a method's code, kept in records, so that a change without a new `version` is noticed."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from typing import Any
 
 @cache
 def source_digest(cls: type[Any]) -> str:
-    """Sixteen hexadecimal digits that name what a class's code does.
+    """Sixteen hexadecimal digits of a sha256 of the code behind a class.
 
-    Covered are the module of the class and, transitively, what that imports of the same package (of osad-bench: of
-    `osad_bench.methods`). Comments, layout and docstrings do not count. Empty where there is no source (a notebook).
+    It covers the module of the class and, transitively, the modules of the same package that it imports (within osad-bench,
+    of `osad_bench.methods`). Comments, layout and docstrings do not count. Empty if there is no source (a notebook).
     """
     trees = []
     for module in _modules(sys.modules.get(cls.__module__)):
@@ -34,7 +34,7 @@ def source_file(cls: type[Any]) -> str:
 
 
 def _modules(first: ModuleType | None) -> list[ModuleType]:
-    """The module and what it imports of its own package, sorted by name."""
+    """The module and the modules of its own package that it imports, directly or not, sorted by name."""
     if first is None:
         return []
     root = (

@@ -1,22 +1,22 @@
-"""Which images train and which test: a function of the data set and the protocol alone.
+"""Which images are trained on and which are tested on: a function of the data set and the protocol alone.
 
 The protocol is DRA's (Ding, Pang and Shen, CVPR 2022, Sec. 4.1), which AHL and DPDL follow:
 
 - normals: the data set's own split where it has one, else 75 % / 25 % by scikit-learn's
   ``train_test_split(test_size=0.25, random_state=42)`` over the *sorted* ids (published code shuffles the file system's
   order, which differs between machines);
-- general setting: all anomalies in an order fixed by the seed; the first M are known (training), the others test;
-- hard setting: the first M of one kind are known; anomalies of all *other* kinds test; the known kind's remainder is
-  left out.
+- general setting: all anomalies in an order fixed by the seed; the first M are known (training), the others are tested on;
+- hard setting: the first M of one kind are known; anomalies of all *other* kinds are tested on; the remainder of the known
+  kind is left out.
 
-What makes it harder (`osad_bench.results.record.STRESS`), each off unless asked for:
+Optional difficulties (`osad_bench.results.record.STRESS`), each off by default:
 
-- contamination c: anomalies stand among the training normals, so many that they are the share c of them (rounded down, as
+- contamination c: anomalies are put among the training normals, so that they make up the share c of them (rounded down, as
   in DRA's code, ``cont_rate``). They are the last of the anomalies that are left out of the test part, so that they are
-  neither known nor tested, and the same at every M that shares a reserve;
-- mislabelled s: of the M known anomalies the share s (rounded down) is wrong: training normals stand in the place of the
-  last ones, which are left out. (The reverse, an anomaly labelled normal, is contamination.)
-- train group, test group: normals and anomalies to train on are of one group of images, those to test on of another.
+  neither known nor tested, and are the same for every M with the same reserve;
+- mislabelled s: the share s (rounded down) of the M known anomalies is wrong: training normals take the place of the last
+  ones, which are left out. (The reverse, an anomaly labelled normal, is contamination.)
+- train group, test group: the images to train on are of one group, those to test on of another.
 
 The order is by sha256 of seed and id, so that it is the same for every version of every library and M = 1 is nested in
 M = 10.
@@ -49,7 +49,13 @@ NORMAL_SEED = 42
 
 @dataclass(frozen=True)
 class Split:
-    """Ids of the four parts, each in a fixed order. Disjoint: construction fails otherwise."""
+    """Ids of the four parts, each in a fixed order.
+
+    Raises
+    ------
+    AssertionError
+        The parts are not disjoint.
+    """
 
     train_normal: tuple[str, ...]
     train_anomaly: tuple[str, ...]
@@ -68,7 +74,7 @@ class Split:
 
     @cached_property
     def digest(self) -> str:
-        """Sha256 of the four lists."""
+        """Hexadecimal sha256 of the four lists."""
         return hashlib.sha256(json.dumps(self.parts(), sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
@@ -79,7 +85,7 @@ def _shuffled(ids: Sequence[str], salt: str) -> list[str]:
 
 @lru_cache(maxsize=1024)
 def _order(ids: tuple[str, ...], salt: str) -> tuple[str, ...]:
-    """`_shuffled`, remembered: all shots of a seed and all kinds share an order."""
+    """`_shuffled`, cached: all shots of a seed and all kinds share an order."""
     before = f"{salt}/".encode()
     digests = [hashlib.sha256(before + name).digest() for name in _encoded(ids)]
     return tuple(name for _, name in sorted(zip(digests, ids)))
@@ -120,14 +126,14 @@ def _normals(samples: Sequence[Sample], name: str) -> tuple[list[str], list[str]
 
 
 def known_kinds(dataset: Dataset, shots: int, group: str | None = None) -> tuple[str, ...]:
-    """Kinds that can be the known one of the hard setting: those with at least `shots` anomalies.
+    """Kinds that can be the known one of the hard setting: those with at least `shots` anomalies, sorted.
 
-    Where the published hard tables leave kinds out (AITEX, Mastcam), so does this.
+    Kinds that the published tables of the hard setting leave out (AITEX, Mastcam) are left out here too.
 
     Parameters
     ----------
     group
-        Count the anomalies of this group of images alone.
+        Count only the anomalies of this group of images.
 
     Raises
     ------
@@ -160,14 +166,14 @@ def split(dataset: Dataset, protocol: Protocol) -> Split:
     Parameters
     ----------
     dataset
-        Only its samples are used; images are read with ``protocol.dedup`` alone, once per data set.
+        Only its samples are used; images are read only if ``protocol.dedup`` is set, once per data set.
     protocol
         The setting, shots, seed and options.
 
     Raises
     ------
     InputError
-        Too few normals or anomalies for the protocol, or no such group; the message says what would do.
+        Too few normals or anomalies for the protocol, or no such group or kind; the message says what to do.
     DatasetError
         With ``protocol.dedup``: an image cannot be read.
     """
@@ -177,7 +183,7 @@ def split(dataset: Dataset, protocol: Protocol) -> Split:
     order = _shuffled(train, str(protocol.seed))
     test_anomaly = _shuffled(test, str(protocol.seed))
     if protocol.setting == "general":
-        # Of the anomalies to test on, those that train, or are kept for training at another M, are left out.
+        # Anomalies that are trained on, here or at another M with this reserve, are not tested on.
         kept = {*order[:reserved], *test_anomaly[: protocol.reserve]}
         test_anomaly = [name for name in test_anomaly if name not in kept]
     known = order[: protocol.shots]
@@ -198,7 +204,7 @@ def split(dataset: Dataset, protocol: Protocol) -> Split:
 
 
 class _Who(NamedTuple):
-    """The part of a protocol that says which images may train and which may be tested; it is the same for all seeds and shots."""
+    """The part of a protocol that says which images may be trained and tested on; the same for all seeds and shots."""
 
     setting: str
     known_kind: str | None
@@ -224,7 +230,7 @@ def _apart(dataset: Dataset, who: _Who) -> tuple[tuple[str, ...], tuple[str, ...
 
 
 def _samples_of(dataset: Dataset, who: _Who) -> Sequence[Sample]:
-    """The samples that are divided, and a check that there are the groups that it names."""
+    """The samples to divide, after a check that the groups named exist."""
     for option in ("train_group", "test_group"):
         group = getattr(who, option)
         if group is not None and group not in dataset.groups:
@@ -247,7 +253,7 @@ def _tests(sample: Sample, who: _Who) -> bool:
 
 
 def _normals_of(dataset: Dataset, who: _Who) -> tuple[list[str], list[str]]:
-    """Ids of the normals of the groups that train and of those that are tested."""
+    """Ids of the training normals of the training group, and of the test normals of the test group."""
     train, test = _normals(_samples_of(dataset, who), dataset.full_name)
     train = [name for name in train if _trains(dataset.by_id[name], who)]
     test = [name for name in test if _tests(dataset.by_id[name], who)]
@@ -258,7 +264,7 @@ def _normals_of(dataset: Dataset, who: _Who) -> tuple[list[str], list[str]]:
 
 
 def _anomalies_of(dataset: Dataset, who: _Who) -> tuple[list[Sample], list[Sample]]:
-    """The anomalies from which the known ones are taken, and those from which the tested ones are."""
+    """The anomalies that the known ones are taken from, and those that the tested ones are taken from."""
     anomalies = [sample for sample in _samples_of(dataset, who) if sample.label == 1]
     training = [sample for sample in anomalies if _trains(sample, who)]
     tested = [sample for sample in anomalies if _tests(sample, who)]
@@ -275,17 +281,17 @@ def _anomalies_of(dataset: Dataset, who: _Who) -> tuple[list[Sample], list[Sampl
 
 
 def _down(count: float) -> int:
-    """A number of images, rounded down; a share such as 0.29 of 100 is 29."""
+    """Round a number of images down, allowing for rounding errors: 0.29 * 100 gives 29."""
     return math.floor(count + 1e-9)
 
 
 def contaminants(dataset: Dataset, protocol: Protocol) -> int:
-    """Number of anomalies that stand among the training normals, so that they are the share that the protocol names.
+    """Number of anomalies to put among the training normals, so that they make up the share ``protocol.contamination``.
 
     Raises
     ------
     InputError
-        It is less than one image.
+        The share is above 0 but less than one image.
     """
     share = protocol.contamination
     if not share:
@@ -301,7 +307,7 @@ def contaminants(dataset: Dataset, protocol: Protocol) -> int:
 
 
 def _mislabelled(train_normal: Sequence[str], protocol: Protocol) -> list[str]:
-    """Ids of the normals that stand among the known anomalies."""
+    """Ids of the normals that take the place of known anomalies."""
     count = _down(protocol.shots * protocol.mislabelled)
     if protocol.mislabelled and not count:
         raise InputError(
@@ -311,12 +317,15 @@ def _mislabelled(train_normal: Sequence[str], protocol: Protocol) -> list[str]:
     if not count:
         return []
     if count >= len(train_normal):
-        raise InputError(f"{count} labels are to be wrong, and there are only {len(train_normal)} training normals")
+        raise InputError(
+            f"--mislabelled {protocol.mislabelled:g} of {protocol.shots} shots takes {count} training normals, and there are only "
+            f"{len(train_normal)}"
+        )
     return _shuffled(train_normal, f"mislabelled/{protocol.seed}")[:count]
 
 
 def _too_few(dataset: Dataset, protocol: Protocol, found: int, polluting: int, reserved: int) -> str:
-    """What is wrong where the anomalies do not suffice, and the remedy."""
+    """Message for too few anomalies: the problem and the remedy."""
     of = f" of kind {protocol.known_kind!r}" if protocol.known_kind else ""
     of += f" of group {protocol.train_group!r}" if protocol.train_group else ""
     # In the general setting at least one anomaly has to be left to test.
@@ -330,7 +339,7 @@ def _too_few(dataset: Dataset, protocol: Protocol, found: int, polluting: int, r
     elif protocol.setting == "hard":
         problem, remedy = "no anomalies of another kind to test on in that group", "use another group"
     else:
-        problem = f"{found} anomalies{of}, of which {reserved} are held for training: none to test is left"
+        problem = f"{found} anomalies{of}, of which {reserved} are kept for training: none is left to test on"
     return f"{dataset.full_name} has {problem}; {remedy}"
 
 
@@ -343,7 +352,7 @@ def crossing(split: Split, duplicates: Sequence[Sequence[str]]) -> int:
 
 HEADER = "# osad-bench split 1"
 MOST_BYTES = 2**28
-"""Of a split's file: a million images take 60 MB."""
+"""Largest size of a split's file that is read: a million images take 60 MB."""
 _ESCAPES = {"\\": r"\\", "\t": r"\t", "\n": r"\n", "\r": r"\r"}
 
 
@@ -361,6 +370,11 @@ def write_split(path: Path, dataset: Dataset, protocol: Protocol, split: Split) 
 
     Tabs, line breaks and backslashes within names are written as in Python: ``\t``, ``\n``, ``\\``. Bytes of a file name
     that are no UTF-8 are written as they are.
+
+    Raises
+    ------
+    OSError
+        The file cannot be written.
     """
     lines = [
         HEADER,
@@ -387,7 +401,7 @@ def read_split(path: Path) -> tuple[dict[str, str], Protocol, Split]:
     Raises
     ------
     InputError
-        The file is missing, is no split, or was changed after it was written.
+        The file cannot be read, is no split, or was changed after it was written.
     """
     try:
         text = read_bounded(path, MOST_BYTES).decode("utf-8", "surrogateescape")
@@ -417,7 +431,7 @@ def read_split(path: Path) -> tuple[dict[str, str], Protocol, Split]:
         raise InputError(f"{path}: {error}") from None
     if result.digest != header["digest"]:
         raise InputError(
-            f"{path} was changed: its lists have digest {result.digest[:12]}, its header says {header['digest'][:12]}"
+            f"{path} was changed: its lists have digest {result.digest[:12]}, but its header says {header['digest'][:12]}"
         )
     try:
         return header, Protocol.model_validate_json(header["protocol"]), result

@@ -1,4 +1,4 @@
-"""The state of torch, NumPy and the process around a cell: set up alike for each, and put back."""
+"""The state of torch, NumPy and the process around a cell: the same for every cell, and restored after it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from osad_bench.benchmark.preset import Preset
 
 @contextmanager
 def _torch_as_it_was() -> Iterator[None]:
-    """Put torch's global state and NumPy's random state back, whatever a method does to them."""
+    """Restore torch's global state and NumPy's random state afterwards, and kill processes that a method left."""
     grad, dtype, threads = torch.is_grad_enabled(), torch.get_default_dtype(), torch.get_num_threads()
     strict, warn = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
     benchmark, anomaly = torch.backends.cudnn.benchmark, torch.is_anomaly_enabled()
@@ -48,9 +48,9 @@ def _torch_as_it_was() -> Iterator[None]:
             torch.cuda.set_rng_state_all(of_gpus)
         np.random.set_state(numpy_random)  # noqa: NPY002
         for child in set(multiprocessing.active_children()) - children:
-            child.kill()  # the interpreter would wait for it when the command is over
+            child.kill()  # otherwise the interpreter waits for it at the end of the command
         for thread in set(threading.enumerate()) - alive:
-            if not thread.daemon:  # the interpreter would wait for it when the command is over
+            if not thread.daemon:  # the interpreter waits for it at the end of the command
                 _LEFT_BEHIND.append(thread)
 
 
@@ -63,12 +63,12 @@ def left_behind() -> bool:
 
 
 class TimeLimitError(BaseException):
-    """A cell took longer than its time limit; no Exception, so that a method's own handlers do not swallow it."""
+    """A cell took longer than its time limit; not an Exception, so that a method's own handlers do not catch it."""
 
 
 @contextmanager
 def time_limited(seconds: float | None) -> Iterator[None]:
-    """Raise `TimeLimitError` in this thread after so many seconds."""
+    """Raise `TimeLimitError` in this thread after so many seconds; needs the main thread and SIGALRM, else no limit."""
     if seconds is None or not hasattr(signal, "SIGALRM") or threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -87,7 +87,10 @@ def time_limited(seconds: float | None) -> Iterator[None]:
 
 @contextmanager
 def as_cells_run(preset: Preset, machine: Machine) -> Iterator[bool]:
-    """Torch set up as for every cell, and put back as it was; yields whether torch refuses what is not reproducible."""
+    """Set up torch as for every cell, and restore it afterwards.
+
+    Yields whether torch refuses algorithms that are not reproducible.
+    """
     with _torch_as_it_was():
         deterministic = _make_deterministic(preset, machine)
         with _threads(preset, machine):
@@ -96,7 +99,7 @@ def as_cells_run(preset: Preset, machine: Machine) -> Iterator[bool]:
 
 @contextmanager
 def _threads(preset: Preset, machine: Machine) -> Iterator[None]:
-    """One thread over cached features, so that scores do not depend on the number of cores; fine-tuning takes more."""
+    """Use one thread with cached features, so that scores do not depend on the number of cores; more for fine-tuning."""
     before = torch.get_num_threads()
     wanted = 1 if preset.frozen else machine.threads or before
     try:
@@ -108,9 +111,9 @@ def _threads(preset: Preset, machine: Machine) -> Iterator[None]:
 
 
 def _make_deterministic(preset: Preset, machine: Machine) -> bool:
-    """Ask torch for reproducible algorithms; True when it will refuse any other."""
+    """Make torch use reproducible algorithms; True if it will refuse any other."""
     strict = machine.device == "cpu"
-    # Torch would fill each new tensor with NaN, to show who reads what was never written: twice the writing of a backbone.
+    # Torch would fill each new tensor with NaN, to reveal reads of unwritten memory: a backbone would write twice as much.
     torch.utils.deterministic.fill_uninitialized_memory = preset.frozen  # type: ignore[attr-defined]
     if not strict:  # cuBLAS reads it when it is first used
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")

@@ -1,4 +1,4 @@
-"""What a method is trained on and scored on: the parts of a split as feature pyramids.
+"""Training sets: the parts of a split as feature pyramids, to train a method on and to score.
 
 `CachedFeatures` serves a frozen backbone's cached features through an optional normaliser and a trainable adapter;
 `FineTuned` runs images through a backbone that is trained along with the method. Both meet the contract
@@ -34,15 +34,15 @@ from osad_bench.methods.base import NORMAL, PSEUDO, SEEN, Batch, Method, Mix, Py
 from osad_bench.methods.saving import State
 
 EVAL_BATCH = 32
-"""Images scored at a time, always: the last batch is padded, so that no score depends on how many are asked for.
+"""Images per scoring batch, always: the last batch is padded, so that no score depends on how many images are scored.
 
-With 32 the scores of all methods are also the same wherever an image stands in its batch; with 8 they are not, because
-matrix products of few rows go other ways.
+With 32, the scores of all methods also do not depend on an image's place in its batch; with 8 they do, because matrix
+products with few rows are computed differently.
 """
 
 
 def preset_for(method: type[Method], preset: Preset) -> Preset:
-    """The preset as a method reads it: with its own stages where it names some, without adapter where it trains nothing."""
+    """The preset as a method uses it: with the method's own stages, if any, and without adapter if it is not trained."""
     changes: dict[str, Any] = {}
     if method.stages is not None:
         changes["stages"] = method.stages
@@ -52,7 +52,7 @@ def preset_for(method: type[Method], preset: Preset) -> Preset:
 
 
 def needed(split: Split, preset: Preset, generators: Sequence[str]) -> dict[View, Sequence[str]]:
-    """Views that a cell with these pseudo-anomaly generators reads, with the ids of the rows it reads of each."""
+    """The views that a cell with these pseudo-anomaly generators reads, each with the ids of the images it reads."""
     views: dict[View, Sequence[str]] = {CLEAN: [name for ids in split.parts().values() for name in ids]}
     if preset.frozen:
         views |= {View(name, draw): split.train_normal for name in generators for draw in range(preset.pseudo_draws)}
@@ -60,7 +60,7 @@ def needed(split: Split, preset: Preset, generators: Sequence[str]) -> dict[View
 
 
 def _divided(pyramid: Pyramid, counts: tuple[int, int, int], references: int, device: torch.device) -> Batch:
-    """The batch and the references that went through the network together."""
+    """Separate the batch from the references that went through the network with it; `counts` of normals, seen, pseudo."""
     target = on(torch.tensor([NORMAL] * counts[0] + [SEEN] * counts[1] + [PSEUDO] * counts[2]), device)
     reference = [scale[len(target) :] for scale in pyramid] if references else None
     return Batch([scale[: len(target)] for scale in pyramid], target, reference, counts[0])
@@ -72,14 +72,16 @@ def score_rows(
     rows: npt.NDArray[np.int64],
     measured: Callable[[npt.NDArray[np.int64]], list[Tensor]] | None = None,
 ) -> Tensor:
-    """Scores of rows by a fitted method; each row's score is the same whatever rows are scored with it.
+    """Scores of rows by a fitted method; a row's score does not depend on the other rows.
 
     Parameters
     ----------
     read
-        Gives the features of rows.
+        Function that returns the features of rows.
+    rows
+        (n,), row numbers of images.
     measured
-        Gives what `Method.measure` returned for rows; None to measure them now.
+        Function that returns what `Method.measure` returned for rows; None to compute it now.
 
     Returns
     -------
@@ -88,7 +90,7 @@ def score_rows(
     Raises
     ------
     ValueError
-        The method gives another number of scores than it got images.
+        The method does not return one score per image.
     """
     values = []
     for start in range(0, len(rows), EVAL_BATCH):
@@ -106,19 +108,19 @@ def score_rows(
 
 
 class _Parts:
-    """What both kinds of training set share: rows of the split's parts and the random draws of a batch."""
+    """Base of both kinds of training set: the rows of the split's parts, and the random draws of a batch."""
 
     shapes: list[tuple[int, int, int]]
 
     def __init__(self, dataset: Dataset, split: Split, seed: int, device: torch.device) -> None:
         index = {sample.id: row for row, sample in enumerate(dataset.samples)}
         self.normal_rows, self.seen_rows, self.test_rows = (
-            np.array([index[name] for name in names], dtype=np.int64)  # also where there is none
+            np.array([index[name] for name in names], dtype=np.int64)  # the type also if there is none
             for names in (split.train_normal, split.train_anomaly, (*split.test_normal, *split.test_anomaly))
         )
         self.ids = [sample.id for sample in dataset.samples]
         self.n_normal, self.n_seen = len(self.normal_rows), len(self.seen_rows)
-        # A stream per part of a batch: a method that draws no pseudo-anomalies sees the same normals as one that does.
+        # One stream per part of a batch, so that a method without pseudo-anomalies sees the same normals as one with them.
         self.streams = {
             part: torch.Generator().manual_seed(seed_of(seed, part))
             for part in ("normal", "seen", "pseudo", "reference", "augment")
@@ -126,7 +128,7 @@ class _Parts:
         self.device, self.training = device, False
 
     def _draw(self, part: str, n: int, size: int) -> npt.NDArray[np.int64]:
-        """`size` numbers below `n`, without repetition while they last."""
+        """Draw `size` numbers below `n`; none repeats before all were drawn."""
         rounds = [torch.randperm(n, generator=self.streams[part]) for _ in range(-(-size // n))] if size else []
         drawn: npt.NDArray[np.int64] = (
             torch.cat(rounds)[:size] if rounds else torch.zeros(0, dtype=torch.long)
@@ -134,7 +136,7 @@ class _Parts:
         return drawn
 
     def pyramid(self, rows: npt.NDArray[np.int64]) -> Pyramid:
-        """Clean features of these rows of the data set."""
+        """Features of the clean images in these rows of the data set, (n, C, H, W) per map."""
         raise NotImplementedError
 
     def _chunks(self, rows: npt.NDArray[np.int64]) -> Iterator[Pyramid]:
@@ -148,14 +150,14 @@ class _Parts:
             self.train(before)
 
     def train(self, mode: bool = True) -> None:
-        """Training or evaluation mode below the pyramid."""
+        """Switch the layers that are trained below the method to training or evaluation mode."""
         self.training = mode
 
     def _all(self, rows: npt.NDArray[np.int64]) -> Pyramid:
         return [torch.cat(scale) for scale in zip(*self._chunks(rows))]
 
     def normals(self, index: Sequence[int] | None = None) -> Pyramid:
-        """Clean features of the training normals, or of those at `index`."""
+        """Clean features (no pseudo-anomaly, no augmentation) of the training normals, or of those at `index`."""
         return self._all(self.normal_rows if index is None else self.normal_rows[np.asarray(index)])
 
     def seen(self) -> Pyramid:
@@ -163,7 +165,7 @@ class _Parts:
         return self._all(self.seen_rows)
 
     def test(self) -> Iterator[Pyramid]:
-        """Clean features of the test part, normals first, a batch at a time."""
+        """Clean features of the test part, normals first, in batches of `EVAL_BATCH`."""
         yield from self._chunks(self.test_rows)
 
     def maps(self, method: Method) -> npt.NDArray[np.float32] | None:
@@ -188,7 +190,7 @@ class _Parts:
 
 
 class CachedFeatures(_Parts):
-    """Training set over a frozen backbone's cached features."""
+    """Training set of a frozen backbone's cached features; normaliser and adapters as the preset says."""
 
     def __init__(
         self,
@@ -220,7 +222,7 @@ class CachedFeatures(_Parts):
         self.shapes = [tuple(scale.shape[1:]) for scale in self.pyramid(self.normal_rows[:1])]  # type: ignore[misc]
 
     def _normalisers(self, mode: str) -> list[Normaliser]:
-        """One per map of the pyramid."""
+        """Fit or read one normaliser per map of the pyramid."""
 
         def fit() -> State:
             normals = (torch.from_numpy(scale[self.normal_rows]) for scale in self.clean)
@@ -232,7 +234,7 @@ class CachedFeatures(_Parts):
         ]
 
     def scores(self, method: Method) -> Tensor:
-        """Scores of the test part by a fitted method; what depends on the training normals alone is measured once."""
+        """Scores of the test part by a fitted method; measures that depend on the training normals alone are kept."""
         if type(method).measure is Method.measure:
             return super().scores(method)
         shelf = self.shelf.of_method(type(method))
@@ -246,7 +248,7 @@ class CachedFeatures(_Parts):
         return score_rows(method, self.pyramid, self.test_rows, measured)
 
     def _below(self, arrays: Sequence[npt.NDArray[Any]]) -> Pyramid:
-        """float16 rows -> normalised, adapted pyramid."""
+        """float16 rows, (n, C, H, W) per map -> normalised and adapted pyramid."""
         return through(arrays, self.normalisers, self.adapters, self.device)
 
     def pyramid(self, rows: npt.NDArray[np.int64]) -> Pyramid:
@@ -275,13 +277,13 @@ class CachedFeatures(_Parts):
         return list(self.adapters.parameters())
 
     def train(self, mode: bool = True) -> None:
-        """Training or evaluation mode of the adapters."""
+        """Switch the adapters to training or evaluation mode."""
         super().train(mode)
         self.adapters.train(mode)
 
 
 class FineTuned(_Parts):
-    """Training set that runs images through a backbone trained along with the method."""
+    """Training set of images, with a backbone that is trained along with the method."""
 
     def __init__(
         self,
@@ -293,7 +295,7 @@ class FineTuned(_Parts):
         generators: Sequence[str],
         seed: int,
         device: torch.device,
-        shelf: Shelf | None = None,  # noqa: ARG002 (its features are trained: nothing can be kept of them)
+        shelf: Shelf | None = None,  # noqa: ARG002 (features change in training: nothing is kept)
         precision: torch.dtype = torch.float32,
     ) -> None:
         super().__init__(dataset, split, seed, device)
@@ -309,7 +311,7 @@ class FineTuned(_Parts):
             self.shapes = [tuple(scale.shape[1:]) for scale in self.pyramid(self.normal_rows[:1])]  # type: ignore[misc]
 
     def _through(self, images: Tensor) -> Pyramid:
-        """The backbone; only it computes in `precision`, and its maps are float32 again."""
+        """Run the backbone, which alone computes in `precision`; the maps are float32."""
         with torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32):
             pyramid: Pyramid = self.trunk(images)
         return [scale.float() for scale in pyramid]
@@ -325,7 +327,10 @@ class FineTuned(_Parts):
         return _divided(self._through(images), counts, references, self.device)
 
     def draw(self, counts: tuple[int, int, int], pseudo: Sequence[str], references: int) -> Tensor:
-        """Images of a batch and its references, (B, 3, size, size), uint8: drawn, changed and turned."""
+        """Draw the images of a batch and its references, (B, 3, H, W), uint8, with pseudo-anomalies and rotation.
+
+        `counts` are the numbers of normals, seen anomalies and pseudo-anomalies.
+        """
         rows = [
             self.normal_rows[self._draw("normal", self.n_normal, counts[0])],
             self.seen_rows[self._draw("seen", self.n_seen, counts[1])],
@@ -348,6 +353,6 @@ class FineTuned(_Parts):
         return list(self.trunk.parameters())
 
     def train(self, mode: bool = True) -> None:
-        """Training or evaluation mode of the backbone."""
+        """Switch the backbone to training or evaluation mode."""
         super().train(mode)
         self.trunk.train(mode)

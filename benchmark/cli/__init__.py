@@ -8,7 +8,9 @@ interrupted.
 from __future__ import annotations
 
 import errno
+import inspect
 import os
+import re
 import sys
 from typing import Annotated, Any
 
@@ -69,6 +71,24 @@ app.command("cache", epilog=cache.EPILOG)(cache.cache)
 app.command("doctor")(doctor.doctor)
 
 
+def _joined(text: str | None) -> str | None:
+    """A text with each paragraph on one line."""
+    return text and re.sub(r"(?<!\n)\n(?!\n)\s*", " ", text.strip())
+
+
+def _let_the_terminal_wrap(group: typer.Typer) -> None:
+    """Join the lines of each paragraph of the help texts, as rich would keep the source's line breaks."""
+    for command in group.registered_commands:
+        command.help = _joined(command.help or inspect.getdoc(command.callback))
+        command.epilog = _joined(command.epilog)
+    for below in group.registered_groups:
+        if below.typer_instance is not None:
+            _let_the_terminal_wrap(below.typer_instance)
+
+
+_let_the_terminal_wrap(app)
+
+
 def _print_version(asked: bool) -> None:
     if asked:
         from importlib.metadata import version
@@ -97,7 +117,7 @@ def _user_errors() -> tuple[type[BaseException], ...]:
 
 
 BROKEN_PIPE = 141
-"""What a shell gives a program that the reader of its output has left."""
+"""Exit code of a program whose output is closed by its reader, as a shell reports it (128 + SIGPIPE)."""
 
 
 def main() -> None:
@@ -107,7 +127,7 @@ def main() -> None:
         with ended_by_signals():
             code = app(prog_name="osad-bench", standalone_mode=False)
             sys.stdout.flush()
-    except BrokenPipeError:  # as `osad-bench report DIR | head` does; files were written before
+    except BrokenPipeError:  # as in `osad-bench report DIR | head`; all files are written by then
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = BROKEN_PIPE
     except (typer.Abort, KeyboardInterrupt):
@@ -122,13 +142,13 @@ def main() -> None:
 
 
 def _explain(error: Exception) -> int | None:
-    """Say in one line what a user can mend, and give the exit code; None for what is a bug."""
-    # typer has brought a click of its own since 0.26, so that the class has to be had from it.
+    """Print an error that the user can mend as one line and return the exit code; None for a bug."""
+    # Since 0.26 typer contains its own copy of click, so the class is taken from typer's hierarchy.
     usage_error: type[Any] = typer.BadParameter.__mro__[2]  # BadParameter, UsageError, ClickException
     if isinstance(error, usage_error):
         context = getattr(error, "ctx", None)
         command = context.command_path if context is not None else "osad-bench"
-        if type(error).__name__ != "NoArgsIsHelpError":  # which has printed the help already
+        if type(error).__name__ != "NoArgsIsHelpError":  # for this one the help is printed already
             print(f"error: {printable(error.format_message().rstrip('.'))}; see {command} --help", file=sys.stderr)
         return 2
     if isinstance(error, _user_errors()):
@@ -150,8 +170,8 @@ def _explain(error: Exception) -> int | None:
         return 1
     if error.filename and error.errno in _PLACES:
         print(
-            f"error: {printable(error.filename)} cannot be used: {error.strerror}. Give a place that exists and may be read and "
-            "written.",
+            f"error: {printable(error.filename)} cannot be used: {error.strerror}. Give a path that exists and that you may "
+            "read and write.",
             file=sys.stderr,
         )
         return 2
@@ -170,4 +190,4 @@ _PLACES = (
     errno.EISDIR,
     errno.EEXIST,
 )
-"""What the system says of a file or folder that a user named wrongly."""
+"""Error numbers of a file or folder that does not exist or cannot be used: an input error, not a bug."""

@@ -17,8 +17,9 @@ EPILOG = """[bold]Examples[/bold]
 
   osad-bench advise csv:parts.csv --methods evidence,devnet --splits 10 --json
 
-Compared are two floors, two closed forms and two trained methods, each on several divisions of your anomalies into known
-ones and test images. Minutes on two cores; what is computed is kept in --out, and the same command goes on from there.
+By default this compares two reference methods that see no anomaly, two methods in closed form and two trained ones. Each
+is run on several random splits of your anomalies into training and test images, which takes minutes on two cores. Results
+are kept in --out: after an interruption, run the same command again.
 
 Exit code: 0 advice given, 1 a method failed (the others are compared), 2 wrong usage or input, 130 interrupted."""
 
@@ -26,7 +27,7 @@ Exit code: 0 advice given, 1 a method failed (the others are compared), 2 wrong 
 def advise(
     data: Annotated[str, typer.Argument(help="folder:PATH, csv:FILE or a data set's name.")],
     methods: Annotated[str | None, typer.Option(help="Methods to compare, separated by commas.")] = None,
-    splits: Annotated[int, typer.Option(min=2, help="How often the anomalies are divided anew.")] = 5,
+    splits: Annotated[int, typer.Option(min=2, help="Number of random splits of the anomalies.")] = 5,
     preset: o.Preset = None,
     changes: o.Changes = None,
     out: o.Out = Path("osad-advice"),
@@ -37,7 +38,7 @@ def advise(
     data_root: o.DataRoot = None,
     cache: o.Cache = None,
 ) -> int:
-    """Compare methods on your own images and recommend one, with what the images cannot tell and what would help."""
+    """Compare methods on your own images and recommend one; say what the images cannot show and what would help."""
     from rich.console import Console
     from rich.table import Table
 
@@ -62,9 +63,9 @@ def advise(
         print(json.dumps(asdict(advice)))
         return int(bool(advice.failures))
     console = Console()
-    table = Table("method", "AUROC", *(f"recall at {percent(a)}" for a in PROMISES), "per fit", box=None)
+    table = Table("method", "AUROC", *(f"recall at {percent(a)}" for a in PROMISES), "time per split", box=None)
     for one in advice.candidates:
-        shares = ["cannot be told" if (share := one.recall[a]) is None else f"{share:.0%}" for a in PROMISES]
+        shares = ["too few normals" if (share := one.recall[a]) is None else f"{share:.0%}" for a in PROMISES]
         table.add_row(one.method, f"{one.auroc:.3f}±{one.spread:.3f}", *shares, duration(one.seconds))
     console.print(table)
     for sentence in advice.sentences:

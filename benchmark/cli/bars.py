@@ -13,14 +13,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from osad_bench.core.text import printable
 
 QUIET = 2.0
-"""Seconds in which a command says nothing of its steps."""
+"""Seconds before a command shows the first progress of its steps."""
 
 EVERY = 10.0
 """Seconds between two lines of a log."""
 
 
 class Bars:
-    """Bars for a terminal, and lines for where there is none."""
+    """Progress bars on a terminal, lines in a log."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
@@ -48,7 +48,7 @@ class Bars:
 
 
 class Steps(Bars):
-    """The steps of a command, one after the other; what is over in `QUIET` seconds is not shown."""
+    """The steps of a command, one after the other; those that end in its first `QUIET` seconds are not shown."""
 
     def __init__(self, console: Console) -> None:
         super().__init__(console)
@@ -62,7 +62,7 @@ class Steps(Bars):
 
         def tell(done: int, total: int) -> None:
             now = time.monotonic()
-            if now - self.drawn < 0.1 and done < total:  # a step may tell every record of 100,000
+            if now - self.drawn < 0.1 and done < total:  # a step may call this for each of 100,000 records
                 return
             self.drawn = now
             self.bars.update(task, completed=done, total=total)
@@ -78,5 +78,5 @@ class Steps(Bars):
 
 
 def shown(text: object) -> str:
-    """A text from elsewhere as it may go to a terminal: nothing in it is taken for markup or for a control sequence."""
+    """Escape rich markup and control characters of a text, so that a terminal shows them and does not obey them."""
     return escape(printable(text))

@@ -17,25 +17,25 @@ EPILOG = """[bold]Examples[/bold]
 
   osad-bench cache                     what there is, by data set
 
-  osad-bench cache --max-size 20GB     remove what was not used for longest, until 20 GB are left
+  osad-bench cache --max-size 20GB     remove the least recently used until 20 GB are left
 
   osad-bench cache --clear elpv        remove all of one data set; mvtec stands for its classes, all for everything
 
-Nothing here is needed: what is removed is computed again when a run asks for it, with the same scores, for the time it took
-at first. Records are never touched. It may be called beside a running run: what that is just writing stays, and what it
-has open it can read to the end."""
+Everything here may be removed: a run that needs it computes it again, in the same time and with the same scores. Records
+are never touched. It is safe while a run is going on: files that the run is writing stay, and files that it has open it
+can read to the end."""
 
 
 def cache(
     max_size: Annotated[
         str | None,
-        typer.Option(metavar="SIZE", help="Remove the least recently used, until no more than this is left."),
+        typer.Option(metavar="SIZE", help="Remove the least recently used parts until at most this much is left."),
     ] = None,
-    clear: Annotated[str | None, typer.Option(metavar="DATASET", help="Remove what there is of this data set.")] = None,
+    clear: Annotated[str | None, typer.Option(metavar="DATASET", help="Remove everything of this data set.")] = None,
     cache: o.Cache = None,
     json_: Annotated[bool, typer.Option("--json", help="Print the parts as JSON lines on stdout.")] = False,
 ) -> int:
-    """Show what is kept between runs: resized images, features, and what follows from the training normals alone.
+    """Show what is kept between runs: resized images, features, and values computed from the training normals alone.
 
     Exit code: 0 done, 1 a part could not be removed, 2 wrong usage or input.
     """
@@ -54,7 +54,7 @@ def cache(
     if going:
         o.tell(f"removed {len(gone)} parts, {_size(sum(part.size for part in gone))}")
     for part in stuck:
-        o.tell(f"kept {part.folder}: a run is writing it, or it may not be removed")
+        o.tell(f"kept {part.folder}: a run is writing it, or you have no permission to remove it")
     left = [part for part in parts if part not in gone]
     if json_:
         for part in left:
@@ -65,7 +65,7 @@ def cache(
 
 
 def _size(count: float) -> str:
-    """Such as ``1.8 GB``, in the units of --max-size."""
+    """Write bytes as ``1.8 GB``, in the units of --max-size."""
     units = ["B", "kB", "MB", "GB", "TB"]
     while count >= 1000 and len(units) > 1:
         count, units = count / 1000, units[1:]
@@ -73,7 +73,7 @@ def _size(count: float) -> str:
 
 
 def _show(root: Path, parts: list[Part], other: int) -> None:
-    """A line for each data set, sort and preset."""
+    """Print a line for each data set, sort and preset."""
     from collections import defaultdict
     from datetime import datetime
 
@@ -84,7 +84,7 @@ def _show(root: Path, parts: list[Part], other: int) -> None:
 
     groups: dict[tuple[str, str, str], list[Part]] = defaultdict(list)
     for part in parts:
-        of = part.what if part.sort == "images" else part.what.rpartition(", ")[0]  # without which view or value
+        of = part.what if part.sort == "images" else part.what.rpartition(", ")[0]  # without the view or value
         groups[part.dataset, part.sort, of].append(part)
     table = Table("data set", "what", "of", "parts", "size", "last used", box=None, header_style="bold")
     for (dataset, sort, of), mine in sorted(groups.items()):
@@ -95,4 +95,4 @@ def _show(root: Path, parts: list[Part], other: int) -> None:
     if parts:
         console.print(table)
     total = sum(part.size for part in parts)
-    console.print(f"{_size(total + other)} in {shown(root)}, {_size(other)} of it timings and what is known of files")
+    console.print(f"{_size(total + other)} in {shown(root)}, {_size(other)} of it timings and notes on files")

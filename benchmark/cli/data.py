@@ -26,14 +26,14 @@ DataRoot = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
 
 SHOWN = 20
-"""Problems and groups of duplicates that are printed; --json holds them all."""
+"""Largest number of problems and of groups of duplicates that are printed; --json lists all."""
 
 NAMED = 4
-"""Ids printed of one group of duplicates."""
+"""Largest number of ids printed per group of duplicates."""
 
 
 def _console(*, stderr: bool = False) -> Console:
-    """As wide as the terminal, or as a table needs where there is none."""
+    """A console as wide as the terminal, or wide enough for a table if there is none."""
     from rich.console import Console
 
     console = Console(stderr=stderr)
@@ -93,7 +93,7 @@ def verify(
     data_root: DataRoot = None,
     as_json: AsJson = False,
     strict: Annotated[
-        bool, typer.Option("--strict", help="Duplicate images give exit code 1 too; blank ones do not.")
+        bool, typer.Option("--strict", help="Exit with code 1 for duplicate images too, except blank ones.")
     ] = False,
 ) -> int:
     """Check a download: published counts, files passed over, broken images, masks, contradicting labels, duplicates.
@@ -110,7 +110,7 @@ def verify(
         try:
             dataset = open_dataset(name, data_root)
             report = check(dataset)
-        except DatasetError as error:  # the others are examined all the same
+        except DatasetError as error:  # the other data sets are still examined
             missing[name] = str(error)
             continue
         crossing = _crossing(dataset, report)
@@ -175,7 +175,7 @@ def _print_duplicates(console: Console, report: Report, crossing: int | None) ->
     if not report.duplicates:
         if report.fingerprint:
             but = ", blank ones excepted" if report.blank else ""
-            console.print(f"duplicates: none, no two images that decode are the same{but}")
+            console.print(f"duplicates: none, no two readable images have the same pixels{but}")
         return
     across = [group for group in report.duplicates if len(group.parts) > 1]
     same = sum(group.identical_files for group in report.duplicates)
@@ -196,14 +196,14 @@ def _print_duplicates(console: Console, report: Report, crossing: int | None) ->
     if crossing:
         console.print(
             f"  the default split of run (general, M = 10, seed 0) has {crossing} test images with a copy in training: "
-            "run --dedup keeps one of each group, and none whose labels contradict each other",
+            "run --dedup keeps one of each group, and drops groups whose labels contradict each other",
             highlight=False,
             soft_wrap=True,
         )
 
 
 def _one_task(name: str, advice: str, data_root: Path | None) -> Dataset:
-    """The data set of this name; a name that stands for several is refused with the advice."""
+    """Open the data set of this name; an error with `advice` if the name stands for several."""
     from osad_bench.core.errors import InputError
     from osad_bench.datasets.catalogue import expand, open_dataset
 
@@ -214,7 +214,7 @@ def _one_task(name: str, advice: str, data_root: Path | None) -> Dataset:
 
 
 def _write(dataset: Dataset, out: Path | None, ending: str, write: Callable[[Path], object]) -> None:
-    """Write a file to `out`, or under the data set's name into the working directory, and print its path."""
+    """Write a file to `out` (default: named after the data set, in the working directory) and print its path."""
     from osad_bench.core.errors import InputError
     from osad_bench.core.text import printable
 
@@ -234,9 +234,15 @@ def preview(
         Path | None, typer.Option(help="PNG file to write; default NAME.png in the working directory.")
     ] = None,
     columns: Annotated[int, typer.Option(min=1, max=32, help="Images per row.")] = 8,
-    size: Annotated[int, typer.Option(min=16, max=512, help="Height and width of an image's place, in pixels.")] = 128,
-    seed: Annotated[int, typer.Option(min=0, help="Decides which images are shown and what the generators draw.")] = 0,
-    tiles: Annotated[int, typer.Option(min=1, max=16, help="Long photographs as a run's --set tiles=N sees them.")] = 1,
+    size: Annotated[
+        int, typer.Option(min=16, max=512, help="Height and width of each image on the sheet, in pixels.")
+    ] = 128,
+    seed: Annotated[
+        int, typer.Option(min=0, help="Decides which images are shown and which pseudo-anomalies are drawn.")
+    ] = 0,
+    tiles: Annotated[
+        int, typer.Option(min=1, max=16, help="Show long photographs as a run with --set tiles=N reads them.")
+    ] = 1,
     data_root: DataRoot = None,
 ) -> None:
     """Draw normals, anomalies of each kind and every pseudo-anomaly generator onto one PNG sheet."""

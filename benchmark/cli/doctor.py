@@ -21,7 +21,7 @@ GIB = 2**30
 
 
 class _Report:
-    """Lines on stdout: a fact, a note, or a trap with its remedy."""
+    """Lines on stdout: a fact, a note, or a trap (a known fault of an installation) with its remedy."""
 
     def __init__(self) -> None:
         from rich.console import Console
@@ -96,7 +96,7 @@ def _weights(report: _Report) -> None:
 
 
 def _fitting(backbone: Backbone) -> str:
-    """Digest of a backbone's weights, which are tried on its network first."""
+    """Load a backbone's weights into its network and return their digest."""
     backbone.module.eval()
     return backbone.weights
 
@@ -130,7 +130,7 @@ def _data(report: _Report, data_root: Path | None) -> None:
 
 
 def _plugins(report: _Report) -> None:
-    """Import every registered thing; name those that fail."""
+    """Import every registered method, data set, backbone and generator; name those that fail."""
     from osad_bench.core.registry import UnknownNameError, backbones, datasets, methods, pseudo_anomalies
 
     for registry in (methods, datasets, backbones, pseudo_anomalies):
@@ -180,5 +180,8 @@ def doctor(
     data_root: o.DataRoot = None,
     cache: o.Cache = None,
 ) -> int:
-    """Name the device, versions, weights and data found, and the known traps of an installation. Exit code 1: a trap."""
+    """Print the device, versions, weights and data found, and known faults of an installation (TRAP).
+
+    Exit code: 0 no fault, 1 a fault.
+    """
     return _examine(data_root, cache)

@@ -1,4 +1,4 @@
-"""How a command ends: by signals within seconds, and whatever threads are left."""
+"""How a command ends: within seconds of a signal, and even while threads are still running."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from typing import NoReturn
 
 INTERRUPTED = 130
 GRACE = 4.0
-"""Seconds that a command has to end by itself after a signal. Then it is ended: what is stored is whole at any moment."""
+"""Seconds that a command has to end by itself after a signal; then its process is ended. No record is ever half written."""
 
 _answered = threading.Event()
-"""Set when the command has heard of a signal, or is over."""
+"""Set when the process needs no forced end: the command is over, or handles Ctrl-C itself."""
 
 _NAMES = ("SIGINT", "SIGTERM", "SIGHUP")
 
@@ -33,7 +33,7 @@ def ended_by_signals() -> Iterator[None]:
     before = {}
     for name in _NAMES:
         number = getattr(signal, name, None)
-        if number is not None and signal.getsignal(number) != signal.SIG_IGN:  # nohup, and a shell's background jobs
+        if number is not None and signal.getsignal(number) != signal.SIG_IGN:  # ignored under nohup: leave it so
             before[number] = signal.signal(number, interrupt)
     try:
         with _watched(set(before)):
@@ -45,10 +45,10 @@ def ended_by_signals() -> Iterator[None]:
 
 @contextmanager
 def _watched(numbers: set[signal.Signals]) -> Iterator[None]:
-    """End the process where a signal came and Python has not got round to it.
+    """End the process if the command does not end within `GRACE` seconds of one of these signals.
 
-    Python runs signal handlers between two of its own instructions, and one call of NumPy or torch may take minutes. But the
-    system's part of the handler writes the signal's number to a file descriptor at once, and a thread can wait for that.
+    Python runs signal handlers only between two of its own instructions, and one call of NumPy or torch may take minutes.
+    But the C part of the handler writes the signal's number to a file descriptor at once, and a thread can wait for that.
     """
     if os.name != "posix":
         yield
@@ -75,17 +75,17 @@ def _watched(numbers: set[signal.Signals]) -> Iterator[None]:
 
 
 def goes_on() -> None:
-    """Say that Ctrl-C was what this command waited for, and that it may take its time to finish."""
+    """Cancel the forced end: the command expected this Ctrl-C and may take its time to finish."""
     _answered.set()
 
 
 def said_interrupted() -> None:
-    """Say that nothing is lost."""
+    """Print that finished work is kept."""
     print("interrupted; what was computed is kept, the same command goes on from there", file=sys.stderr)
 
 
 def leave(code: int) -> NoReturn:
-    """End the process, even where threads are left that the interpreter would wait for."""
+    """End the process, even if threads are left that the interpreter would wait for."""
     state = sys.modules.get("osad_bench.benchmark.cell.state")
     left = state is not None and state.left_behind()
     if not left and code != INTERRUPTED:

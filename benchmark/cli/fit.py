@@ -1,4 +1,4 @@
-"""`osad-bench fit`: a model of your images, with held-out normals for its threshold."""
+"""`osad-bench fit`: fit a model to your images, and hold out normals for its threshold."""
 
 from __future__ import annotations
 
@@ -17,27 +17,28 @@ EPILOG = """[bold]Examples[/bold]
 
   osad-bench fit whitened csv:parts.csv --out model --onnx model.onnx
 
-All anomalies and most normals are fitted to. The other normals are held out, drawn at random: they give the threshold
-that [bold]osad-bench score[/bold] needs to keep its promise on false alarms. How many are needed: 99 for 1 %, 19 for 5 %.
+The method is fitted to all anomalies and most normals. The other normals, drawn at random, are held out: from them
+[bold]osad-bench score[/bold] gets the threshold that bounds false alarms. A bound of 1 % needs 99 of them, 5 % needs 19.
 
-Exit code: 0 the model is there, 1 the method failed on these images, 2 wrong usage or input, 130 interrupted."""
+Exit code: 0 the model is written, 1 the method failed on these images, 2 wrong usage or input, 130 interrupted."""
 
 
 def fit(
     method: Annotated[str, typer.Argument(help="A method's name (osad-bench methods list), or a Python file of one.")],
     data: Annotated[str, typer.Argument(help="A data set's name, folder:PATH or csv:FILE.")],
-    out: Annotated[Path, typer.Option(help="Folder of the model, made anew.")],
+    out: Annotated[Path, typer.Option(help="Folder to write the model to: a new or an empty one.")],
     calibrate: Annotated[
         int | None,
         typer.Option(
-            min=0, help="Normals to hold out; default: a quarter, or as many as promise 1 % (at most half). 0 for none."
+            min=0,
+            help="Normals to hold out; 0 for none. Default: a quarter, or the 99 that 1 % needs if more, at most half.",
         ),
     ] = None,
     onnx: Annotated[
-        Path | None, typer.Option(help="Also write the model as an ONNX file (closed forms, DevNet).")
+        Path | None, typer.Option(help="Also write the model as an ONNX file (DevNet and methods in closed form).")
     ] = None,
-    replace: Annotated[bool, typer.Option("--replace", help="A model that is there already gives way.")] = False,
-    seed: Annotated[int, typer.Option(min=0, help="Chooses the held-out normals, and the random numbers.")] = 0,
+    replace: Annotated[bool, typer.Option("--replace", help="Replace a model that is there already.")] = False,
+    seed: Annotated[int, typer.Option(min=0, help="Decides which normals are held out, and seeds the fit.")] = 0,
     preset: o.Preset = None,
     changes: o.Changes = None,
     device: o.Device = "auto",
@@ -45,10 +46,10 @@ def fit(
     data_root: o.DataRoot = None,
     cache: o.Cache = None,
 ) -> int:
-    """Fit a method to all anomalies and most normals of a data set, and keep it as a model.
+    """Fit a method to all anomalies and most normals of a data set, and write it as a model.
 
-    A model is a folder with tensors (safetensors) and one JSON file: no pickle, no image, no path of this machine but the
-    command that made it.
+    A model is a folder with tensors (safetensors) and one JSON file. It holds no pickle and no image; paths of this machine
+    are in it only as part of the command that made it.
     """
     from rich.console import Console
 

@@ -1,4 +1,4 @@
-"""`osad-bench baseline` and `osad-bench check`: keep a method from getting worse unseen."""
+"""`osad-bench baseline` and `osad-bench check`: notice when a method gets worse."""
 
 from __future__ import annotations
 
@@ -49,16 +49,16 @@ def check(
     directory: Annotated[Path, STORE],
     against: Annotated[Path, typer.Option(metavar="FILE", help="What `osad-bench baseline` wrote.")],
     tolerance: Annotated[
-        float, typer.Option(min=0, max=1, help="Falls of AUROC up to this never count; other machines differ by less.")
+        float, typer.Option(min=0, max=1, help="Ignore falls of AUROC up to this size; other machines differ by less.")
     ] = ACROSS_MACHINES,
     alpha: Annotated[
-        float, typer.Option(min=1e-6, max=0.5, help="Share of checks of an unchanged method that may fail.")
+        float, typer.Option(min=1e-6, max=0.5, help="Share of checks that may fail although the method is unchanged.")
     ] = 0.05,
     allow_missing: Annotated[
-        bool, typer.Option("--allow-missing", help="Pass where DIR lacks what the baseline has.")
+        bool, typer.Option("--allow-missing", help="Pass although DIR lacks cells of the baseline.")
     ] = False,
     accept_rise: Annotated[
-        bool, typer.Option("--accept-rise", help="Pass rises that look like a leaked label.")
+        bool, typer.Option("--accept-rise", help="Pass rises of AUROC so large that test labels may have leaked.")
     ] = False,
     junit: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write JUnit XML.")] = None,
     github: Annotated[bool, typer.Option("--github", help="Also print annotations for GitHub Actions.")] = False,
@@ -66,8 +66,8 @@ def check(
 ) -> int:
     """Compare DIR with a baseline, paired by seed and image.
 
-    Exit code: 0 no method got worse, 1 one fell by more than noise and the tolerance, leapt as with a leaked label,
-    failed or is missing, 2 wrong usage or input. A slower method never fails.
+    Exit code: 0 no method got worse, 1 a method fell by more than noise and the tolerance, rose as if test labels had
+    leaked, failed or is missing, 2 wrong usage or input. A slower method never fails.
     """
     from dataclasses import asdict
 

@@ -1,4 +1,4 @@
-"""`osad-bench merge`: one store of several."""
+"""`osad-bench merge`: copy several folders of records into one."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def merge(
 ) -> int:
     """Copy the records of several machines into one folder, and say where they disagree.
 
-    Exit code: 0 merged, 1 merged but the same cell has different results in two folders (the first stays), 2 wrong input.
+    Exit code: 0 merged, 1 merged but the same cell has different results in two folders (the first is kept), 2 wrong input.
     """
 
     from osad_bench.core.text import printable

@@ -22,7 +22,8 @@ Datasets = Annotated[
 ]
 Setting = Annotated[str | None, typer.Option(help="general, hard or both, separated by commas; default general.")]
 Shots = Annotated[
-    str | None, typer.Option(help="M, the labelled anomalies in training, separated by commas; default 10.")
+    str | None,
+    typer.Option(help="M, the number of labelled anomalies in training; several separated by commas; default 10."),
 ]
 Seeds = Annotated[str | None, typer.Option(help="How many seeds (5), or a list with a comma (7,8 or 7,); default 5.")]
 Preset = Annotated[str | None, typer.Option(help="quick (default), paper, or a TOML file.")]
@@ -35,37 +36,45 @@ Changes = Annotated[
     ),
 ]
 Reserve = Annotated[
-    int | None, typer.Option(min=0, help="Leave at least this many anomalies out of the test part at every M.")
+    int | None, typer.Option(min=0, help="Keep at least this many anomalies out of the test part, whatever M is.")
 ]
 SameTest = Annotated[
-    bool, typer.Option("--same-test", help="One test part at every M and contamination: the largest one's reserve.")
+    bool,
+    typer.Option(
+        "--same-test",
+        help="Use one test part for all M and contaminations, without the anomalies that the largest trains on.",
+    ),
 ]
 Contamination = Annotated[
-    str | None, typer.Option(help="Shares of the training normals that are in truth anomalies, such as 0,0.1.")
+    str | None, typer.Option(help="Shares of the training normals that are in fact anomalies, such as 0,0.1.")
 ]
 Mislabelled = Annotated[
-    str | None, typer.Option(help="Shares of the known anomalies that are in truth normals, such as 0,0.2.")
+    str | None, typer.Option(help="Shares of the labelled anomalies that are in fact normals, such as 0,0.2.")
 ]
 TrainGroup = Annotated[
-    str | None, typer.Option(help="Train on this group of images alone (elpv: mono, poly), or on each in turn.")
+    str | None,
+    typer.Option(
+        help="Train only on this group of images (elpv: mono, poly), test on the others; 'each' for every group in turn."
+    ),
 ]
-TestGroup = Annotated[str | None, typer.Option(help="Test on this group of images alone, or on each in turn.")]
-Dedup = Annotated[bool, typer.Option("--dedup", help="Keep one of each group of identical images.")]
+TestGroup = Annotated[
+    str | None, typer.Option(help="Test only on this group of images; 'each' for every group in turn.")
+]
+Dedup = Annotated[bool, typer.Option("--dedup", help="Keep one image of each group of identical images.")]
 Out = Annotated[Path, typer.Option(help="Folder of the records; cells already in it are kept.")]
 Jobs = Annotated[
     int | None,
     typer.Option(
-        min=1, help="Cells at a time; default: one per GPU; on the CPU one per core over cached features, else one."
+        min=1,
+        help="Cells computed at once; default: one per GPU; on the CPU one per core with cached features, else one.",
     ),
 ]
-Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:N or auto.")]
+Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:N or auto (cuda if there is a GPU).")]
 Precision = Annotated[
-    str, typer.Option(help="Of fine-tuning: float32, bfloat16, or auto (bfloat16 where a GPU is made for it).")
+    str, typer.Option(help="Number format of fine-tuning: float32, bfloat16, or auto (bfloat16 on GPUs built for it).")
 ]
-Backend = Annotated[str, typer.Option(help="local, or dask: several machines, see docs/clusters.md.")]
-Scheduler = Annotated[
-    str | None, typer.Option(help="Address of a dask scheduler; without one, processes of this machine.")
-]
+Backend = Annotated[str, typer.Option(help="local, or dask for several machines (docs/clusters.md).")]
+Scheduler = Annotated[str | None, typer.Option(help="Address of a dask scheduler; default: processes on this machine.")]
 Weights = Annotated[Path | None, typer.Option(help="File with the backbone's weights.")]
 DataRoot = Annotated[
     Path | None, typer.Option(envvar="OSAD_BENCH_DATA", help="Folder of the data sets' original downloads.")
@@ -77,23 +86,28 @@ Recompute = Annotated[
     typer.Option(metavar="METHOD", help="Compute all cells of this method again; may be repeated."),
 ]
 TimeLimit = Annotated[
-    float | None, typer.Option(min=0.001, metavar="SECONDS", help="A cell that takes longer fails, alone.")
+    float | None,
+    typer.Option(
+        min=0.001,
+        metavar="SECONDS",
+        help="A cell that takes longer is stopped and recorded as failed; the others go on.",
+    ),
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")]
 Pixels = Annotated[
-    bool, typer.Option("--pixels", help="Also pixel AUROC and AUPRO of the heat maps, where there are masks.")
+    bool, typer.Option("--pixels", help="Also compute pixel AUROC and AUPRO of the heat maps, where masks exist.")
 ]
 Oracle = Annotated[bool, typer.Option("--oracle", help="Also record the best test epoch's AUC, as a diagnostic only.")]
 
 
 def tell(text: str) -> None:
-    """Say something on stderr, as one line that holds nothing a terminal or a CI log would obey."""
+    """Print one line on stderr, with control characters written out so that no terminal or CI log obeys them."""
     print(printable(text), file=sys.stderr)
 
 
 @dataclass(frozen=True)
 class SplitOptions:
-    """Which splits of which data sets."""
+    """The options that choose data sets and splits."""
 
     datasets: Datasets = None
     setting: Setting = None
@@ -108,13 +122,13 @@ class SplitOptions:
     test_group: TestGroup = None
 
     def request(self, **others: Any) -> dict[str, Any]:
-        """What `osad_bench.benchmark.grid.plan.read_grid` takes, of these options and of `others`."""
+        """Return these options and `others` as `osad_bench.benchmark.grid.plan.read_grid` takes them."""
         return request(**vars(self), **others)
 
 
 @dataclass(frozen=True)
 class GridOptions(SplitOptions):
-    """What is computed, except the methods: `run`, `ablate` and `sweep` take the same."""
+    """The options that choose what is computed, except methods; the same for `run`, `ablate` and `sweep`."""
 
     preset: Preset = None
     changes: Changes = None
@@ -122,7 +136,7 @@ class GridOptions(SplitOptions):
 
 @dataclass(frozen=True)
 class RunOptions:
-    """Where and how a grid is computed: `run`, `ablate` and `sweep` take the same."""
+    """The options that choose where and how a grid is computed; the same for `run`, `ablate` and `sweep`."""
 
     out: Out = Path("osad-results")
     jobs: Jobs = None
@@ -141,7 +155,7 @@ class RunOptions:
     dry_run: DryRun = False
 
     def options(self) -> Options:
-        """The same as `osad_bench.benchmark.grid.run.run_grid` takes it."""
+        """Return these options as `osad_bench.benchmark.grid.run.run_grid` takes them."""
         from osad_bench.benchmark.grid.run import Options
 
         return Options(**vars(self) | {"recompute": self.recompute or ()})
@@ -180,17 +194,17 @@ def one_by_one(verb: Callable[..., int]) -> Callable[..., int]:
 
 
 def names(text: str | None) -> list[str] | None:
-    """The parts of a text between commas, blanks around them removed."""
+    """Split a text at commas and remove blanks and empty parts; None for None."""
     return None if text is None else [name.strip() for name in text.split(",") if name.strip()]
 
 
 def numbers(option: str, text: str | None) -> list[int] | None:
-    """Whole numbers separated by commas.
+    """Read whole numbers separated by commas; None for None.
 
     Raises
     ------
     InputError
-        Something else is there.
+        The text holds anything else; the message names the option.
     """
     from osad_bench.core.errors import InputError
 
@@ -203,12 +217,12 @@ def numbers(option: str, text: str | None) -> list[int] | None:
 
 
 def shares(option: str, text: str | None) -> list[float] | None:
-    """Shares separated by commas.
+    """Read decimal numbers separated by commas; None for None.
 
     Raises
     ------
     InputError
-        Something else is there.
+        The text holds anything else; the message names the option.
     """
     from osad_bench.core.errors import InputError
 
@@ -219,7 +233,7 @@ def shares(option: str, text: str | None) -> list[float] | None:
 
 
 def read_seeds(text: str | None) -> int | list[int] | None:
-    """A number n means the seeds 0 to n-1; a list has a comma."""
+    """Return n for one number (seeds 0 to n - 1), a list of seeds for a text with a comma, None for None."""
     found = numbers("seeds", text)
     return found[0] if found and text and "," not in text else found
 
@@ -237,7 +251,7 @@ def request(
     test_group: str | None = None,
     **others: Any,
 ) -> dict[str, Any]:
-    """What `osad_bench.benchmark.grid.plan.read_grid` takes, of the options that were given."""
+    """Return the options that were given as `osad_bench.benchmark.grid.plan.read_grid` takes them."""
     from osad_bench.benchmark.grid.plan import parse_change
     from osad_bench.datasets.catalogue import split_names
 

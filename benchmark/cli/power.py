@@ -1,4 +1,4 @@
-"""`osad-bench power`: how many seeds the differences between methods need."""
+"""`osad-bench power`: how many seeds it takes to detect differences between methods."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ EPILOG = """[bold]Examples[/bold]
 
   osad-bench power DIR --differences 0.005,0.02 --power 0.9 --datasets elpv
 
-"no number": even with endless seeds the test images are too few to show it."""
+"no number" means that no number of seeds shows the difference: there are too few test images."""
 
 
 def power(
@@ -23,17 +23,17 @@ def power(
     differences: Annotated[
         str, typer.Option(help="True differences of AUROC, separated by commas.")
     ] = "0.01,0.02,0.03,0.05",
-    target: Annotated[
-        float, typer.Option("--power", min=0.01, max=0.999, help="Probability with which they are to be found.")
-    ] = 0.8,
-    level: Annotated[float, typer.Option(min=1e-6, max=0.5, help="Of the two-sided test, all pairs together.")] = 0.05,
+    target: Annotated[float, typer.Option("--power", min=0.01, max=0.999, help="Probability of detecting them.")] = 0.8,
+    level: Annotated[
+        float, typer.Option(min=1e-6, max=0.5, help="Level of the two-sided test, for all pairs together.")
+    ] = 0.05,
     methods: Annotated[str | None, typer.Option(help="Only these, separated by commas.")] = None,
     datasets: Annotated[str | None, typer.Option(help="Only these, separated by commas.")] = None,
     setting: Annotated[str | None, typer.Option(help="Only general or hard.")] = None,
     shots: Annotated[str | None, typer.Option(help="Only these M, separated by commas.")] = None,
     out: Annotated[Path | None, typer.Option(help="Write power.csv and the figure here instead of into DIR.")] = None,
 ) -> None:
-    """Print the seeds that differences need, from the spread in DIR (two seeds or more), and draw the curve.
+    """Print how many seeds it takes to detect a difference, given the spread in DIR (two seeds or more); draw the curve.
 
     Writes power.csv, power.pdf and power.png. Exit code: 0 written, 2 wrong usage or input.
     """
@@ -84,6 +84,6 @@ def power(
     for name, part in alike({f"Power {target:g} at level {level:g}": table}).items():
         print(f"{name}\n\n{tabulate(part, headers='keys', showindex=False, disable_numparse=True)}")
     said = "; ".join(map(estimated_from, sorted(set(table["seeds here"]))))
-    print(f"\nThe standard deviations are estimates themselves, of the median pair of each row ({said}).")
+    print(f"\nThe standard deviations, of the median pair of each row, are estimates themselves ({said}).")
     if (table == "no number").any(axis=None):
         print("no number: no number of seeds shows this difference, as the test images are too few.")

@@ -28,7 +28,9 @@ def published(
         str | None, typer.Option(help="Only these, separated by commas; mvtec for its classes too.")
     ] = None,
     setting: Annotated[str | None, typer.Option(help="Only general or hard.")] = None,
-    shots: Annotated[str | None, typer.Option(help="Only these M, separated by commas; 0 for none or all.")] = None,
+    shots: Annotated[
+        str | None, typer.Option(help="Only these M, separated by commas; 0 for methods that use no anomaly or all.")
+    ] = None,
     audit: Annotated[
         bool, typer.Option("--audit", help="List the contradictions instead, each with both sources.")
     ] = False,

@@ -1,4 +1,4 @@
-"""`osad-bench report`: tables, statistics, figures and a page of a folder of records, without torch."""
+"""`osad-bench report`: tables, statistics, figures and a page of a folder of records. Imports no torch."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def report(
     setting: Annotated[str | None, typer.Option(help="Only general or hard.")] = None,
     shots: Annotated[str | None, typer.Option(help="Only these M, separated by commas.")] = None,
     table: Annotated[
-        str | None, typer.Option(help="1, 2, 3 or all: the DPDL paper's tables; default: everything in one.")
+        str | None, typer.Option(help="1, 2, 3 or all: the DPDL paper's tables; default: one table of everything.")
     ] = None,
     formats: Annotated[
         str, typer.Option("--format", help="md, tex, csv and html, separated by commas.")
@@ -44,17 +44,20 @@ def report(
     compare: Annotated[str | None, typer.Option(help="published: our numbers beside the DPDL paper's.")] = None,
     plan: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="A frozen plan: say what is as registered, and what exploratory."),
+        typer.Option(
+            metavar="FILE",
+            help="A plan that run --freeze wrote: say which results follow it and which are exploratory.",
+        ),
     ] = None,
     html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write everything as one page.")] = None,
     out: Annotated[Path | None, typer.Option(help="Write the files here instead of into DIR.")] = None,
     metric: Annotated[str, typer.Option(help="auroc, average_precision, fpr95, pixel_auroc or aupro.")] = "auroc",
     percent: Annotated[bool, typer.Option("--percent", help="88.9 instead of 0.889.")] = False,
     statistics: Annotated[
-        bool | None, typer.Option(help="Test differences between methods; default: up to 10,000 cells.")
+        bool | None, typer.Option(help="Test differences between methods; default: only for up to 10,000 cells.")
     ] = None,
     figures: Annotated[
-        bool | None, typer.Option(help="Draw figures as PDF and PNG; default: up to 10,000 cells.")
+        bool | None, typer.Option(help="Draw figures as PDF and PNG; default: only for up to 10,000 cells.")
     ] = None,
     images: Annotated[
         list[str] | None,
@@ -82,7 +85,7 @@ def report(
     from osad_bench.results.report import BESIDE, alike, write_report
 
     if compare not in (None, "published"):
-        raise InputError(f"--compare {compare}: expected one of published")
+        raise InputError(f"--compare {compare}: expected published")
     made = write_report(
         directory, out=out, methods=methods, datasets=datasets, setting=setting, shots=shots, table=table,
         formats=[name.strip() for name in formats.split(",")], compare=bool(compare), html=html,

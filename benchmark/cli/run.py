@@ -45,22 +45,29 @@ def run(
     ] = None,
     grid: o.GridOptions,
     where: o.RunOptions,
-    config: Annotated[Path | None, typer.Option(help="TOML file with any of these; flags override it.")] = None,
-    floor: Annotated[str | None, typer.Option(help="Reference method run beside the others; 'none' for none.")] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="TOML file with any of these options; those on the command line override it.")
+    ] = None,
+    floor: Annotated[
+        str | None, typer.Option(help="Reference method run beside the others; default mahalanobis, 'none' for none.")
+    ] = None,
     validate: Annotated[
         bool, typer.Option("--validate", help="Score a part cut from the training data, never the test part.")
     ] = False,
     until: Annotated[
         str | None,
-        typer.Option(metavar="decided", help="Add seeds, --seeds at a time, until the best method is known for sure."),
+        typer.Option(
+            metavar="decided",
+            help="Add seeds, --seeds at a time, until the best method is clear (at most 5 % wrong answers).",
+        ),
     ] = None,
     between: Annotated[
-        str | None, typer.Option(metavar="A,B", help="With --until: which of these two is better, instead of the best.")
+        str | None, typer.Option(metavar="A,B", help="With --until: find out which of these two is better instead.")
     ] = None,
-    max_seeds: Annotated[int, typer.Option(min=2, max=10_000, help="With --until: seeds at the most.")] = 50,
+    max_seeds: Annotated[int, typer.Option(min=2, max=10_000, help="With --until: the largest number of seeds.")] = 50,
     freeze: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="With --dry-run: write the plan, to show later what was planned."),
+        typer.Option(metavar="FILE", help="With --dry-run: write the plan, as proof of what was planned before."),
     ] = None,
     json_: Annotated[
         bool, typer.Option("--json", help="Print the cells as JSON lines on stdout instead of the table.")
@@ -68,7 +75,7 @@ def run(
 ) -> int:
     """Run methods on data sets and print the table of their AUCs.
 
-    What is stored already is kept: after an interruption, the same command goes on from there.
+    Cells with a stored record are not computed again: after an interruption, the same command goes on from there.
     """
     from osad_bench.benchmark.grid.plan import read_grid
 
@@ -80,7 +87,7 @@ def run(
 
     options = where.options()
     if freeze is not None and (not where.dry_run or until is not None):
-        raise InputError("--freeze goes with --dry-run, and with a fixed number of --seeds instead of --until")
+        raise InputError("--freeze needs --dry-run, and a fixed number of --seeds instead of --until")
     if until is None and between is None:
         outcome = work([asked], options)
     else:

@@ -1,4 +1,4 @@
-"""`osad-bench score`: what a model says of photographs."""
+"""`osad-bench score`: scores, p-values and decisions of a model for photographs."""
 
 from __future__ import annotations
 
@@ -17,36 +17,42 @@ EPILOG = """[bold]Examples[/bold]
 
   osad-bench score model part1.jpg part2.jpg --fail-on anomaly
 
-  osad-bench score model incoming --watch       a row per file as it arrives, until Ctrl-C
+  osad-bench score model incoming --watch       one row per file as it arrives, until Ctrl-C
 
 Columns: file, score (higher = more anomalous), p_value (a normal scores as high with at most this probability), decision
-(anomaly, normal, broken), problem. A file that cannot be read is a row like any other.
+(anomaly, normal, broken), problem. A file that cannot be read has a row too.
 
-Exit code: 0 scored, 1 something of --fail-on was found, 2 wrong usage or input."""
+Exit code: 0 scored, 1 a file is what --fail-on names, 2 wrong usage or input."""
 
 
 def score(
     model: Annotated[Path, typer.Argument(help="Folder that osad-bench fit made.")],
     photos: Annotated[list[Path], typer.Argument(help="Photographs, or folders of them (sub-folders included).")],
     false_alarms: Annotated[
-        float, typer.Option(help="Share of normals that may be called anomalies, at most; 0 to decide nothing.")
+        float,
+        typer.Option(help="Largest share of normals that may be called anomalies; 0 for scores without decisions."),
     ] = 0.01,
     json_: Annotated[bool, typer.Option("--json", help="JSON lines on stdout instead of CSV.")] = False,
     sheet: Annotated[
-        Path | None, typer.Option(help="Also write a sheet with heat maps, most anomalous first: .html, .png or .jpg.")
+        Path | None,
+        typer.Option(
+            help="Also write a sheet (.html, .png or .jpg) of photographs and heat maps, most anomalous first."
+        ),
     ] = None,
-    most: Annotated[int, typer.Option(min=1, help="Photographs on the sheet, at most.")] = 60,
+    most: Annotated[int, typer.Option(min=1, help="Largest number of photographs on the sheet.")] = 60,
     fail_on: Annotated[
-        str | None, typer.Option(metavar="WHAT", help="Exit with 1 where there is one: anomaly, broken or any.")
+        str | None,
+        typer.Option(metavar="WHAT", help="Exit with code 1 if any file is this: anomaly, broken, or any (either)."),
     ] = None,
-    watch: Annotated[bool, typer.Option("--watch", help="Go on with files as they arrive, until Ctrl-C.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Keep scoring files as they arrive, until Ctrl-C.")] = False,
     method_file: Annotated[
-        Path | None, typer.Option(help="Python file of the model's method, where it is of no package; it is executed.")
+        Path | None,
+        typer.Option(help="Python file of the model's method, if that is not installed; the file is executed."),
     ] = None,
     device: o.Device = "auto",
     weights: o.Weights = None,
 ) -> int:
-    """Score photographs and decide, with a bounded share of false alarms."""
+    """Score photographs and decide which are anomalies, with a bounded share of false alarms."""
     from rich.console import Console
 
     from osad_bench.benchmark.cli.bars import Steps, shown
@@ -60,14 +66,14 @@ def score(
     from osad_bench.core.errors import InputError
 
     if fail_on is not None and fail_on not in FAIL_ON:
-        raise InputError(f"--fail-on {fail_on}: expected {', '.join(FAIL_ON)}")
+        raise InputError(f"--fail-on {fail_on}: expected one of {', '.join(FAIL_ON)}")
     if sheet is not None:
         check_sheet(sheet)
     promise = false_alarms or None
     fitted = load_model(model, device=device, weights=weights, method_file=method_file)
     found = find(photos)
     if not found.files and not watch:
-        raise InputError(f"there is no photograph in {', '.join(map(str, photos))}{found.said()}")
+        raise InputError(f"there is no photograph in {', '.join(map(str, photos))}{found.said('; passed over: ')}")
     if promise is not None:
         check(promise, len(fitted.calibration))
     console = Console(stderr=True)
@@ -95,7 +101,7 @@ def score(
         if verdict.decision == "broken":
             say(f"broken: {verdict.problem}")
     if found.passed_over:
-        say(f"passed over{found.said()}")
+        say(f"passed over, no images that can be read: {found.said()}")
     for sentence in said_of_scores(fitted, rows, promise if len(fitted.calibration) else None):
         say(sentence)
     if sheet is not None:

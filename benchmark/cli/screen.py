@@ -25,7 +25,7 @@ from osad_bench.results.render import print_summary
 
 
 def duration(seconds: float) -> str:
-    """Such as ``45 s``, ``3 min`` or ``2.5 h``."""
+    """Write seconds as ``45 s``, ``3 min`` or ``2.5 h``."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
@@ -42,7 +42,7 @@ class ProgressReporter(Bars, Reporter):
         self.finished, self.total = 0, 0
 
     def plan(self, cells: Sequence[PlannedCell], todo: Todo, seconds: float | None, out: Path) -> None:
-        """Say what will be computed and about how long it takes."""
+        """Print what will be computed and about how long it takes."""
         names = Counter(cell.cell.method for cell in cells)
         data = ", ".join(dict.fromkeys(cell.cell.dataset for cell in cells))
         time_left = (
@@ -77,7 +77,7 @@ class ProgressReporter(Bars, Reporter):
             self.bars.remove_task(self.views.pop(what))
 
     def start(self, total: int) -> None:
-        """Open the bar of cells."""
+        """Add the bar that counts cells."""
         self.total = total
         self.cells = self.bars.add_task("[bold]cells", total=total, note="")
 
@@ -114,12 +114,12 @@ def work(grids: Sequence[Grid], options: Options) -> Outcome:
 def work_until(
     grid: Grid, options: Options, until: str | None, between: Sequence[str] | None, max_seeds: int
 ) -> Outcome:
-    """Run a grid until its question is answered, telling where it stands after each look.
+    """Run a grid until its question is answered, and print the state after each look.
 
     Raises
     ------
     InputError
-        The options are no question.
+        `until` or `between` has no valid value.
     """
     from osad_bench.benchmark.grid.until import Answer, Question, run_until
 
@@ -153,14 +153,17 @@ def _planned(outcome: Outcome, options: Options) -> Outcome:
 
 
 def frame_of(outcome: Outcome) -> pd.DataFrame:
-    """The records of a run's cells, those of before included."""
+    """Return the records of a run's cells, including those stored by earlier runs."""
     frame = outcome.store.frame()
     mine: pd.DataFrame = frame[frame["key"].isin({cell.key for cell in outcome.cells})]
     return mine
 
 
 def show_results(outcome: Outcome, *, as_json: bool) -> int:
-    """Print a run's table, or its cells as JSON lines, and what a reader should know of them; returns the exit code."""
+    """Print a run's table (or its cells as JSON lines), notes on copies and small test parts, and failures.
+
+    Returns the exit code.
+    """
     console, frame = Console(stderr=True), frame_of(outcome)
     _print_results(console, outcome, frame, as_json)
     for sentence in (*_copies(frame), *few_images(frame)):
@@ -169,7 +172,7 @@ def show_results(outcome: Outcome, *, as_json: bool) -> int:
 
 
 def say_failures(console: Console, outcome: Outcome, frame: pd.DataFrame) -> int:
-    """Say what failed, in one line per distinct failure; returns the exit code."""
+    """Print one line per distinct failure; return the exit code."""
     failures = summarise_failures([outcome.store.get(key) for key in frame.loc[frame["status"] == "failed", "key"]])
     for line in failures:
         console.print(f"[red]failed[/red] {shown(line)}", highlight=False, soft_wrap=True)
@@ -181,11 +184,11 @@ def say_failures(console: Console, outcome: Outcome, frame: pd.DataFrame) -> int
 
 
 def _copies(frame: pd.DataFrame) -> list[str]:
-    """A sentence per data set whose test part holds copies of training images."""
+    """Return a sentence per data set whose test part holds copies of training images."""
     most = frame.groupby("dataset")["crossing_duplicates"].max()
     return [
-        f"{name}: up to {count} test images have an identical copy in training; --dedup keeps one of each, which also draws "
-        "another split"
+        f"{name}: up to {count} test images have an identical copy in training; --dedup keeps one of each, which also "
+        "changes the split"
         for name, count in most[most > 0].items()
     ]
 
@@ -195,7 +198,7 @@ FEW = 20
 
 
 def few_images(frame: pd.DataFrame) -> list[str]:
-    """A sentence per data set whose test part is so small that one image decides between methods."""
+    """Return a sentence per data set whose test part is so small that one image can decide between methods."""
     sizes: dict[str, tuple[int, int]] = {}
     parts = frame.loc[frame["split_digest"].notna(), ["dataset", "test_normal", "test_anomaly"]].drop_duplicates()
     for name, *size in parts.itertuples(index=False):
@@ -204,7 +207,7 @@ def few_images(frame: pd.DataFrame) -> list[str]:
             sizes[name] = min((normal, anomalous), sizes.get(name, (normal, anomalous)), key=min)
     return [
         f"{name}: tested on {normal} normals and {anomalous} anomalies only: one image moves an AUROC by up to "
-        f"{1 / min(normal, anomalous):.2f}. Compare over more seeds, and believe no difference that report calls noise."
+        f"{1 / min(normal, anomalous):.2f}. Compare over more seeds, and trust no difference that report calls noise."
         for name, (normal, anomalous) in sorted(sizes.items())
     ]
 

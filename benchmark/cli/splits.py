@@ -34,7 +34,9 @@ def splits(
     out: Annotated[Path, typer.Option(help="Folder to write to, one file per split.")] = Path("osad-splits"),
     check: Annotated[
         bool,
-        typer.Option("--check", help="Write nothing: are these files of the same images, and the same split here?"),
+        typer.Option(
+            "--check", help="Write nothing; check that these files have the same images and the same split as here."
+        ),
     ] = False,
     data_root: o.DataRoot = None,
 ) -> int:
@@ -57,7 +59,7 @@ def splits(
 
 
 def _write(grid: Grid, out: Path, data_root: Path | None) -> int:
-    """Write every split of a grid, print their names, and count them."""
+    """Write every split of a grid, print the paths, and return their number."""
     from osad_bench.benchmark.cell.split import write_split
     from osad_bench.benchmark.grid.plan import splits as splits_of
     from osad_bench.core.text import file_name, printable
@@ -72,7 +74,7 @@ def _write(grid: Grid, out: Path, data_root: Path | None) -> int:
             more = [f"{name}{value}" for name in STRESS if (value := getattr(protocol, name))]
             parts = [dataset.full_name, protocol.setting, *kind, f"m{protocol.shots}", *more, f"seed{protocol.seed}"]
             name = "_".join(file_name(part.replace("/", "-")) for part in parts)
-            if name in written:  # two kinds whose names differ only in what a file name cannot hold
+            if name in written:  # two kinds whose names differ only in characters that a file name cannot have
                 name += f"_{division.digest[:8]}"
             path = out / f"{name}.tsv"
             write_split(path, dataset, protocol, division)
@@ -82,7 +84,7 @@ def _write(grid: Grid, out: Path, data_root: Path | None) -> int:
 
 
 def _check(path: Path, given: list[str], data_root: Path | None) -> bool:
-    """Say whether an exported split is the one made here; `given` are data sets of the user's own to look among."""
+    """Print and return whether an exported split is the one made here; `given` are the user's own data sets."""
     from osad_bench.benchmark.cell.split import read_split, split
     from osad_bench.core.errors import InputError
     from osad_bench.core.text import printable
@@ -93,13 +95,13 @@ def _check(path: Path, given: list[str], data_root: Path | None) -> bool:
     own = [one for one in given if open_dataset(one, data_root).full_name == name]
     if not own and name.startswith(("folder/", "csv/")):
         raise InputError(
-            f"{path} is of your own images, {name}: say where they lie, such as --datasets {name.replace('/', ':', 1)}"
+            f"{path} is a split of your own images, {name}: say where they are, such as --datasets {name.replace('/', ':', 1)}"
         )
     dataset = open_dataset(own[0] if own else name, data_root)
     images = dataset.fingerprint == header["fingerprint"]
     try:
         same = split(dataset, protocol).digest == theirs.digest
-    except InputError:  # other images, of which this split cannot be made
+    except InputError:  # the images here do not allow this split
         same = False
     print(
         f"{printable(path)}: {'the same split' if same else 'another split'}, "

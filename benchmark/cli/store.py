@@ -1,4 +1,4 @@
-"""`osad-bench store`: what can be done with a folder of records as a whole."""
+"""`osad-bench store`: operations on a whole folder of records."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ COMPACT_EPILOG = """[bold]Examples[/bold]
 
   duckdb -c "select method, avg(auroc) from 'osad-results/index.parquet' where status = 'ok' group by method"
 
-The records stay what counts: a row is used only while its record's file is unchanged, and anything else is read from the
-records. So the index may be deleted, copied or sent to somebody at any time. Settings, curves and where a number came from
-are JSON texts in it. Test scores are not in it."""
+The record files stay the source: a row of the index is used only while its record's file is unchanged, and everything else
+is read from the files. So the index may be deleted, copied or sent to somebody at any time. Settings, curves and
+provenance are in it as JSON text. Test scores are not in it."""
 
 
 @app.command("compact", epilog=COMPACT_EPILOG)
@@ -28,8 +28,8 @@ def compact(
 ) -> int:
     """Write one table of all records, DIR/index.parquet: one row per record, for DuckDB, pandas or an upload.
 
-    Loading many records takes a fifth of the time with it. report and run make it by the way when they read 2,000 records
-    or more that it lacks. Needs pyarrow: pip install 'osad-bench[parquet]'.
+    Loading many records takes a fifth of the time with it. report and run also write it when they read 2,000 records or
+    more that it lacks. Needs pyarrow: pip install 'osad-bench\\[parquet]'.
 
     Exit code: 0 written, 2 no records, a damaged record, or no pyarrow.
     """

@@ -1,4 +1,4 @@
-"""`osad-bench ablate` and `osad-bench sweep`: what the parts and settings of one method are worth."""
+"""`osad-bench ablate` and `osad-bench sweep`: how the parts and settings of one method change its AUROC."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def ablate(
     grid: o.GridOptions,
     where: o.RunOptions,
 ) -> int:
-    """Run METHOD complete and with each of its parts taken away, and print what each is worth.
+    """Run METHOD complete and without each of its parts in turn, and print how much each part adds.
 
     Seed by seed, both see the same batches and start from the same weights. Writes ablation-METHOD.pdf and .png into the
     folder of the records. Exit code: 0 all cells have results, 1 a cell failed, 2 wrong usage or input.
@@ -54,7 +54,7 @@ def ablate(
     variants = dict(zip(named, others))
     for name, variant in variants.items():
         if variant == complete:
-            raise InputError(f"the ablation {name!r} of {method} changes nothing: {method} has these settings anyway")
+            raise InputError(f"the ablation {name!r} of {method} changes nothing: {method} has these settings already")
     outcome = work(grids, where.options())
     if where.dry_run:
         return 0
@@ -90,7 +90,7 @@ def sweep(
 
 
 def _show(outcome: Outcome, method: str, what: str) -> int:
-    """Draw a study, print its table, say in words what is noise, and give the exit code."""
+    """Draw a study, print its table, say in words which differences are noise, and return the exit code."""
     from rich.console import Console
 
     from osad_bench.benchmark.cli.screen import frame_of, say_failures

@@ -1,4 +1,4 @@
-"""`osad-bench submit`, `verify` and `board`: results in one file, recomputed by others, on one page."""
+"""`osad-bench submit`, `verify` and `board`: pack results into one file, check such files, show them on one page."""
 
 from __future__ import annotations
 
@@ -18,10 +18,9 @@ The file holds records, scores and digests, and no images."""
 
 VERIFY_EPILOG = """[bold]Examples[/bold]
 
-  osad-bench verify dpdl.osad.zip                          all metrics, splits where the images are here, a cell of
-                                                           each method that is not trained
+  osad-bench verify dpdl.osad.zip     metrics, splits if the images are here, one cell of each method without training
 
-  osad-bench verify dpdl.osad.zip --rerun dpdl             also a random cell of dpdl, which trains it
+  osad-bench verify dpdl.osad.zip --rerun dpdl     also one random cell of dpdl, which trains it
 
   osad-bench verify photos.osad.zip --datasets folder:photos
 
@@ -31,12 +30,12 @@ BOARD_EPILOG = """[bold]Example[/bold]
 
   osad-bench verify one.osad.zip && osad-bench board *.osad.zip --out board.html"""
 
-File = Annotated[Path, typer.Argument(metavar="FILE", help="What `osad-bench submit` wrote.")]
+File = Annotated[Path, typer.Argument(metavar="FILE", help="File that `osad-bench submit` wrote.")]
 
 
 def submit(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="Folder that `osad-bench run --out` wrote.")],
-    title: Annotated[str, typer.Option(help="What a board calls it; default: the file's name.")] = "",
+    title: Annotated[str, typer.Option(help="Name on a board; default: the file's name.")] = "",
     plan: Annotated[
         Path | None, typer.Option(metavar="FILE", help="The plan that was frozen before (run --dry-run --freeze).")
     ] = None,
@@ -50,7 +49,7 @@ def submit(
     from osad_bench.results.submission import submit as write
 
     if len(title) > 200:
-        raise InputError(f"--title has {len(title)} characters; at most 200 are shown")
+        raise InputError(f"--title has {len(title)} characters; shorten it to at most 200")
     target = out or directory.with_name(f"{directory.resolve().name}.osad.zip")
     count = write(
         directory,
@@ -68,11 +67,11 @@ def verify(
     rerun: Annotated[
         str | None,
         typer.Option(
-            help="Methods (or all, or keys) to run a cell of again; default: those that are not trained; none."
+            help="Methods of which to compute one cell again, keys of cells, all, or none; default: methods without training."
         ),
     ] = None,
     datasets: Annotated[
-        str | None, typer.Option(help="Data sets of your own that it may be about, such as folder:photos.")
+        str | None, typer.Option(help="Your own data sets that FILE may be about, such as folder:photos.")
     ] = None,
     json_: Annotated[bool, typer.Option("--json", help="Print the checks as JSON lines.")] = False,
     device: o.Device = "auto",
@@ -80,9 +79,9 @@ def verify(
     data_root: o.DataRoot = None,
     cache: o.Cache = None,
 ) -> int:
-    """Recompute what a submission says, and say what could be checked here and what could not.
+    """Recompute what a submission says, and print what is right, what is wrong and what could not be checked here.
 
-    What was found is noted in FILE.verified.json, for `board`.
+    Writes the findings to FILE.verified.json, which `board` reads.
     """
     from dataclasses import asdict
     from importlib.metadata import version
@@ -119,11 +118,11 @@ def verify(
 
 
 def board(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="What `osad-bench submit` wrote.")],
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Files that `osad-bench submit` wrote.")],
     out: Annotated[Path, typer.Option(metavar="FILE", help="The page.")] = Path("board.html"),
     title: Annotated[str, typer.Option(help="Heading of the page.")] = "osad-bench leaderboard",
 ) -> None:
-    """Make one static page of submissions, verified and unverified apart, with the differences that are noise marked so."""
+    """Make one static page of submissions, verified and unverified apart, and mark the differences that are noise."""
     from importlib.metadata import version
 
     from osad_bench.core.errors import InputError

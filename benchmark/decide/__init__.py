@@ -1,1 +1,1 @@
-"""From a comparison to a decision: which method for these photographs, fitted, with a threshold and a picture."""
+"""From a comparison to decisions: recommend a method, fit it, score photographs with a threshold and heat maps."""

@@ -1,15 +1,15 @@
-"""Which method for these images: floors, closed forms and trained methods on repeated splits, and what that can tell.
+"""Recommend a method for these images, after a comparison on repeated splits, and say how far that can be trusted.
 
 Every method is fitted to half of the anomalies and scored on the other half, several times (general setting, M = half), by
 the benchmark's own runs. An image is called an anomaly as `osad-bench score` would call it: by its conformal p-value among
-the normals that were kept from the fit. So a recall "at 5 % false alarms" is that of the promise, not of a threshold that
-was chosen on the test images, and where there are too few normals for a promise the answer is that it cannot be told.
+the normals that were kept from the fit. So a recall "at 5 % false alarms" holds for that promise, and not for a threshold
+that was chosen on the test images. Where there are too few normals for a promise, no recall is given.
 
 The method with the best mean AUROC is recommended. Its recall, taken at face value, would be too good: it was chosen on the
 same images. It is corrected by the bootstrap of Tsamardinos, Greasidou and Borboudakis ("Bootstrapping the out-of-sample
 predictions for efficient and accurate cross-validation", Machine Learning 107, 2018): anomalies are drawn with
 replacement, the method is chosen on those drawn, and its recall is taken on those that were not. The interval around it is
-Clopper and Pearson's for as many different anomalies as were tested: repeated splits are no further anomalies.
+Clopper and Pearson's for the number of different anomalies that were tested: repeated splits do not add to that number.
 """
 
 from __future__ import annotations
@@ -38,30 +38,32 @@ from osad_bench.datasets.reading.unusual import tiles_for
 from osad_bench.results.record import TestScores
 
 CANDIDATES = ("mahalanobis", "patchcore", "whitened", "evidence", "devnet", "dra")
-"""Two floors that see no anomaly, two closed forms, two trained methods."""
+"""Two reference methods that see no anomaly, two methods in closed form, two trained methods."""
 
 PROMISES = (0.01, 0.05)
-"""Shares of false alarms that recall is given at."""
+"""Shares of false alarms at which recall is given."""
 
 DRAWS = 2000
 """Bootstrap draws."""
 
 LISTED = 5
-"""Files named, at most, to look at."""
+"""Largest number of files named in one sentence or list."""
 
 Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Recall:
-    """Share of further anomalies of these kinds that would be found, with a 95 % interval; None where it cannot be told.
+    """Share of further anomalies of these kinds that would be found, with a 95 % interval.
 
     Attributes
     ----------
     false_alarms
-        The promise.
+        The promised share.
     normals
-        Held-out normals that there are for it.
+        Number of held-out normals.
+    share, low, high
+        The recall and its interval, in [0, 1]; None if there are too few held-out normals for the promise.
     """
 
     false_alarms: float
@@ -73,7 +75,17 @@ class Recall:
 
 @dataclass(frozen=True)
 class Candidate:
-    """One method on the repeated splits: means over splits, not corrected for having been chosen."""
+    """One method on the repeated splits; nothing is corrected for its having been chosen.
+
+    Attributes
+    ----------
+    auroc, spread
+        Mean and standard deviation of the AUROC over the splits.
+    recall
+        Mean recall by promised share of false alarms; None if there are too few held-out normals for it.
+    seconds
+        Mean time of a cell (fit and scoring).
+    """
 
     method: str
     title: str
@@ -102,9 +114,9 @@ class Advice:
     remedies
         What would help, the most important first.
     look
-        Files to look at, by why.
+        Files to look at, by the reason for it.
     failures
-        Sentences about methods that failed.
+        One sentence per method that failed.
     """
 
     dataset: str
@@ -131,9 +143,9 @@ class _Results:
     p_value
         The same shape: conformal p-values among the held-out normals.
     normals
-        Held-out normals of a split.
+        Number of held-out normals per split (the smallest).
     high
-        Per method, of each held-out normal the mean share of test anomalies that score lower.
+        Per method and held-out normal, the mean share of test anomalies that score lower.
     """
 
     methods: list[str]
@@ -162,16 +174,16 @@ def advise(
     candidates
         Methods to compare.
     splits
-        How often the anomalies are divided anew.
+        Number of random splits of the anomalies.
     options
-        Where and how to run; records are kept in its ``out``, so that the same call goes on from there.
-    request
+        Where and how to run. Records are kept in its ``out``: after an interruption, the same call goes on from there.
+    **request
         ``preset`` and ``set``, as for a run.
 
     Raises
     ------
     InputError, UnknownNameError, DatasetError
-        The images do not allow it, or cannot be read; the message says what would.
+        The images do not allow a comparison, or cannot be read; the message says what to do.
     """
     options = options or Options(out="osad-advice")
     dataset = dataset_of(data, options.machine().data_root)
@@ -179,8 +191,8 @@ def advise(
     known = [one for one in dataset.samples if one.label and one.id not in copies | contradictory]
     if len(known) < 2:
         raise InputError(
-            f"{dataset.full_name} has {counted(len(known), 'different anomaly')}: one to learn from and one to test on are the "
-            "least. Label more, or fit without a comparison (osad-bench fit evidence …)"
+            f"{dataset.full_name} has {counted(len(known), 'different anomaly')}; at least 2 are needed, one to learn from and one "
+            "to test on. Label more, or fit without a comparison (osad-bench fit evidence …)"
         )
     asked = {
         "methods": list(candidates), "datasets": [data], "shots": [len(known) // 2], "seeds": splits, "floor": None,
@@ -224,7 +236,7 @@ def _gather(outcome: Outcome) -> _Results:
 
 
 def interval(share: float, count: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Clopper and Pearson's interval of a share of `count` images; the share need not be a multiple of 1 / count."""
+    """Clopper and Pearson's interval (low, high) of a share of `count` images; the share may be between two counts."""
     tail, hits = (1 - confidence) / 2, share * count
     low = float(beta.ppf(tail, hits, count - hits + 1)) if hits > 0 else 0.0
     high = float(beta.ppf(1 - tail, hits + 1, count - hits)) if hits < count else 1.0
@@ -240,6 +252,11 @@ def corrected(above: Floats, found: Floats, draws: int = DRAWS, seed: int = 0) -
         (methods, splits, anomalies): share of normals below each tested anomaly, NaN where it was not tested.
     found
         The same shape: 1 where the anomaly was found, 0 where not, NaN where it was not tested.
+
+    Returns
+    -------
+    float
+        In [0, 1].
     """
     total, hits = np.nansum(above, axis=1), np.nansum(found, axis=1)  # (methods, anomalies)
     tested = np.isfinite(above).sum(axis=1)
@@ -258,7 +275,7 @@ def corrected(above: Floats, found: Floats, draws: int = DRAWS, seed: int = 0) -
 
 
 def within_chance(above: Floats, best: int, other: int, draws: int = DRAWS, seed: int = 0) -> bool:
-    """Whether the 95 % bootstrap interval of the difference of two methods' AUROC, over anomalies, holds 0."""
+    """Whether the 95 % bootstrap interval (over anomalies) of `best`'s AUROC minus `other`'s contains 0."""
     tested = np.isfinite(above[best]).any(axis=0)
     difference = np.nanmean((above[best] - above[other])[:, tested], axis=0)
     generator = np.random.default_rng(seed)
@@ -325,39 +342,40 @@ def _sentences(
     low, _ = interval(best.auroc, len(results.anomalies))
     if low < 0.5:
         sentences.append(
-            "Do not rely on it yet: with so few anomalies this could be chance, no method is better than a coin for certain"
+            "Do not rely on it yet: with so few anomalies this AUROC may be due to chance, and the method no better than a "
+            "coin toss"
         )
     for one in recall:
         if one.share is None or one.low is None or one.high is None:
             sentences.append(
-                f"At {percent(one.false_alarms)} false alarms: cannot be told. That takes {needed(one.false_alarms)} normals "
-                f"kept from the fit, and there are {one.normals}"
+                f"At {percent(one.false_alarms)} false alarms its recall cannot be told: that takes "
+                f"{needed(one.false_alarms)} normals kept from the fit, and there are {one.normals}"
             )
         else:
             sentences.append(
                 f"At {percent(one.false_alarms)} false alarms it finds about {one.share:.0%} of further anomalies like these; "
-                f"with {counted(len(results.anomalies), 'anomaly')} tested, all that is certain is between {one.low:.0%} and "
+                f"with {counted(len(results.anomalies), 'anomaly')} tested, the 95 % interval is {one.low:.0%} to "
                 f"{one.high:.0%}"
             )
     if ties:
         sentences.append(f"The data cannot tell it from {', '.join(ties)}: the difference is within chance")
     blind = [name for name in (best.method, *ties) if name in BLIND]
     if blind:
-        sentences.append(f"{blind[0]} never sees an anomaly, so it is not shown that your labelled ones help")
+        sentences.append(f"{blind[0]} never sees an anomaly, so nothing shows that your labelled anomalies help")
     sentences.append(
-        "Nothing here says how it does on kinds of anomaly that you have no picture of, or under another camera or light"
+        "Nothing here says how well it does on kinds of anomaly that you have no picture of, or with another camera or light"
     )
     return sentences
 
 
 BLIND = ("mahalanobis", "patchcore")
-"""Floors that never see an anomaly."""
+"""Candidates that never see an anomaly."""
 
 WIDE = 0.2
 """Width of an interval of recall above which more anomalies are asked for."""
 
 FEW_OF_KIND = 5
-"""Anomalies of a kind below which little can be said of it."""
+"""Number of anomalies of a kind below which more are asked for."""
 
 
 def _remedies(
@@ -369,7 +387,10 @@ def _remedies(
     contradictory: set[str],
     tiles: int,
 ) -> list[str]:
-    """What would help, the most important first."""
+    """What would help, the most important first.
+
+    `missed` is, per anomaly, the share of splits in which it was missed, or the mean share of normals above it.
+    """
     remedies = []
     if contradictory:
         names = ", ".join(sorted(contradictory)[:LISTED])
@@ -380,8 +401,8 @@ def _remedies(
     wanted_tiles = tiles_for(dataset) if isinstance(dataset, FileDataset) else 1
     if tiles == 1 and wanted_tiles > 1:
         remedies.append(
-            f"Ask again with --set tiles={wanted_tiles}: your photographs are long, and squeezed to a square they lose what is "
-            "small along their length; take what does better"
+            f"Ask again with --set tiles={wanted_tiles}: your photographs are long, and squeezed to a square they lose small "
+            "details along their length; use the setting with the higher AUROC"
         )
     normals = sum(one.label == 0 and one.id not in copies | contradictory for one in dataset.samples)
     held = to_hold_out(normals)
@@ -405,7 +426,7 @@ def _remedies(
         rare = sorted(kind for kind, count in counts.items() if count < FEW_OF_KIND)
         if rare:
             listed = ", ".join(f"{kind} ({counts[kind]})" for kind in rare)
-            remedies.append(f"Label at least {FEW_OF_KIND} of each kind; fewer are there of {listed}")
+            remedies.append(f"Label at least {FEW_OF_KIND} of each kind; there are fewer of {listed}")
     told = [one for one in recall if one.share is not None and one.low is not None and one.high is not None]
     if told and (told[-1].high or 0) - (told[-1].low or 0) > WIDE:
         share = min(max(told[-1].share or 0, 0.1), 0.9)

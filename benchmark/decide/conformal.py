@@ -31,20 +31,20 @@ Floats = npt.NDArray[np.float64]
 
 
 def needed(false_alarms: float) -> int:
-    """Held-out normals without which this share of false alarms cannot be promised: the least n >= 1 / a - 1."""
-    count = max(1, math.ceil(1 / false_alarms) - 2)  # one below what rounding may make of it
+    """Number of held-out normals that a promise of this share of false alarms needs: the least n >= 1 / a - 1."""
+    count = max(1, math.ceil(1 / false_alarms) - 2)  # one less, as the quotient may be rounded up
     while smallest(count) > false_alarms:
         count += 1
     return count
 
 
 def smallest(held_out: int) -> float:
-    """The smallest share of false alarms that so many held-out normals can promise: 1 / (n + 1)."""
+    """The smallest share of false alarms that n held-out normals can promise: 1 / (n + 1)."""
     return 1 / (held_out + 1)
 
 
 def check(false_alarms: float, held_out: int) -> None:
-    """Refuse a promise that the held-out normals cannot give.
+    """Check that the held-out normals allow a promise.
 
     Raises
     ------
@@ -63,7 +63,8 @@ def check(false_alarms: float, held_out: int) -> None:
         )
         raise InputError(
             f"--false-alarms {false_alarms:g} needs at least {needed(false_alarms)} held-out normals, and this model has "
-            f"{held_out}: {can}. Fit it on more normals, or hold out more of them (osad-bench fit --calibrate)."
+            f"{held_out}: {can}. Fit it on more normals, hold out more of them (osad-bench fit --calibrate), or take scores "
+            "without decisions (--false-alarms 0)."
         )
 
 
@@ -88,7 +89,14 @@ def p_values(held_out: Floats, scores: Floats) -> Floats:
 
 
 def threshold(held_out: Floats, false_alarms: float) -> float:
-    """The score above which an image is an anomaly, where `false_alarms` is promised: p <= a exactly for scores above it.
+    """The score above which an image is called an anomaly with this promise: p <= a exactly for scores above it.
+
+    Parameters
+    ----------
+    held_out
+        (n,), scores of the held-out normals.
+    false_alarms
+        Promised share, in (0, 1).
 
     Raises
     ------
@@ -102,14 +110,14 @@ def threshold(held_out: Floats, false_alarms: float) -> float:
 
 def _allowed(false_alarms: float, held_out: int) -> int:
     """The largest k with k / (n + 1) <= a."""
-    k = math.ceil(false_alarms * (held_out + 1)) + 1  # at most two above it, however it is rounded
+    k = math.ceil(false_alarms * (held_out + 1)) + 1  # at most two too many, even after rounding
     while k / (held_out + 1) > false_alarms:
         k -= 1
     return k
 
 
 def long_run(false_alarms: float, held_out: int, confidence: float = 0.95) -> float:
-    """Upper bound of one model's share of false alarms in the long run, at a confidence over the draw of its held-out normals.
+    """Upper bound of one model's share of false alarms in the long run, with `confidence` over the draw of held-out normals.
 
     With k = floor(a (n + 1)) the share is at most Beta(k, n + 1 - k) distributed (Vovk 2012).
     """

@@ -1,8 +1,8 @@
 """A model as one ONNX graph, from the resized photograph to its score, for machines without Python or torch.
 
 The graph takes ``image``, uint8 (1, 3, tiles * size, size), RGB, resized as `datasets.reading.tiles.squared` does it, and gives ``score``,
-(1,), higher = more anomalous. Features are rounded to half precision within it, as the benchmark's cache does. What a user
-of it needs besides (the image size, the held-out normals' scores in order) stands in the graph's metadata as JSON.
+(1,), higher = more anomalous. Features are rounded to half precision within it, as the benchmark's cache does. What else
+its user needs (the image size, the sorted scores of the held-out normals) is in the graph's metadata as JSON.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from osad_bench.benchmark.features.extractor import PyramidExtractor
 from osad_bench.core.errors import InputError
 
 EXPORTED = ("devnet", "evidence", "mahalanobis", "patchcore", "whitened")
-"""Methods whose scores are the same in ONNX, which the tests compare: the closed forms and DevNet."""
+"""Methods whose scores are the same in ONNX (the tests compare them): those in closed form, and DevNet."""
 
 
 def check_export(method: str) -> None:
-    """Refuse what cannot be exported before anything is fitted.
+    """Check that a method can be exported, before anything is fitted.
 
     Raises
     ------
@@ -56,7 +56,7 @@ def distances(x: Tensor, y: Tensor) -> Tensor:
 
 @contextmanager
 def _with_distances() -> Iterator[None]:
-    """`torch.cdist` replaced by `distances`."""
+    """Replace `torch.cdist` by `distances` within the context."""
     before = torch.cdist
     torch.cdist = distances  # type: ignore[assignment]
     try:
@@ -66,7 +66,7 @@ def _with_distances() -> Iterator[None]:
 
 
 class _Graph(nn.Module):
-    """Image to score."""
+    """From the image to its score, in one module."""
 
     def __init__(self, model: Fitted) -> None:
         super().__init__()

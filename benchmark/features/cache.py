@@ -28,12 +28,13 @@ from osad_bench.benchmark.preset import Preset
 from osad_bench.datasets.base import Dataset
 
 BATCH = 8
-"""Images per forward pass. Always the same (the last batch is padded): features do not depend on what is asked for.
+"""Images per forward pass, always: the last batch is padded, so that features do not depend on which images are asked for.
 
 Eight keeps the maps in the processor's cache: 1.5 times the images per second of 32, measured on 2 cores.
 """
 
 Progress = Callable[[str, int, int], None]
+"""Called with what is computed, images done and images in total."""
 
 
 class FeatureCache:
@@ -60,11 +61,23 @@ class FeatureCache:
     ) -> list[npt.NDArray[Any]]:
         """Memory maps with one row per *sample of the data set*, of which those of `ids` are filled.
 
+        Parameters
+        ----------
+        progress
+            Called after each batch.
+
         Returns
         -------
         list of arrays
             Frozen preset: one float16 array (n, C, H, W) per scale.
             Otherwise one uint8 array (n, height, width, 3), see `Preset.shape`.
+
+        Raises
+        ------
+        DatasetError
+            An image cannot be read.
+        OSError
+            The disk is full, or rows are missing and the cache cannot be written.
         """
         if not preset.frozen:
             return [self.images(dataset, preset, ids, progress)]
@@ -94,7 +107,13 @@ class FeatureCache:
     def images(
         self, dataset: Dataset, preset: Preset, ids: Sequence[str], progress: Progress | None = None
     ) -> npt.NDArray[np.uint8]:
-        """Memory map (n, H, W, 3) of resized images, one per *sample of the data set*, of which those of `ids` are there."""
+        """Memory map (n, H, W, 3) of resized images, one per *sample of the data set*, of which those of `ids` are filled.
+
+        Raises
+        ------
+        DatasetError, OSError
+            See `rows`.
+        """
         size, tiles = preset.image_size, preset.tiles
         identity = {"fingerprint": dataset.fingerprint, "image_size": size, "format": 1} | _tiles(preset)
 
@@ -116,7 +135,7 @@ class FeatureCache:
         layout: Callable[[], Layout],
         compute: Callable[[Rows], Computed],
     ) -> list[npt.NDArray[Any]]:
-        """Memory maps below the folder of a sort, named by a digest of what they are."""
+        """Memory maps in the folder of a sort (images, features), named by a digest of their identity."""
         name = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:24]
         index = {sample.id: row for row, sample in enumerate(dataset.samples)}
         wanted = np.array([index[name] for name in ids], dtype=np.int64)
@@ -125,14 +144,14 @@ class FeatureCache:
 
 
 def _tiles(preset: Preset) -> dict[str, int]:
-    """Part of an identity that came later: it is left out at its default, so that what is kept stays valid."""
+    """A part of the identity that was added later: left out at its default, so that older caches stay valid."""
     return {} if preset.tiles == 1 else {"tiles": preset.tiles}
 
 
 def _in_batches(
     rows: Rows, compute: Callable[[Rows], list[npt.NDArray[Any]]], what: str, progress: Progress | None
 ) -> Computed:
-    """Rows and what is to be written of them, batch by batch, in order."""
+    """Compute rows batch by batch, in order; yields row numbers and values."""
     finished = 0
     for part, values in in_threads((rows[start : start + BATCH] for start in range(0, len(rows), BATCH)), compute):
         yield part, values
@@ -156,10 +175,10 @@ Value = TypeVar("Value")
 
 
 def in_threads(parts: Iterable[Part], compute: Callable[[Part], Value]) -> Iterator[tuple[Part, Value]]:
-    """Each part with what is computed of it, in order.
+    """Yield each part with its computed value, in order.
 
-    One part per core at a time, each on one thread of torch: as fast as one batch on all cores (0.93 times, measured on
-    two), and the result does not depend on how many cores there are.
+    One part per core at a time, each with one thread of torch: as fast as one batch on all cores (0.93 times, measured on
+    two), and the result does not depend on the number of cores.
     """
     workers = torch.get_num_threads()
     ahead: deque[tuple[Part, Future[Value]]] = deque()
@@ -173,5 +192,5 @@ def in_threads(parts: Iterable[Part], compute: Callable[[Part], Value]) -> Itera
         for part, value in ahead:
             yield part, value.result()
     finally:
-        pool.shutdown(wait=False, cancel_futures=True)  # an interrupted command does not wait for parts begun
+        pool.shutdown(wait=False, cancel_futures=True)  # an interrupted command does not wait for the running parts
         torch.set_num_threads(workers)

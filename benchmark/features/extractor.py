@@ -26,7 +26,7 @@ def _fold(module: nn.Module) -> None:
     for (name, conv), (after, norm) in itertools.pairwise(children):
         if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
             setattr(module, name, fuse_conv_bn_eval(conv, norm))
-            # timm's batch norm carries its activation along.
+            # timm's batch norm includes its activation.
             setattr(module, after, getattr(norm, "act", nn.Identity()))
 
 
@@ -34,8 +34,8 @@ def _fold(module: nn.Module) -> None:
 def for_inference(backbone: nn.Module) -> nn.Module:
     """A copy that gives the same maps faster: batch norms folded, channels last. It is made once; do not train it.
 
-    Folding takes registration order for call order; a backbone for which that is wrong (checked on random images) is
-    used as it is.
+    Folding assumes that layers are called in the order of their registration; a backbone for which that is wrong (checked
+    on random images) is not folded.
     """
     plain = copy.deepcopy(backbone).eval()
     folded = copy.deepcopy(plain)
@@ -53,7 +53,7 @@ def for_inference(backbone: nn.Module) -> nn.Module:
 
 
 class PyramidExtractor(nn.Module):
-    """uint8 images to the feature pyramid: normalise, rescale (nearest neighbour, as DRA), run the backbone."""
+    """From uint8 images to the feature pyramid: normalise, rescale (nearest neighbour, as in DRA), run the backbone."""
 
     mean: Tensor
     std: Tensor
@@ -67,7 +67,7 @@ class PyramidExtractor(nn.Module):
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1))
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """(B, 3, H, W) in [0, 255] -> one map per scale and stage."""
+        """(B, 3, H, W) in [0, 255] -> one map (B, C, h, w) per scale and stage."""
         x = (images.float() / 255 - self.mean) / self.std
         pyramid = []
         for scale in self.scales:

@@ -1,4 +1,4 @@
-"""Images of the cache where a training loop reads them: in a GPU's own memory where they fit, else as they are mapped."""
+"""Cached images for a training loop: held in a GPU's own memory if they fit, else read from the memory map."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 from osad_bench.methods.base import on
 
 SHARE = 0.5
-"""Part of a GPU's free memory that images may take; the rest is the network's."""
+"""Share of a GPU's free memory that images may take; the rest is left to the network."""
 CHUNK = 256
 """Images copied at a time."""
 
@@ -21,14 +21,14 @@ Rows = npt.NDArray[np.int64]
 
 @dataclass
 class _OnDevice:
-    """Images of one data set at one size (n, size, size, 3), and which of them are there."""
+    """Images of one data set at one size, (n, height, width, 3) uint8, and which of them are filled."""
 
     images: Tensor
     present: npt.NDArray[np.bool_]
 
 
 _kept: dict[tuple[str, torch.device], _OnDevice] = {}
-"""The images of the last data set, by their file: cells of one data set follow each other."""
+"""The images of the last data set only, by their file, as cells of one data set follow each other."""
 
 
 class HeldImages:
@@ -37,9 +37,11 @@ class HeldImages:
     Parameters
     ----------
     images
-        uint8 of shape (n, size, size, 3), the rows that are asked for filled.
+        uint8 of shape (n, height, width, 3), see `Preset.shape`; at least `rows` are filled.
     rows
-        Those that will be asked for.
+        Row numbers that will be asked for.
+    device
+        Device of the tensors.
     """
 
     def __init__(self, images: npt.NDArray[np.uint8], rows: Rows, device: torch.device) -> None:
@@ -47,7 +49,7 @@ class HeldImages:
         self.held = _hold(images, rows, device) if device.type == "cuda" else None
 
     def __call__(self, rows: Rows) -> Tensor:
-        """Images (B, 3, size, size), uint8, channels last; a copy."""
+        """Images (B, 3, height, width), uint8, channels last; a copy."""
         if self.held is not None:
             found = self.held.index_select(0, on(torch.from_numpy(rows), self.device))
         else:
@@ -56,10 +58,10 @@ class HeldImages:
 
 
 def _hold(images: npt.NDArray[np.uint8], rows: Rows, device: torch.device) -> Tensor | None:
-    """All images on the device, of which `rows` are filled; None where they do not fit."""
+    """All images on the device, of which `rows` are filled; None if they do not fit."""
     key = str(getattr(images, "filename", id(images))), device
     if key not in _kept:
-        _kept.clear()  # frees what the last data set took
+        _kept.clear()  # frees the images of the last data set
         if images.nbytes > SHARE * _free(device):
             return None
         empty = torch.empty(images.shape, dtype=torch.uint8, device=device)
@@ -75,6 +77,6 @@ def _hold(images: npt.NDArray[np.uint8], rows: Rows, device: torch.device) -> Te
 
 
 def _free(device: torch.device) -> int:
-    """Bytes of the device's memory that nothing uses; what torch keeps in reserve counts as free."""
+    """Free bytes of the device's memory, including what torch has reserved but not allocated."""
     free, _ = torch.cuda.mem_get_info(device)
     return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)

@@ -1,11 +1,10 @@
-"""What the cache folder holds, and how parts of it are removed beside runs that use it.
+"""What the cache folder holds, and how parts of it are removed while runs use it.
 
 A part is a folder with a ``meta.json``: below ``images/``, ``features/`` or ``shared/``. The time of change of that file is
-the time of its last use (`used`). Data sets are known by their fingerprints there; ``names/FINGERPRINT`` says what each is
-called.
+the time of its last use (`used`). It names data sets by their fingerprints; ``names/FINGERPRINT`` holds the name of each.
 
-A part that is removed is first renamed, under its lock, so that nobody finds half of it. What a run has mapped stays
-readable until the run lets go of it, and the next cell makes the part anew.
+A part is renamed, under its lock, before it is removed, so that no process finds half of it. Files that a run has mapped
+stay readable until the run closes them, and the next cell makes the part anew.
 """
 
 from __future__ import annotations
@@ -38,13 +37,13 @@ class Part:
     Attributes
     ----------
     folder
-        Where it lies.
+        Its path.
     sort
         One of `SORTS`.
     dataset
-        The data set's full name, or the first digits of its fingerprint where nobody wrote it down.
+        The data set's full name, or the first digits of its fingerprint if the name is unknown.
     what
-        What it is, in words.
+        Description: image size, backbone, view or value.
     size
         Bytes on the disk.
     last_use
@@ -60,7 +59,7 @@ class Part:
 
 
 def name_dataset(root: Path, fingerprint: str, name: str) -> None:
-    """Write down what a data set is called; a cache that cannot be written goes without."""
+    """Note the name of a data set; nothing happens if the cache cannot be written."""
     path = root / "names" / fingerprint
     with suppress(OSError):
         if not path.exists():
@@ -116,7 +115,7 @@ def _files(folder: Path) -> Iterator[Path]:
 
 
 def _on_disk(path: Path) -> int:
-    """Bytes that a file takes; rows that are not filled yet take none where the file system has holes."""
+    """Bytes that a file takes on the disk; rows not filled yet take none on file systems with sparse files."""
     try:
         found = path.stat()
     except OSError:
@@ -125,17 +124,17 @@ def _on_disk(path: Path) -> int:
 
 
 def other_bytes(root: Path, parts: Iterable[Part]) -> int:
-    """Bytes of everything else: what is remembered of files, and timings."""
+    """Bytes of everything else in the cache: timings, and notes on files."""
     return sum(map(_on_disk, _files(root))) - sum(part.size for part in parts)
 
 
 def size_of(text: str) -> int:
-    """Bytes of a text such as ``20GB``, ``500M`` or ``1.5TB`` (powers of 1000).
+    """Read a size such as ``20GB``, ``500M`` or ``1.5TB`` (powers of 1000) as bytes.
 
     Raises
     ------
     InputError
-        It is no size.
+        The text is no size.
     """
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)B?\s*", text, re.IGNORECASE)
     if match is None:
@@ -144,12 +143,12 @@ def size_of(text: str) -> int:
 
 
 def of_dataset(parts: Sequence[Part], name: str) -> list[Part]:
-    """The parts of a data set, of all classes of one such as mvtec, or of ``all``.
+    """The parts of a data set; those of all its classes for one such as mvtec; all parts for ``all``.
 
     Raises
     ------
     InputError
-        The cache holds nothing of it.
+        The cache holds no part of that data set.
     """
     found = [part for part in parts if name in ("all", part.dataset) or part.dataset.startswith(f"{name}/")]
     if not found:
@@ -159,7 +158,7 @@ def of_dataset(parts: Sequence[Part], name: str) -> list[Part]:
 
 
 def too_much(parts: Sequence[Part], most: int) -> list[Part]:
-    """The least recently used parts, without which the others take `most` bytes or less."""
+    """The least recently used parts, as many as have to go so that the others take `most` bytes or less."""
     total, found = sum(part.size for part in parts), []
     for part in sorted(parts, key=lambda one: one.last_use):
         if total <= most:
@@ -170,13 +169,13 @@ def too_much(parts: Sequence[Part], most: int) -> list[Part]:
 
 
 def remove(part: Part) -> bool:
-    """Remove a part; False where a run is just writing it, or it cannot be removed."""
+    """Remove a part; False if a run is writing it, or it cannot be removed."""
     aside = part.folder.with_name(f".{part.folder.name}.{uuid.uuid4().hex}")
     try:
         try:
             with FileLock(part.folder / "lock", timeout=0):
                 part.folder.rename(aside)
-        except NotImplementedError:  # a file system without locks: who is writing it makes it anew
+        except NotImplementedError:  # a file system without locks: a run that is writing it makes it anew
             part.folder.rename(aside)
     except (Timeout, OSError):
         return False

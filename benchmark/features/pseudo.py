@@ -2,7 +2,7 @@
 
 Each takes an image, uint8 of shape (H, W, 3), and a `numpy.random.Generator`, and returns the changed image and the
 mask of the pixels it may have changed, bool of shape (H, W). Outside the mask the image is untouched; the given array
-is never written to. A stranger registers one under the entry point group ``osad_bench.pseudo_anomalies``.
+is never written to. A plug-in registers its own under the entry point group ``osad_bench.pseudo_anomalies``.
 """
 
 from __future__ import annotations
@@ -27,21 +27,21 @@ def _checked(image: RGB) -> tuple[int, int]:
         raise ValueError(f"expected a uint8 image of shape (H, W, 3), got {image.dtype} {image.shape}")
     if min(image.shape[:2]) < MIN_SIDE:
         raise ValueError(
-            f"image of {image.shape[0]} x {image.shape[1]} pixels is too small: {MIN_SIDE} x {MIN_SIDE} at least"
+            f"image of {image.shape[0]} x {image.shape[1]} pixels is too small: at least {MIN_SIDE} x {MIN_SIDE} is needed"
         )
     return image.shape[0], image.shape[1]
 
 
 @dataclass(frozen=True)
 class Jitter:
-    """Colour jitter: factors of brightness, contrast and saturation, and a turn of the hue in steps of 1/256."""
+    """Colour jitter: factors of brightness, contrast and saturation, and a shift of the hue in steps of 1/256."""
 
     factors: tuple[float, float, float]
     hue: int
 
     @classmethod
     def draw(cls, generator: np.random.Generator, strength: float = 0.1) -> Jitter:
-        """Draw factors of 1 +- strength, and a hue of +- strength of a turn."""
+        """Draw factors in 1 +- strength, and a shift of the hue of +- strength of the full circle."""
         low, high = 1 - strength, 1 + strength
         factors = generator.uniform(low, high), generator.uniform(low, high), generator.uniform(low, high)
         return cls(factors, round(generator.uniform(-strength, strength) * 255) % 256)
@@ -52,7 +52,7 @@ class Jitter:
         for enhance, factor in zip((ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color), self.factors):
             picture = enhance(picture).enhance(factor)
         hsv = np.array(picture.convert("HSV"))
-        hsv[..., 0] += np.uint8(self.hue)  # hue is a circle: wraps
+        hsv[..., 0] += np.uint8(self.hue)  # hue is a circle: the sum wraps around
         return np.array(Image.fromarray(hsv, "HSV").convert("RGB"))
 
 
@@ -63,13 +63,15 @@ class Paste:
     Attributes
     ----------
     y, x, h, w
-        What is cut.
+        Top, left, height and width of the rectangle that is cut, in pixels.
+    jitter
+        The change of its colours.
     degrees
-        Turn, counter-clockwise; None for none.
+        Rotation, counter-clockwise; None for none.
     tall, broad
-        Size of the rectangle that holds what is pasted; its corners stay free where it was turned.
+        Height and width of the rotated rectangle's bounding box; nothing is pasted in the box's corners.
     to_y, to_x
-        Where that goes.
+        Top and left of the place where that box is pasted.
     """
 
     y: int
@@ -99,12 +101,12 @@ class Paste:
 
 
 def turning(h: int, w: int, degrees: float) -> tuple[int, int, list[float]]:
-    """How Pillow turns a picture of h x w about its centre and enlarges it to hold the corners.
+    """How Pillow rotates a picture of h x w about its centre and enlarges it to hold the corners.
 
     Returns
     -------
     height, width, matrix
-        Of the turned picture, and (a, b, c, d, e, f): the source of the point (x, y) is (a x + b y + c, d x + e y + f).
+        Size of the rotated picture, and (a, b, c, d, e, f): the source of (x, y) is (a x + b y + c, d x + e y + f).
     """
     angle = -math.radians(degrees % 360.0)
     cosine, sine = round(math.cos(angle), 15), round(math.sin(angle), 15)
@@ -117,7 +119,7 @@ def turning(h: int, w: int, degrees: float) -> tuple[int, int, list[float]]:
 
 
 def _elsewhere(high: int, wide: int, h: int, w: int, generator: np.random.Generator) -> tuple[int, int, int, int]:
-    """Two different places, top and left each, for a patch of h x w in an image of high x wide."""
+    """Draw two different places (top, left, top, left) for a patch of h x w in an image of high x wide."""
     places = (high - h + 1) * (wide - w + 1)
     source = int(generator.integers(places))
     target = (source + int(generator.integers(1, places))) % places
@@ -126,9 +128,9 @@ def _elsewhere(high: int, wide: int, h: int, w: int, generator: np.random.Genera
 
 
 def draw_patch(high: int, wide: int, generator: np.random.Generator) -> Paste:
-    """A patch of 2 to 15 % of the area, aspect 0.3 to 3.3."""
+    """Draw a patch of 2 to 15 % of the area, with an aspect of 0.3 to 3.3 (`cutmix`)."""
     area = generator.uniform(0.02, 0.15) * high * wide
-    # The aspect w / h is drawn so that wide and tall are alike, from those at which the patch fits a long image.
+    # log(w / h) is uniform, so that wide and tall patches are equally likely; the limits let the patch fit a long image.
     low, top = max(0.3, area / (high - 1) ** 2), min(3.3, (wide - 1) ** 2 / area)
     aspect = math.exp(generator.uniform(math.log(min(low, top)), math.log(max(low, top))))
     h = min(max(round(math.sqrt(area / aspect)), 1), high - 1)
@@ -138,7 +140,7 @@ def draw_patch(high: int, wide: int, generator: np.random.Generator) -> Paste:
 
 
 def draw_scar(high: int, wide: int, generator: np.random.Generator) -> Paste:
-    """A thin strip, turned by up to 45 degrees."""
+    """Draw a thin strip, rotated by up to 45 degrees (`cutpaste`)."""
     scale = min(high, wide) / 256  # the paper gives the strip's size in pixels of a 256 x 256 image
     w = min(max(round(generator.uniform(2, 16) * scale), 1), wide - 1)
     h = min(max(round(generator.uniform(10, 25) * scale), 2), high - 1)
@@ -151,14 +153,14 @@ def draw_scar(high: int, wide: int, generator: np.random.Generator) -> Paste:
 
 
 def draw_cutpaste(high: int, wide: int, generator: np.random.Generator) -> Paste:
-    """A patch or, equally likely, a scar."""
+    """Draw a patch or, equally likely, a scar (`cutpaste`)."""
     return (draw_scar if generator.random() < 0.5 else draw_patch)(high, wide, generator)
 
 
 def cutmix(image: RGB, generator: np.random.Generator) -> tuple[RGB, Mask]:
     """Paste a patch of the image elsewhere in the same image.
 
-    What DRA calls CutMix (Ding, Pang and Shen, "Catching both gray and black swans", CVPR 2022), after Yun et al.,
+    This is what DRA calls CutMix (Ding, Pang and Shen, "Catching both gray and black swans", CVPR 2022), after Yun et al.,
     "CutMix", ICCV 2019: 2 to 15 % of the area, aspect 0.3 to 3.3, colour jitter 0.1.
 
     Parameters
@@ -172,6 +174,11 @@ def cutmix(image: RGB, generator: np.random.Generator) -> tuple[RGB, Mask]:
     -------
     image, mask
         uint8 of shape (H, W, 3), and bool of shape (H, W), True where it may have changed.
+
+    Raises
+    ------
+    ValueError
+        The image has another shape or type, or is too small.
     """
     return draw_patch(*_checked(image), generator)(image)
 
@@ -195,6 +202,11 @@ def cutpaste(image: RGB, generator: np.random.Generator) -> tuple[RGB, Mask]:
     -------
     image, mask
         uint8 of shape (H, W, 3), and bool of shape (H, W), True where it may have changed.
+
+    Raises
+    ------
+    ValueError
+        The image has another shape or type, or is too small.
     """
     return draw_cutpaste(*_checked(image), generator)(image)
 
@@ -206,14 +218,14 @@ class Noise:
     Attributes
     ----------
     angles
-        (cells of a column + 1, cells of a row + 1).
+        Radians, (cells_y + 1, cells_x + 1).
     """
 
     angles: npt.NDArray[np.float64]
 
     @classmethod
     def draw(cls, cells_y: int, cells_x: int, generator: np.random.Generator) -> Noise:
-        """Gradients in random directions on cells_y x cells_x cells."""
+        """Draw gradients in random directions for cells_y x cells_x cells."""
         return cls(generator.uniform(0, 2 * np.pi, size=(cells_y + 1, cells_x + 1)))
 
     def __call__(self, high: int, wide: int) -> npt.NDArray[np.float64]:
@@ -234,13 +246,14 @@ class Noise:
 
 
 TRIES, ENOUGH, THRESHOLD = 8, 0.002, 0.5
-"""How often the mask's noise is drawn until it covers this share of the image, above DRAEM's threshold of -1 to 1."""
+"""Largest number of draws of the mask's noise, share of the image that it has to exceed DRAEM's threshold in, and that
+threshold, for noise in [-1, 1]."""
 SPARE = 0.98
-"""Quantile of the last noise above which the mask is, where none of them covered enough."""
+"""Quantile of the last draw that serves as threshold if no draw covered enough."""
 
 
 def draw_noise(high: int, wide: int, generator: np.random.Generator) -> Noise:
-    """Noise on 1 to 64 cells per side, for a mask."""
+    """Draw noise on 1 to 64 cells per side (powers of 2), for a mask."""
     most = int(math.log2(min(64, min(high, wide) // 2)))
     cells = 2 ** generator.integers(0, most + 1, size=2)
     return Noise.draw(int(cells[0]), int(cells[1]), generator)
@@ -269,11 +282,11 @@ class Texture:
     Attributes
     ----------
     angle, frequency
-        Direction of its waves and their number per shorter side, in radians.
+        Direction of its waves in radians, and their angular frequency in radians per shorter side (2 to 32 waves).
     octaves
-        Noise of marble and clouds: cells per side, and the noise on them.
+        For marble and clouds: cells per side, and the noise on them.
     speckle
-        Values (high, wide) of the style of that name; None for the others.
+        For the style speckle: values (high, wide); None for the others.
     first, second
         Colours, (3,) each, 0 to 255.
     """
@@ -323,7 +336,7 @@ def texture(image: RGB, generator: np.random.Generator) -> tuple[RGB, Mask]:
 
     After Zavrtanik, Kristan and Skocaj, "DRAEM: a discriminatively trained reconstruction embedding for surface
     anomaly detection", ICCV 2021, Section 3.3 and Eq. 2: the blend's opacity is uniform in 0.1 to 1. DRAEM takes the
-    textures from the Describable Textures data set; here they are drawn, so that nothing need be downloaded.
+    textures from the Describable Textures data set; here they are generated, so that nothing has to be downloaded.
 
     Parameters
     ----------
@@ -336,6 +349,11 @@ def texture(image: RGB, generator: np.random.Generator) -> tuple[RGB, Mask]:
     -------
     image, mask
         uint8 of shape (H, W, 3), and bool of shape (H, W), True where it may have changed.
+
+    Raises
+    ------
+    ValueError
+        The image has another shape or type, or is too small.
     """
     high, wide = _checked(image)
     mask = _noise_mask(high, wide, generator)

@@ -2,9 +2,9 @@
 
 Files of a folder::
 
-    meta.json        what it holds
-    part0.float16 …  rows of one shape, one file per array; the suffix is their type
-    done.u8          one byte per row, set after the row is on disk: a kill at any moment leaves no half-written row marked
+    meta.json        identity, file names and shapes
+    part0.float16 …  rows of one shape, one file per array; the suffix is the data type
+    done.u8          one byte per row, set once the row is on disk, so that a row half written by a killed run is never used
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ DONE = "done.u8"
 
 Rows = npt.NDArray[np.int64]
 Layout = Sequence[tuple[str, Sequence[int]]]
-"""Type and shape of a row in each array."""
+"""Data type and shape of a row, for each array."""
 Computed = Iterator[tuple[Rows, Sequence[npt.NDArray[Any]]]]
-"""Rows, and what is to be written of them to each array."""
+"""Row numbers, and the rows to write to each array."""
 
 
 def kept_rows(
@@ -44,18 +44,20 @@ def kept_rows(
     layout: Callable[[], Layout],
     compute: Callable[[Rows], Computed],
 ) -> list[npt.NDArray[Any]]:
-    """Memory maps of `total` rows, of which the wanted ones are filled.
+    """Read-only memory maps of `total` rows, of which the wanted ones are filled.
 
     Parameters
     ----------
     folder
-        Where they lie; a complete folder needs no lock and may be read-only.
+        Where the files are; a complete folder needs no lock and may be read-only.
     identity
         What the rows are, as JSON can hold it; a folder of another identity is damaged and made anew.
+    wanted
+        Row numbers, in [0, total).
     layout
-        Called where there is nothing yet.
+        Called if there are no files yet.
     compute
-        Computes the rows that are missing.
+        Called with the numbers of the missing rows; yields them with their values.
 
     Raises
     ------
@@ -68,7 +70,7 @@ def kept_rows(
         except FileNotFoundError:
             if folder.exists():
                 raise
-            # `osad-bench cache` removed it meanwhile: it is made anew
+            # `osad-bench cache` removed the folder meanwhile: make it anew
 
 
 def _rows(
@@ -101,7 +103,7 @@ def _dtype(file: str) -> np.dtype[Any]:
 
 
 def _layout_of(folder: Path, identity: dict[str, Any], total: int) -> dict[str, Any] | None:
-    """The meta file; None where there is none yet, or where the files are not as it says (a damaged cache)."""
+    """The contents of the meta file; None if there is none yet, or the files differ from it (a damaged cache)."""
     try:
         meta: dict[str, Any] = json.loads((folder / META).read_bytes())
         sizes = {
@@ -115,7 +117,7 @@ def _layout_of(folder: Path, identity: dict[str, Any], total: int) -> dict[str, 
 
 
 def _missing(folder: Path, wanted: Rows) -> Rows:
-    """Those of the wanted rows that are not computed yet."""
+    """The wanted rows that are not computed yet."""
     done = np.fromfile(folder / DONE, dtype=np.uint8)
     missing: Rows = wanted[done[wanted] == 0]
     return missing
@@ -128,7 +130,7 @@ def _new_layout(folder: Path, identity: dict[str, Any], total: int, layout: Layo
     shapes = [list(shape) for _, shape in layout]
     sizes = [math.prod(shape) * _dtype(file).itemsize for file, shape in zip(files, shapes)]
     for file, size in [*zip(files, sizes), (DONE, 1)]:
-        (folder / file).unlink(missing_ok=True)  # who has mapped a damaged one keeps it
+        (folder / file).unlink(missing_ok=True)  # a process that has mapped a damaged file keeps it
         with (folder / file).open("wb") as stream:
             stream.truncate(total * size)
     meta = {"identity": identity, "files": files, "shapes": shapes, "rows": total}
@@ -137,7 +139,7 @@ def _new_layout(folder: Path, identity: dict[str, Any], total: int, layout: Layo
 
 
 def _fill(folder: Path, files: Sequence[str], computed: Computed, count: int) -> None:
-    """Write rows. Written, not mapped: a full disk is an error here, not a crash."""
+    """Write rows as they are computed. Through streams, not memory maps: a full disk raises an error and is no crash."""
     with ExitStack() as stack:
         streams = [stack.enter_context((folder / file).open("r+b")) for file in files]
         marks = stack.enter_context((folder / DONE).open("r+b"))

@@ -1,4 +1,4 @@
-"""What the cache can hold of a data set: its clean images, or draws of a pseudo-anomaly generator."""
+"""Views of a data set that the cache can hold: its clean images, or one draw of a pseudo-anomaly generator."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from osad_bench.datasets.reading.tiles import squared
 
 @dataclass(frozen=True)
 class View:
-    """Clean images (``generator=None``) or the pseudo-anomalies of one draw."""
+    """Clean images (``generator=None``), or one pseudo-anomaly of each image (draw number `draw`, from 0)."""
 
     generator: str | None = None
     draw: int = 0
@@ -31,18 +31,24 @@ CPU = torch.device("cpu")
 
 
 def resized(dataset: Dataset, name: str, size: int, tiles: int = 1) -> npt.NDArray[np.uint8]:
-    """One image of a data set, brought to (tiles * size, size, 3)."""
+    """Read one image of a data set and resize it to (tiles * size, size, 3), uint8.
+
+    Raises
+    ------
+    DatasetError
+        The image cannot be read.
+    """
     return squared(dataset.read(dataset.by_id[name]), size, tiles)
 
 
 def pseudo_generator(name: str, sample: str, draw: int) -> np.random.Generator:
-    """The random source of one pseudo-anomaly, a function of its name alone."""
+    """Random generator of one pseudo-anomaly: depends only on the generator's name, the sample's id and the draw."""
     sha = hashlib.sha256(f"{name}/{draw}/{sample}".encode()).digest()
     return np.random.default_rng(np.frombuffer(sha, dtype=np.uint32))
 
 
 def shown(image: npt.NDArray[np.uint8], name: str, view: View) -> npt.NDArray[np.uint8]:
-    """The resized image of the sample of this name as the view shows it."""
+    """Apply a view to the resized image (H, W, 3) of a sample; `name` is its id."""
     if view.generator is None:
         return image
     changed, _ = pseudo_anomalies.get(view.generator)(image, pseudo_generator(view.generator, name, view.draw))

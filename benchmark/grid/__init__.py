@@ -1,1 +1,1 @@
-"""From a grid to its cells, and those cells carried out: plan, what is to do, workers, run."""
+"""From a grid to its stored records: plan the cells, find those to compute, compute them in workers, store them."""

@@ -1,9 +1,9 @@
 """Cells on a dask cluster: workers on other machines, the same records.
 
-A worker carries out one cell at a time, whatever number of threads it has, with as many CPU threads as it was given:
-torch's settings and random numbers are those of a whole process. A cell whose worker dies is tried again by another one.
-Where dask gives it up (``distributed.scheduler.allowed-failures``), it may have been another cell on the same workers that
-killed them: it is tried once more with nothing beside it, then recorded as failed.
+A worker computes one cell at a time with all the CPU threads it was given, as torch's settings and random numbers belong to
+the whole process. A cell whose worker dies is tried again by another one. When dask gives a cell up
+(``distributed.scheduler.allowed-failures``), another cell may have killed its workers: it is tried once more while nothing
+else runs, and then recorded as failed.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from osad_bench.benchmark.grid.workers import DIED, Reporter, Result, Results, d
 from osad_bench.core.errors import InputError
 
 AHEAD = 2
-"""Cells handed to the cluster per worker: one that runs and one that waits, which is what lets a cluster grow."""
+"""Cells handed to the cluster per worker: one that runs, and one that waits, so that an adaptive cluster grows."""
 COUNTED = 2.0
 """Seconds between two looks at how many workers there are."""
 
@@ -39,11 +39,11 @@ class ClusterError(RuntimeError):
 
 
 def _on_worker(cell: PlannedCell, machine: Machine, expected: str, topic: str) -> Result:
-    """Execute in a dask worker, sending epochs back as events of `topic`."""
+    """Execute a cell in a dask worker, sending epochs back as events of `topic`."""
     from distributed import get_worker
 
     if (found := version("osad-bench")) != expected:
-        raise ImportError(f"osad-bench {found} is installed there, and {expected} here")
+        raise ImportError(f"osad-bench {found} is installed there, but {expected} here")
     worker = get_worker()
 
     def progress(epoch: int, epochs: int, values: dict[str, float]) -> None:
@@ -55,7 +55,7 @@ def _on_worker(cell: PlannedCell, machine: Machine, expected: str, topic: str) -
 
 @contextmanager
 def _client(scheduler: str | None, jobs: int) -> Iterator[Any]:
-    """A client of the scheduler, or of a cluster of this machine's processes; dask's own messages are left out."""
+    """A client of the scheduler, or of a cluster of processes on this machine; dask's own log is silenced."""
     try:
         from distributed import Client
     except ImportError:
@@ -82,7 +82,7 @@ def _client(scheduler: str | None, jobs: int) -> Iterator[Any]:
 def on_dask(
     cells: Iterable[PlannedCell], machine: Machine, reporter: Reporter, scheduler: str | None, jobs: int
 ) -> Results:
-    """Cells on a dask cluster, `AHEAD` per worker at a time.
+    """Compute cells on a dask cluster, `AHEAD` per worker at a time.
 
     Parameters
     ----------
@@ -90,6 +90,11 @@ def on_dask(
         Each is asked for when the cluster has room for it.
     scheduler
         Its address; None starts a cluster of `jobs` processes here.
+
+    Yields
+    ------
+    cell, (record, scores)
+        In the order in which the cells finish.
 
     Raises
     ------
@@ -155,7 +160,7 @@ def on_dask(
 
 
 def _result(future: Any, cell: PlannedCell, machine: Machine) -> Result:
-    """What came of a cell; a failed record where its workers died."""
+    """A cell's record and scores; a failed record if its workers died."""
     from distributed import KilledWorker
 
     try:
@@ -175,25 +180,25 @@ def _result(future: Any, cell: PlannedCell, machine: Machine) -> Result:
 
 @contextmanager
 def _gone_is_told(scheduler: str | None) -> Iterator[None]:
-    """What dask raises when its scheduler is gone becomes one sentence."""
+    """Turn what dask raises when its scheduler is gone into a `ClusterError`."""
     try:
         yield
     except (OSError, CancelledError) as error:
         where = f" at {scheduler}" if scheduler else ""
         raise ClusterError(
-            f"the dask scheduler{where} is gone ({type(error).__name__}); what was computed is kept: start it again, and the "
-            "same command goes on from there"
+            f"the dask scheduler{where} is gone ({type(error).__name__}); what was computed is kept: start it again, and "
+            "run the same command again"
         ) from None
 
 
 class _Room:
-    """How many cells a cluster is given at a time."""
+    """How many cells the cluster gets at a time."""
 
     def __init__(self, client: Any) -> None:
         self.client, self.workers, self.looked, self.told = client, 0, 0.0, False
 
     def cells(self) -> int:
-        """Of as many workers as there are now; at least one, for a cluster that grows with its work."""
+        """`AHEAD` cells per worker there is now; at least `AHEAD`, for a cluster that grows with its work."""
         if time.monotonic() - self.looked > COUNTED:
             self.workers, self.looked = len(self.client.nthreads()), time.monotonic()
         if not self.workers and not self.told:

@@ -1,4 +1,4 @@
-"""The first thing a worker process runs: no worker outlives its parent. Imports nothing heavy, so that it is up at once."""
+"""What a worker process runs first, so that no worker outlives its parent. Imports nothing heavy, to start at once."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from typing import Any
 _ENDING = {getattr(signal, name) for name in ("SIGINT", "SIGHUP") if hasattr(signal, name)}
 
 events: Any = None
-"""In a worker: the queue that epochs are sent back through; None where there is none."""
+"""In a worker: the queue that sends epochs to the parent, or None."""
 number = 0
-"""In a worker: which of its pool's workers it is, counted from 0."""
+"""In a worker: its index in the pool, from 0."""
 
 
 def begin_worker(queue: Any, parent: int, counter: Any) -> None:
-    """Set up a worker: it ends when the process `parent` is gone, and Ctrl-C is that process's business."""
+    """Set up a worker: it ends when the process `parent` is gone, and ignores Ctrl-C, which the parent handles."""
     global events, number
     events = queue
     with counter.get_lock():
@@ -43,12 +43,12 @@ def begin_worker(queue: Any, parent: int, counter: Any) -> None:
 
 @contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Processes started here never hear of Ctrl-C or a closed terminal; what comes meanwhile is heard afterwards."""
+    """Context manager: processes started in it never get Ctrl-C or SIGHUP; this one gets them at the end of the context."""
     if not hasattr(signal, "pthread_sigmask") or threading.current_thread() is not threading.main_thread():
         yield
         return
-    # The mask is what processes inherit. This process may hear of a signal in another of its threads all the same, and
-    # Python would then raise in this one, with a process half started: so its handlers only take note meanwhile.
+    # Child processes inherit the mask. This process may still get a signal in another of its threads, and Python would then
+    # raise KeyboardInterrupt in this one, with a child half started: so the handlers only record it meanwhile.
     heard: list[int] = []
     handlers = {number: signal.signal(number, lambda one, _: heard.append(one)) for number in _ENDING}
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)

@@ -1,9 +1,9 @@
-"""Leases: runs that share a store share the work, each cell is computed by one of them.
+"""Leases: runs that share a store share the work, and each cell is computed by one of them.
 
-A lease is a file ``leases/KEY`` in the store that only one process can make (O_EXCL, which network file systems have even
-where they have no locks). It names its owner, and the owner's heartbeat is the file's time of change. A lease has ended
-when its owner has released it, when the owner's process is gone (same machine), or when it has not beaten for `STALE`
-seconds (other machines). A cell computed twice all the same, after a machine slept, is stored twice with the same scores.
+A lease is a file ``leases/KEY`` in the store that only one process can make (O_EXCL, which network file systems support
+even where they have no locks). It names its owner; the file's time of change is the owner's heartbeat. A lease has ended
+when its owner has released it, when the owner's process is gone (same machine), or when there was no heartbeat for `STALE`
+seconds (other machines). If a cell is computed twice even so, after a machine slept, both records have the same scores.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from osad_bench.core.processes import is_alive, state_of
 from osad_bench.results.store import Store, StoreError
 
 BEAT, STALE, LOOK = 20.0, 120.0, 1.0
-"""Seconds between two heartbeats, without one after which another machine's lease has ended, and between two looks at
-what others compute."""
+"""Seconds between two heartbeats, seconds without one after which a lease of another machine has ended, and seconds between
+two looks at cells that other processes compute."""
 
 
 @dataclass
@@ -69,17 +69,17 @@ class Leases:
                 json.dump(_owner(), stream)
             self._held.add(key)
             return True
-        return False  # others are as quick
+        return False  # another process was faster
 
     def release(self, key: str) -> None:
-        """Give a lease back."""
+        """Give a lease back; nothing happens for one that is not held."""
         if key in self._held:
             self._held.discard(key)
             with suppress(OSError):
                 self._path(key).unlink()
 
     def beat(self) -> None:
-        """Show that the owner of these leases is alive."""
+        """Renew the heartbeat of all leases held."""
         for key in list(self._held):
             with suppress(OSError):
                 os.utime(self._path(key))
@@ -87,14 +87,14 @@ class Leases:
     def mine(
         self, cells: Iterable[PlannedCell], store: Store, before: Mapping[str, datetime | None]
     ) -> Iterator[PlannedCell]:
-        """Those of the cells that nobody else computes or has computed meanwhile; the others are left in `elsewhere`.
+        """Yield the cells that no other process computes or has computed meanwhile; put the others into `elsewhere`.
 
-        Each lease is taken when its cell is asked for, so that two runs take turns.
+        A lease is taken only when its cell is asked for, so that two runs take turns.
 
         Parameters
         ----------
         before
-            When the records that are to be replaced were made.
+            By key, when the records to be replaced were made; None where there is none.
         """
         self.elsewhere.clear()
         for cell in cells:
@@ -107,7 +107,7 @@ class Leases:
 
     @contextmanager
     def kept_alive(self) -> Iterator[None]:
-        """Context manager: beats every `BEAT` seconds, and releases what is still held at the end."""
+        """Context manager: renews the heartbeat every `BEAT` seconds, and releases all leases at the end."""
         over = threading.Event()
 
         def beat() -> None:
@@ -136,7 +136,7 @@ def made(key: str, store: Store) -> datetime | None:
 
 
 def computed(key: str, store: Store, before: Mapping[str, datetime | None]) -> bool:
-    """Whether the store has a record of the cell that is none of those that are to be replaced."""
+    """Whether the store has a record of the cell other than the one to be replaced."""
     return made(key, store) not in (None, before.get(key))
 
 
@@ -145,7 +145,7 @@ def _owner() -> dict[str, str | int]:
 
 
 def _born(pid: int) -> str:
-    """When a process started, as the system counts; empty where it does not tell. Tells a reused number apart."""
+    """Start time of a process in the system's units, so that a reused id is noticed; empty where unknown."""
     return "".join(state_of(pid)[19:20])
 
 
@@ -172,7 +172,7 @@ def _silent(path: Path) -> bool:
 
 
 def _remove(path: Path) -> None:
-    """Take away an ended lease. Renamed first, so that of several who try it one succeeds, and no new lease is hit."""
+    """Remove an ended lease. It is renamed first, so that only one of several processes succeeds and no new lease is lost."""
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     with suppress(OSError):
         path.rename(aside)

@@ -9,15 +9,15 @@ from osad_bench.benchmark.cell.machine import Machine
 from osad_bench.datasets.duplicates import contradictions
 
 OWN = ("folder:", "csv:")
-"""How the names of a user's own data sets start: nobody has audited these."""
+"""Prefixes of the names of a user's own data sets, which nobody has audited."""
 WORTH_HAVING = 5
-"""Test anomalies below which the M that leaves more is told."""
+"""Number of test anomalies below which a smaller M is suggested."""
 SHOWN = 3
-"""Sentences of one sort per data set; `osad-bench datasets verify` tells them all."""
+"""Largest number of sentences per data set; `osad-bench datasets verify` prints all."""
 
 
 def notes_on(cells: Sequence[PlannedCell], machine: Machine) -> list[str]:
-    """Sentences on the data sets of a plan; empty where there is nothing to tell.
+    """Sentences on the data sets of a plan; empty if there is nothing to say.
 
     Raises
     ------
@@ -30,8 +30,8 @@ def notes_on(cells: Sequence[PlannedCell], machine: Machine) -> list[str]:
         passed = [f"{dataset.full_name}: {problem}" for problem in dataset.passed_over]
         if source.startswith(OWN):
             passed += [
-                f"{dataset.full_name}: {' and '.join(group)} are one picture, labelled both normal and anomalous; mend the "
-                "label, or leave them out with --dedup"
+                f"{dataset.full_name}: {' and '.join(group)} are the same picture, labelled both normal and anomalous; correct "
+                "the label, or leave them out with --dedup"
                 for group in contradictions(dataset)
             ]
         notes += passed[:SHOWN]

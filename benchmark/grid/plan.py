@@ -1,4 +1,4 @@
-"""From a grid (methods by data sets by settings by shots by seeds) to the list of cells."""
+"""From a grid (methods x data sets x settings x shots x seeds) to its list of cells."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Grid(BaseModel):
     )
     datasets: list[str] = Field(default=["elpv"], min_length=1, description="names, name/part, folder:PATH or csv:FILE")
     setting: list[Setting] = Field(default=["general"], min_length=1)
-    shots: list[int] = Field(default=[10], min_length=1, description="M, labelled anomalies in training")
+    shots: list[int] = Field(default=[10], min_length=1, description="M, the number of labelled anomalies in training")
     seeds: list[Annotated[int, Field(ge=0, lt=2**63)]] = Field(
         default=[0, 1, 2, 3, 4], min_length=1, description="a number n means 0 to n-1"
     )
@@ -57,25 +57,26 @@ class Grid(BaseModel):
         default_factory=dict, description="METHOD.SETTING or preset setting -> values to try"
     )
     floor: str | None = Field("mahalanobis", description="reference method that is always run beside the others")
-    reserve: int = Field(0, ge=0, description="leave at least this many anomalies out of the test part at every M")
+    reserve: int = Field(0, ge=0, description="keep at least this many anomalies out of the test part, whatever M is")
     same_test: bool = Field(
-        False, description="one test part for every M and contamination: reserve as many anomalies as the largest takes"
+        False,
+        description="one test part for all M and contaminations, without the anomalies that the largest trains on",
     )
     contamination: list[Annotated[float, Field(ge=0, le=0.5)]] = Field(
-        default=[0.0], min_length=1, description="shares of the training normals that are in truth anomalies"
+        default=[0.0], min_length=1, description="shares of the training normals that are in fact anomalies"
     )
     mislabelled: list[Annotated[float, Field(ge=0, lt=1)]] = Field(
-        default=[0.0], min_length=1, description="shares of the known anomalies that are in truth normals"
+        default=[0.0], min_length=1, description="shares of the labelled anomalies that are in fact normals"
     )
     train_group: list[str] | None = Field(
         None,
         min_length=1,
-        description="train on one of these groups of images alone, and test on the others; each: all in turn",
+        description="train only on one of these groups of images and test on the others; each: every group in turn",
     )
     test_group: list[str] | None = Field(
-        None, min_length=1, description="test on one of these groups alone; each: all in turn"
+        None, min_length=1, description="test only on one of these groups; each: every group in turn"
     )
-    dedup: bool = Field(False, description="keep one of each group of identical images")
+    dedup: bool = Field(False, description="keep one image of each group of identical images")
     validate_: bool = Field(
         False, alias="validate", description="score a part cut from the training data instead of the test part"
     )
@@ -84,7 +85,7 @@ class Grid(BaseModel):
     @classmethod
     def _count_of_seeds(cls, value: Any) -> Any:
         if isinstance(value, int) and value < 1:
-            raise ValueError("give at least one, or a list such as 7,8")
+            raise ValueError("give at least one seed, or a list such as 7,8")
         if isinstance(value, int) and value > MOST_SEEDS:
             raise ValueError(f"more than {MOST_SEEDS} seeds; a single seed is written with a comma, such as 7,")
         return list(range(value)) if isinstance(value, int) else value
@@ -113,7 +114,7 @@ class Grid(BaseModel):
 
 
 def read_grid(config: Path | None, flags: dict[str, Any]) -> Grid:
-    """A grid from a TOML file and the command line's flags, which override it.
+    """Make a grid from a TOML file and the command line's options, which override it.
 
     Raises
     ------
@@ -141,7 +142,7 @@ def read_grid(config: Path | None, flags: dict[str, Any]) -> Grid:
 
 
 def _flat(table: dict[str, Any], above: str = "") -> dict[str, Any]:
-    """``{"dra": {"topk": 0.2}}``, which is how TOML reads ``dra.topk = 0.2``, to ``{"dra.topk": 0.2}``."""
+    """Flatten ``{"dra": {"topk": 0.2}}``, as TOML reads ``dra.topk = 0.2``, to ``{"dra.topk": 0.2}``."""
     result: dict[str, Any] = {}
     for name, value in table.items():
         result |= _flat(value, f"{above}{name}.") if isinstance(value, dict) else {above + name: value}
@@ -149,7 +150,13 @@ def _flat(table: dict[str, Any], above: str = "") -> dict[str, Any]:
 
 
 def parse_change(text: str, option: str = "--set") -> tuple[str, list[Any]]:
-    """``a.b=1,2`` to ``("a.b", [1, 2])``: JSON values, or else strings; commas inside brackets do not separate."""
+    """Read ``a.b=1,2`` as ``("a.b", [1, 2])``: JSON values, or else strings; commas inside brackets do not separate.
+
+    Raises
+    ------
+    InputError
+        The text is not NAME=VALUE; the message names the option.
+    """
     name, equals, given = text.partition("=")
     if not equals or not name or not given:
         raise InputError(f"{option} {text}: expected NAME=VALUE or NAME=VALUE,VALUE,…, such as dpdl.prototypes=16,32")
@@ -164,7 +171,7 @@ def parse_change(text: str, option: str = "--set") -> tuple[str, list[Any]]:
     def value(part: str) -> Any:
         try:
             return json.loads(part)
-        except (ValueError, RecursionError):  # no JSON, a number of thousands of digits, brackets without end
+        except (ValueError, RecursionError):  # not JSON, a number of thousands of digits, or brackets without end
             return part
 
     return name.strip(), [value(part.strip()) for part in parts]
@@ -176,7 +183,7 @@ def method_named(name: str) -> type[Method]:
     Raises
     ------
     UnknownNameError, InputError
-        There is none, or what is registered is no method that can be run.
+        There is none, or the registered object is not a method that can be run.
     """
     from osad_bench.methods.base import Method, MethodConfig
 
@@ -190,7 +197,7 @@ def method_named(name: str) -> type[Method]:
     elif not (isinstance(config, type) and issubclass(config, MethodConfig)):
         problem = "has a Config that does not derive from MethodConfig"
     elif not isinstance(version, int) or isinstance(version, bool):
-        problem = f"has the version {version!r}, and a whole number is expected"
+        problem = f"has the version {version!r}; a whole number is expected"
     elif not all(isinstance(getattr(kind, one, None), str) for one in ("title", "kind", "citation")):
         problem = "needs a title, a kind and a citation, each a text"
     else:
@@ -206,7 +213,13 @@ def method_named(name: str) -> type[Method]:
 
 
 def variants_of(name: str, changes: dict[str, list[Any]]) -> list[tuple[str, dict[str, Any]]]:
-    """(label, complete configuration) of a method for every combination of the changes that concern it."""
+    """(label, complete configuration) of a method for every combination of the changes that concern it.
+
+    Raises
+    ------
+    InputError, UnknownNameError
+        The method has no such setting or value, or there is no such method.
+    """
     kind = method_named(name)
     own = {key.removeprefix(f"{name}."): values for key, values in changes.items() if key.startswith(f"{name}.")}
     default = kind.Config().model_dump(mode="json")
@@ -224,7 +237,7 @@ def variants_of(name: str, changes: dict[str, list[Any]]) -> list[tuple[str, dic
 
 
 def protocols(grid: Grid, dataset: Dataset) -> list[Protocol]:
-    """Every way in which a grid divides a data set.
+    """Every protocol of a grid on a data set: by setting, kind, shots, stress and seed.
 
     Raises
     ------
@@ -260,7 +273,7 @@ def protocols(grid: Grid, dataset: Dataset) -> list[Protocol]:
 
 
 def _groups(asked: list[str] | None, dataset: Dataset) -> Sequence[str | None]:
-    """The groups of a data set that were asked for; ``each`` stands for all of them."""
+    """The groups of a data set that were asked for, with ``each`` replaced by all of them; (None,) if none was."""
     if asked is None:
         return (None,)
     if "each" in asked and not dataset.groups:
@@ -269,14 +282,20 @@ def _groups(asked: list[str] | None, dataset: Dataset) -> Sequence[str | None]:
 
 
 def splits(grid: Grid, dataset: Dataset) -> list[tuple[Protocol, Split]]:
-    """`protocols`, each with the split."""
+    """`protocols` of a grid on a data set, each with its split.
+
+    Raises
+    ------
+    InputError, DatasetError
+        See `protocols` and `osad_bench.benchmark.cell.split.split`.
+    """
     from osad_bench.benchmark.cell.split import split
 
     return [(protocol, split(dataset, protocol)) for protocol in protocols(grid, dataset)]
 
 
 def _check_change(key: str, running: Sequence[str], asked: Sequence[object]) -> None:
-    """Refuse a change that would reach neither a method of the run nor the preset."""
+    """Check that a change concerns a method of the run or the preset."""
     first, *rest = key.split(".")
     if (first in running and rest) or first in Preset.model_fields:
         return
@@ -287,11 +306,11 @@ def _check_change(key: str, running: Sequence[str], asked: Sequence[object]) -> 
     if first in methods.names():
         raise InputError(f"--set {key}: the method {first} is not among --methods {','.join(map(str, asked))}")
     hint = nearest(first, [*running, *Preset.model_fields])
-    raise InputError(f"--set {key}: {first!r} is no method of this run and no setting of the preset; {hint}")
+    raise InputError(f"--set {key}: {first!r} is neither a method of this run nor a setting of the preset; {hint}")
 
 
 Divide = Callable[[Grid, "Dataset"], "list[tuple[Protocol, Split]]"]
-"""Every way in which a grid divides a data set, with the split."""
+"""Gives every protocol of a grid on a data set, with its split."""
 
 
 @uncollected()
@@ -301,13 +320,13 @@ def plan(grid: Grid, machine: Machine, divide: Divide | None = None) -> list[Pla
     Parameters
     ----------
     divide
-        How data sets are divided; None for the benchmark's way, `splits`. Records of cells that are divided in another
-        way must never lie in a store of the benchmark: their keys do not say so.
+        How data sets are divided; None for `splits`, the benchmark's way. Records of cells that are divided otherwise must
+        never be put into a store of the benchmark, as their keys do not show it.
 
     Raises
     ------
     InputError, UnknownNameError, DatasetError
-        Whatever is wrong with the request shows here, before any work is done.
+        The request cannot be carried out; nothing is computed before this is known.
     """
     from osad_bench.benchmark.cell.execute import PlannedCell, dataset_of
     from osad_bench.benchmark.features.backbones import load_backbone
@@ -343,19 +362,21 @@ def plan(grid: Grid, machine: Machine, divide: Divide | None = None) -> list[Pla
                 text = _canonical(protocol.model_dump(mode="json")).encode()
                 for fields, (before, after), variant, origin in family:
                     key = hashlib.sha256(before + text + after).hexdigest()
-                    if key not in cells:  # a folder that was given twice, in two spellings, is one data set
-                        cell = Cell.model_construct(**(fields | {"protocol": protocol}))  # its parts are checked
+                    if key not in cells:  # a folder given twice, in two spellings, is one data set
+                        cell = Cell.model_construct(
+                            **(fields | {"protocol": protocol})
+                        )  # its parts are validated already
                         cells[key] = PlannedCell(cell, key, label, variant, source, preset, division, **origin)
     return sorted(cells.values(), key=lambda planned: planned.cell.protocol.seed)
 
 
 def _canonical(value: Any) -> str:
-    """JSON as `Cell.key` hashes it."""
+    """Return a value as the JSON that `Cell.key` hashes."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
 
 
 def _around_protocol(cell: Cell) -> tuple[bytes, bytes]:
-    """What stands before and after the protocol in the JSON that `Cell.key` hashes: cells of one family share it."""
+    """The text before and after the protocol in the JSON that `Cell.key` hashes; it is the same for all protocols."""
     parts = sorted(cell.model_dump(mode="json", exclude={"protocol"}).items())
     before = "".join(f"{_canonical(name)}:{_canonical(value)}," for name, value in parts if name < "protocol")
     after = "".join(f",{_canonical(name)}:{_canonical(value)}" for name, value in parts if name > "protocol")
@@ -375,8 +396,8 @@ def _registered(asked: Sequence[Any]) -> dict[str, dict[str, Any]]:
                 found[register_class(one)] = {"method_class": cloudpickle.dumps(one)}
             except (TypeError, AttributeError, RecursionError, pickle.PicklingError) as error:
                 raise InputError(
-                    f"the class {one.__name__} cannot be handed to another process ({said(error)}): write it into a file, "
-                    f"and give that file's path in its place"
+                    f"the class {one.__name__} cannot be sent to another process ({said(error)}): write it into a file, "
+                    "and give that file's path instead"
                 ) from None
         elif one.endswith(".py"):
             path = user_path(one).absolute()

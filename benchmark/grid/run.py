@@ -1,6 +1,6 @@
-"""Run grids: what is stored already is kept, the rest is computed, each finished cell is stored at once.
+"""Run grids: stored cells are kept, the others are computed, and each finished cell is stored at once.
 
-`run_grid` is the one use case behind ``osad-bench run``, ``ablate`` and ``sweep`` and behind Python's
+`run_grid` is behind ``osad-bench run``, ``ablate``, ``sweep`` and ``advise``, and behind Python's
 `osad_bench.benchmark.run`.
 """
 
@@ -48,13 +48,13 @@ class Options:
     out
         Folder of the store; cells already in it are kept.
     jobs
-        Cells at a time; None for one per GPU, or on the CPU one per core over cached features, else one.
+        Cells computed at once; None for one per GPU, or on the CPU one per core with cached features, else one.
     device
-        ``cpu``, ``cuda``, ``cuda:N``, or ``auto`` for cuda where there is one.
+        ``cpu``, ``cuda``, ``cuda:N``, or ``auto`` for cuda if there is a GPU.
     precision
-        In which a backbone is fine-tuned: ``float32``, ``bfloat16``, or ``auto`` for bfloat16 where a GPU is made for it.
+        Number format of fine-tuning: ``float32``, ``bfloat16``, or ``auto`` for bfloat16 on GPUs built for it.
     backend, scheduler
-        ``local``, or ``dask`` with the scheduler's address (None: a cluster of this machine's processes).
+        ``local``, or ``dask`` with the scheduler's address (None: a cluster of processes on this machine); see
         docs/clusters.md.
     weights, data_root, cache
         File with the backbone's weights, folder of the downloads, folder of cached features; None for the defaults.
@@ -67,9 +67,9 @@ class Options:
     pixels
         Also measure the heat maps against the data set's masks: pixel AUROC and AUPRO.
     time_limit
-        Seconds after which a cell fails; None for no limit. With the backend ``local`` only.
+        Seconds after which a cell is stopped and fails; None for no limit. Only with the backend ``local``.
     dry_run
-        Plan and compare only.
+        Plan and compare with the store, but compute nothing.
     """
 
     out: Path | str = Path("osad-results")
@@ -94,7 +94,7 @@ class Options:
         Raises
         ------
         InputError
-            A device that is not there, a precision that is none, or a path of a user who is not there.
+            There is no such device or precision, or a path starts with ``~NAME`` of an unknown user.
         """
         return Machine(
             cache=default_cache() if self.cache is None else user_path(self.cache),
@@ -111,7 +111,7 @@ class Options:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What `run_grid` did.
+    """The result of `run_grid`.
 
     Attributes
     ----------
@@ -120,9 +120,9 @@ class Outcome:
     groups
         The cells of each grid.
     todo
-        What was done and what was to do at the start.
+        Done and open cells at the start of the run.
     records
-        What was computed now, in the order in which it was finished.
+        Records of the cells computed in this run, in the order in which they finished.
     """
 
     store: Store
@@ -137,7 +137,7 @@ class Outcome:
         return sorted(unique.values(), key=lambda cell: cell.cell.protocol.seed)
 
     def all_records(self) -> list[Record]:
-        """Records of all cells, those of before included."""
+        """Records of all cells, including those stored by earlier runs."""
         return [*self.records, *(self.store.get(cell.key) for cell in [*self.todo.done, *self.todo.failed])]
 
 
@@ -147,16 +147,16 @@ def run_grid(grids: Sequence[Grid], options: Options, reporter: Reporter | None 
     Parameters
     ----------
     grids
-        Cells that several of them share are computed once.
+        Cells that several grids share are computed once.
     options
-        Where and how.
+        Where and how to compute.
     reporter
-        Hears of the plan and of progress.
+        Is told about the plan and about progress; None for no reports.
 
     Raises
     ------
     InputError, UnknownNameError, DatasetError
-        Whatever is wrong with the request shows before any work is done.
+        The request cannot be carried out; raised before anything is computed.
     StoreError, OSError
         The store cannot be written; what is stored stays whole.
     osad_bench.benchmark.grid.cluster.ClusterError
@@ -241,7 +241,7 @@ def carry_out(
     Returns
     -------
     list of Record
-        In the order in which the cells finished; those that another run on the same store computed meanwhile included.
+        In the order in which the cells finished, including those that another run on the same store computed meanwhile.
 
     Raises
     ------
@@ -249,13 +249,15 @@ def carry_out(
         An image cannot be read.
     StoreError, OSError
         The store cannot be written; what is stored stays whole.
+    osad_bench.benchmark.grid.cluster.ClusterError
+        See `run_grid`.
     """
     reporter, timings = reporter or Reporter(), Timings(machine)
     records: list[Record] = []
     if not cells:
         return records
     store.prepare()
-    if not machine.device.startswith("cuda") or torch.cuda.is_available():  # else the workers do it
+    if not machine.device.startswith("cuda") or torch.cuda.is_available():  # otherwise the workers do it
         fill_cache(cells, machine, reporter)
     reporter.start(len(cells))
     leases, left = Leases(store.root), list(cells)
@@ -298,7 +300,7 @@ def carry_out(
 
 
 def freeze_plan(grid: Grid, outcome: Outcome) -> FrozenPlan:
-    """The plan of a dry run, to be shown before its results are there."""
+    """Make a frozen plan of a dry run, as proof of what was planned before there were results."""
     from importlib.metadata import version
 
     cells = {
@@ -313,7 +315,7 @@ def freeze_plan(grid: Grid, outcome: Outcome) -> FrozenPlan:
 
 
 def summarise_failures(records: Sequence[Record]) -> list[str]:
-    """One line per distinct failure, with how many cells it struck."""
+    """One line per distinct failure, with the number of cells that had it."""
     groups: dict[str, int] = defaultdict(int)
     for record in records:
         if record.error is not None:

@@ -1,8 +1,8 @@
-"""What the parts and settings of one method are worth: the grids behind the DPDL paper's Figs. 2 and 3 and Table 3.
+"""Grids for ablations and sweeps of one method, as in the DPDL paper's Figs. 2 and 3 and Table 3.
 
-Each part is taken away alone, and each setting is varied alone, all else as published; the complete method is in every
-such study. Random numbers do not depend on settings, so every difference to the complete method is paired. Cells are
-those of `osad-bench run`, so a store that has some of them already is only filled up.
+Each part is removed alone, and each setting is varied alone, with everything else as published; the complete method is in
+every study. Random numbers do not depend on settings, so every difference from the complete method is paired. Cells are
+those of `osad-bench run`, so only those that a store lacks are computed.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from osad_bench.core.registry import methods
 
 
 def ablations(method: str, only: Sequence[str] = ()) -> dict[str, dict[str, list[Any]]]:
-    """The declared ablations of a method as changes of a grid: name to ``{"dpdl.dpl": [False]}``.
+    """The ablations that a method declares, as changes of a grid: ``{name: {"dpdl.dpl": [False]}}``.
 
     Raises
     ------
     InputError
-        The method declares none, or none of a name in `only`.
+        The method declares no ablations, or none with a name in `only`.
     UnknownNameError
         No such method.
     """
@@ -46,9 +46,14 @@ def study_grids(method: str, changes: Sequence[dict[str, list[Any]]], flags: dic
     Parameters
     ----------
     changes
-        Each laid over `flags` alone.
+        ``METHOD.SETTING`` to values; each is applied to `flags` on its own.
     flags
-        Whatever `osad_bench.benchmark.grid.plan.read_grid` takes, without methods.
+        As `osad_bench.benchmark.grid.plan.read_grid` takes them, without methods.
+
+    Raises
+    ------
+    InputError
+        See `osad_bench.benchmark.grid.plan.read_grid`.
     """
     return [
         read_grid(None, flags | {"methods": [method], "floor": None, "set": flags.get("set", {}) | change})

@@ -1,4 +1,4 @@
-"""A plan held against a store: what is done, what is left, and about how long that takes."""
+"""Compare a plan with a store: what is done, what is left, and about how long that takes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from osad_bench.results.store import NewerError, Store, StoreError
 
 @dataclass(frozen=True)
 class Todo:
-    """A plan held against a store.
+    """The cells of a plan by their state in a store, with messages for the user.
 
     Attributes
     ----------
@@ -29,9 +29,9 @@ class Todo:
     damaged
         Messages about records that cannot be read; their cells are among `open`.
     changed
-        Messages about methods whose source is another one than that of their stored cells, which are among `done`.
+        Messages about methods whose source changed since their stored cells, which are among `done`.
     notes
-        What a user should know of the data.
+        Messages about the data.
     """
 
     done: list[PlannedCell] = field(default_factory=list)
@@ -50,18 +50,23 @@ def compare(
     recompute: Collection[str] = (),
     pixels: bool = False,
 ) -> Todo:
-    """Sort the cells of a plan by what the store holds of them.
+    """Sort the cells of a plan by their state in the store.
 
     Parameters
     ----------
     retry_failed
-        Failed cells are to be computed again.
+        Compute failed cells again.
     oracle
-        So are cells whose record lacks the oracle diagnostic.
+        Compute trained cells again whose record lacks the oracle diagnostic.
     recompute
-        Names of methods, all of whose cells are to be computed again.
+        Names of methods all of whose cells are computed again.
     pixels
-        So are cells whose record does not say how its heat maps were measured.
+        Compute cells again whose record lacks the pixel metrics.
+
+    Raises
+    ------
+    NewerError
+        The store was written by a newer osad-bench.
     """
     todo, changed = Todo(), Counter[str]()
     classes: dict[str, type[Method]] = {}
@@ -104,11 +109,11 @@ def compare(
 
 
 STARTING, MOST_JOBS = 20.0, 8
-"""Seconds of work below which one process does it sooner than several; processes at the most (each takes 1 GiB)."""
+"""Seconds of work below which one process is faster than several; largest number of processes (each takes 1 GiB)."""
 
 
 class Timings:
-    """Seconds that cells took here before, by method, data set, preset and device; for estimates only."""
+    """Seconds that cells took here before, by method, data set, preset and device; used only for estimates."""
 
     def __init__(self, machine: Machine) -> None:
         self.path, self.device = machine.cache / "timings.json", machine.device
@@ -124,7 +129,7 @@ class Timings:
             return {}
 
     def estimate(self, cells: Sequence[PlannedCell], jobs: int = 1) -> float | None:
-        """Seconds for these cells; None when one of them is of a sort never run here."""
+        """Estimated seconds for these cells, `jobs` at a time; None if one is of a sort that never ran here."""
         known = self._read()
         seconds = [known.get(self._name(cell)) for cell in cells]
         return None if None in seconds else sum(filter(None, seconds)) / jobs
@@ -134,7 +139,7 @@ class Timings:
         self.new[self._name(cell)] = round(seconds, 3)
 
     def save(self) -> None:
-        """Write what was noted; a disk that cannot take it costs the next estimate and nothing else."""
+        """Write what was noted; if that fails, only the next estimate is lost."""
         if not self.new:
             return
         with suppress(OSError):
@@ -142,9 +147,9 @@ class Timings:
 
 
 def default_jobs(cells: Sequence[PlannedCell], machine: Machine) -> int:
-    """Cells at a time where nobody said: one per GPU; on the CPU one per core over cached features, else one.
+    """Default number of cells at a time: one per GPU; on the CPU one per core with cached features, else one.
 
-    One as well where the work is known to take less time than the processes take to start.
+    Also one if the work is estimated to take less time than the processes take to start.
     """
     if machine.device == "cuda":
         return max(1, min(len(cells), torch.cuda.device_count()))

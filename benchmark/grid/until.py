@@ -1,9 +1,9 @@
-"""Seeds until the question is answered: run a grid, look, add seeds, and keep the error rate.
+"""Add seeds until the question is answered: run a grid, look, add seeds, with a bounded error rate.
 
 The question of each row of the table is which of its methods is the best, or which of two named ones is better. It is
-answered where one method is shown to be better than each of the others. See `osad_bench.results.sequential` for the test. Of k
-methods each pair is tested at 2 alpha / k: where a method that is not the best is called so, it must have crossed the
-boundary against the best one, on one side, and at most k methods can.
+answered when one method is shown to be better than each of the others. See `osad_bench.results.sequential` for the test. With
+k methods each pair is tested at 2 alpha / k: a method that is wrongly called the best must have crossed the boundary on one
+side against the best one, and at most k methods can.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from osad_bench.results.store import Store
 
 MOST = 50
-"""Seeds at the most, where nothing else is said."""
+"""Default of the largest number of seeds."""
 
 
 @dataclass(frozen=True)
@@ -41,11 +41,11 @@ class Question:
     Attributes
     ----------
     between
-        Two methods as tables name them; None: which of all is the best.
+        Two methods, named as in tables; None asks which of all methods is the best.
     most
-        Seeds at the most.
+        Largest number of seeds.
     alpha
-        Share of questions that may be answered wrongly.
+        Share of questions that may be answered wrongly, in (0, 1).
     """
 
     between: tuple[str, str] | None = None
@@ -55,7 +55,7 @@ class Question:
 
 @dataclass(frozen=True)
 class Answer:
-    """Where the question of one row of the table stands.
+    """State of the question for one row of the table.
 
     Attributes
     ----------
@@ -64,11 +64,11 @@ class Answer:
     state
         ``decided``, ``open``, or ``hopeless``: the seeds left will hardly decide it.
     seeds
-        Seeds that were looked at.
+        Number of seeds that were looked at.
     best
-        The method that is better than the others, or leads so far; empty where nothing can be compared.
+        The method that is better than the others, or leads so far; empty if nothing can be compared.
     rivals
-        Its comparison with each other method: the name to the verdict, `best` being the first of the two.
+        The comparison of `best` with each other method, by that method's name; `best` is the first of the two.
     """
 
     row: str
@@ -78,7 +78,7 @@ class Answer:
     rivals: dict[str, Verdict] = field(default_factory=dict)
 
     def in_words(self, question: Question) -> str:
-        """One paragraph."""
+        """The answer as one paragraph."""
         if not self.best:
             return f"{self.row}: there are no two methods with common results to compare."
         sure = {name: verdict for name, verdict in self.rivals.items() if verdict.state == "first"}
@@ -88,9 +88,9 @@ class Answer:
             text += f"decided with {self.seeds} seeds: {self.best} is better than {_listed(sure)}."
         else:
             end = f"not decided with {self.seeds} seeds" + (
-                "" if self.seeds >= question.most else f", and hardly to be with {question.most}"
+                "" if self.seeds >= question.most else f", and unlikely to be decided with {question.most}"
             )
-            text += f"{end}: {self.best} leads, and cannot be told from {_listed(unsure)}."
+            text += f"{end}: {self.best} leads, but cannot be told from {_listed(unsure)}."
             if sure:
                 text += f" It is better than {_listed(sure)}."
             needed = [verdict.needed for verdict in unsure.values() if not verdict.looks[-1].identical]
@@ -100,8 +100,8 @@ class Answer:
                 text += f" A difference of this size needs about {max(map(int, filter(None, needed)))} seeds."
         looks = sorted({look.seeds for verdict in self.rivals.values() for look in verdict.looks})
         return text + (
-            f" Looked at after {', '.join(map(str, looks))} of at most {question.most} seeds; over all looks, a wrong answer "
-            f"in at most {question.alpha:.0%} of such questions."
+            f" Looked at after {', '.join(map(str, looks))} of at most {question.most} seeds; over all looks, at most "
+            f"{question.alpha:.0%} of such questions get a wrong answer."
         )
 
 
@@ -124,7 +124,7 @@ def run_until(
     reporter: Reporter | None = None,
     tell: Callable[[list[Answer]], None] | None = None,
 ) -> tuple[Outcome, list[Answer]]:
-    """Run a grid with more and more seeds until the question of every row is answered, or will hardly be.
+    """Run a grid with more and more seeds until the question of every row is answered, or unlikely to be answered.
 
     Parameters
     ----------
@@ -143,7 +143,10 @@ def run_until(
     Raises
     ------
     InputError
-        The seeds are no number or the question names no two methods of the run, besides whatever `run_grid` raises.
+        The seeds are not 0 to n-1 with n at least 2, the run has fewer than two methods, scores the validation part, or
+        lacks a method of the question.
+    others
+        See `osad_bench.benchmark.grid.run.run_grid`.
     """
     step = len(grid.seeds)
     if grid.seeds != list(range(step)) or step < 2:
@@ -170,16 +173,18 @@ def run_until(
 def _check(question: Question, planned: Outcome) -> None:
     names = sorted({printable(f"{cell.cell.method} {cell.variant}".strip()) for cell in planned.cells})
     if len(names) < 2:
-        raise InputError(f"--until decided compares methods, and {names[0]} is alone; name another with --methods")
+        raise InputError(
+            f"--until decided compares methods, and {names[0]} is the only one; add another with --methods"
+        )
     if planned.cells[0].cell.protocol.part != "test":
-        raise InputError("--until decided looks at test parts; leave --validate out")
+        raise InputError("--until decided compares on the test part; leave --validate out")
     for name in question.between or ():
         if name not in names:
             raise InputError(f"--between {name}: the methods of this run are {', '.join(names)}")
 
 
 def answer(store: Store, keys: set[str], question: Question, step: int) -> list[Answer]:
-    """Where the question of each row stands, from the stored records alone.
+    """Answer the question of each row of the table from the stored records alone.
 
     Parameters
     ----------
@@ -242,7 +247,7 @@ def _answer_row(title: str, part: pd.DataFrame, store: Store, question: Question
 
 
 def _compared(first: pd.DataFrame, second: pd.DataFrame) -> Compared:
-    """Two cells on the test images that both have, in one order."""
+    """Scores of two cells on the test images that both have, in the same order."""
     both = first.merge(second[["image", "score"]], on="image", suffixes=("", "_second"))
     return Compared(
         both["image"].tolist(), both["label"].tolist(), both["score"].tolist(), both["score_second"].tolist()
@@ -250,7 +255,7 @@ def _compared(first: pd.DataFrame, second: pd.DataFrame) -> Compared:
 
 
 def _of(name: str, verdicts: dict[tuple[str, str], Verdict]) -> dict[str, Verdict]:
-    """Verdicts on a method against each other, turned so that it is the first."""
+    """Verdicts on a method against each other one, turned so that it is the first of the two."""
     found = {}
     for (first, second), verdict in verdicts.items():
         if name == first:

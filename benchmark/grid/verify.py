@@ -1,4 +1,4 @@
-"""A submission held against the data of this machine: images, splits, and cells run again."""
+"""Check a submission against the data of this machine: images, splits, and cells that are run again."""
 
 from __future__ import annotations
 
@@ -29,12 +29,17 @@ from osad_bench.results.submission import Check, label_of
 
 
 def check_splits(store: Store, own: Sequence[str], machine: Machine) -> list[Check]:
-    """Are the images, the splits and the labels those of the data here?
+    """Check that images, splits and labels of a submission are those of the data here.
 
     Parameters
     ----------
     own
-        Data sets of the user's own (``folder:PATH``, ``csv:FILE``) to look among.
+        The user's own data sets (``folder:PATH``, ``csv:FILE``) that the submission may be about.
+
+    Returns
+    -------
+    list of Check
+        ``bad`` per cell that differs, ``ok`` per method and data set, ``unchecked`` where the images are not here.
     """
     found: list[Check] = []
     counted: dict[tuple[str, str], int] = defaultdict(int)
@@ -46,7 +51,7 @@ def check_splits(store: Store, own: Sequence[str], machine: Machine) -> list[Che
         label, name = label_of(record), printable(record.cell.dataset)
         dataset, problem = open_one(record.cell.dataset)
         if dataset is not None and dataset.fingerprint != record.cell.fingerprint:
-            problem = "the images here are others (fingerprints differ)"
+            problem = "the images here are different ones (fingerprints differ)"
         if dataset is None or problem:
             absent.setdefault(name, (problem, set()))[1].add(label)
             continue
@@ -75,7 +80,7 @@ def _open(name: str, own: Sequence[str], machine: Machine) -> tuple[Dataset | No
         if name.startswith(("folder/", "csv/")):
             return (
                 None,
-                f"images of the submitter's own; say where they lie with --datasets {name.replace('/', ':', 1)}",
+                f"these are the submitter's own images; say where they are with --datasets {name.replace('/', ':', 1)}",
             )
         return dataset_of(name, machine.data_root), ""
     except (InputError, UnknownNameError, DatasetError) as error:
@@ -108,7 +113,12 @@ def run_again(store: Store, wanted: Sequence[str], own: Sequence[str], machine: 
     ----------
     wanted
         Names of methods, ``all``, or beginnings of keys; empty: the methods that are not trained by gradient descent,
-        which take seconds. Nothing of the submission is executed: the methods are those installed here.
+        which take seconds. No code of the submission is executed: the methods are those installed here.
+
+    Raises
+    ------
+    InputError
+        `wanted` names no method or key of the submission.
     """
     by_label: dict[str, list[Record]] = defaultdict(list)
     for record in store:
@@ -129,7 +139,10 @@ def run_again(store: Store, wanted: Sequence[str], own: Sequence[str], machine: 
             chosen = keyed or [random.SystemRandom().choice(records)]
             found += [_again(record, store.scores(record.key), own, machine) for record in chosen]
     if unknown:
-        raise InputError(f"--rerun {sorted(unknown)[0]}: the submission has {', '.join(sorted(by_label))}")
+        raise InputError(
+            f"--rerun {sorted(unknown)[0]}: expected all, or a method or key of the submission; its methods are "
+            f"{', '.join(sorted(by_label))}"
+        )
     return found
 
 
@@ -143,7 +156,7 @@ def _installed(record: Record) -> tuple[type[Method] | None, str]:
     except (InputError, UnknownNameError) as error:
         return None, str(error)
     if cls.version != record.cell.version:
-        return None, f"version {record.cell.version} was run, and version {cls.version} is installed here"
+        return None, f"version {record.cell.version} was run, but version {cls.version} is installed here"
     return cls, ""
 
 
@@ -158,7 +171,7 @@ def _again(record: Record, scores: TestScores, own: Sequence[str], machine: Mach
     if dataset is None:
         return unchecked(problem)
     if dataset.fingerprint != record.cell.fingerprint:
-        return unchecked("the images here are others")
+        return unchecked("the images here are different ones")
     try:
         preset = Preset.model_validate({key: value for key, value in record.cell.preset.items() if key != "weights"})
         weights = load_backbone(preset.backbone, machine.weights).weights
@@ -166,7 +179,7 @@ def _again(record: Record, scores: TestScores, own: Sequence[str], machine: Mach
     except (ValidationError, InputError, UnknownNameError, ValueError) as error:
         return unchecked(f"it cannot be run here ({error})")
     if weights != record.cell.preset.get("weights"):
-        return unchecked("the backbone's weights here are others")
+        return unchecked("the backbone's weights here are different ones")
     planned = PlannedCell(record.cell, record.key, record.preset, record.variant, dataset.spec, preset, division)
     again, now = execute(planned, machine)
     if now is None or again.metrics is None or record.metrics is None:
@@ -174,7 +187,7 @@ def _again(record: Record, scores: TestScores, own: Sequence[str], machine: Mach
             f"it failed here ({again.error.type if again.error else ''}: {again.error.message if again.error else ''})"
         )
     then, here = record.provenance.method_source, source_digest(method_named(record.cell.method))
-    other = "; the method's source here is another" if then and here and then != here else ""
+    other = "; the method's source code here differs" if then and here and then != here else ""
     off = abs(again.metrics.auroc - record.metrics.auroc)
     if now.ids.tolist() == scores.ids.tolist() and np.allclose(now.scores, scores.scores, rtol=1e-5, atol=1e-8):
         return Check("rerun", "ok", f"{name}: the same scores{other}", label)
@@ -182,7 +195,7 @@ def _again(record: Record, scores: TestScores, own: Sequence[str], machine: Mach
         return Check(
             "rerun",
             "ok",
-            f"{name}: AUROC {again.metrics.auroc:.6f}, off by {off:.6f}, as between devices{other}",
+            f"{name}: AUROC {again.metrics.auroc:.6f}, off by {off:.6f}, no more than between devices{other}",
             label,
         )
     return Check(

@@ -1,8 +1,8 @@
-"""Cells carried out one after the other, or by processes of this machine (by a cluster: `benchmark.grid.cluster`).
+"""Compute cells one after the other, or in several processes of this machine (on a cluster: `benchmark.grid.cluster`).
 
-Processes are those of the standard library's `ProcessPoolExecutor` and not joblib's: where a worker dies, `joblib.Parallel`
-ends the whole call and does not say which cell killed it, and its workers live on after a parent that was killed. Loky's
-executor has the interface of the one used here, so that nothing would become shorter by it.
+This uses the standard library's `ProcessPoolExecutor` and not joblib: when a worker dies, `joblib.Parallel` ends the whole
+call without saying which cell killed it, and its workers outlive a parent that was killed. Loky's executor has the same
+interface as the one used here, so it would make nothing shorter.
 """
 
 from __future__ import annotations
@@ -37,15 +37,15 @@ if TYPE_CHECKING:
 
 Result = tuple[Record, "TestScores | None"]
 DIED = "WorkerDied"
-"""The type of the failure of a cell whose worker process is gone."""
+"""Failure type of a cell whose worker process is gone."""
 Results = Generator[tuple[PlannedCell, Result], None, None]
 
 
 class Reporter:
-    """Hears what a run does; this one says nothing."""
+    """Is told what a run does; this one ignores it, derived classes show it."""
 
     def plan(self, cells: Sequence[PlannedCell], todo: Todo, seconds: float | None, out: Path) -> None:
-        """What will be computed, and an estimate of how long it takes."""
+        """The plan is made; `seconds` is an estimate of what is left to compute, None without one."""
 
     def features(self, what: str, done: int, total: int) -> None:
         """`done` of `total` images of one view are in the cache."""
@@ -54,7 +54,7 @@ class Reporter:
         """`total` cells are about to be computed."""
 
     def epoch(self, cell: PlannedCell, epoch: int, epochs: int, values: dict[str, float]) -> None:
-        """A cell finished a training epoch."""
+        """A cell finished training epoch `epoch` of `epochs`; `values` are its mean losses."""
 
     def finish(self, cell: PlannedCell, record: Record) -> None:
         """A cell is stored."""
@@ -66,7 +66,7 @@ def died(cell: PlannedCell, machine: Machine, detail: str) -> Result:
 
 
 def failed(cell: PlannedCell, machine: Machine, kind: str, message: str) -> Result:
-    """A failed record for what went wrong outside the cell."""
+    """A failed record for an error outside the cell's own code; `kind` is the type of the failure."""
     failure = Failure(type=kind, message=lines(message))
     return Record(
         key=cell.key, cell=cell.cell, preset=cell.label, variant=cell.variant, status="failed", error=failure,
@@ -75,15 +75,15 @@ def failed(cell: PlannedCell, machine: Machine, kind: str, message: str) -> Resu
 
 
 def threads_each(jobs: int) -> int:
-    """CPU threads for each of several cells at a time, so that all together they use what one alone would.
+    """CPU threads per cell when `jobs` cells run at once, so that all together use as many as one alone would.
 
-    That is torch's own choice (``OMP_NUM_THREADS``), and no more than the cores that this process may use.
+    One alone uses torch's own number (``OMP_NUM_THREADS``), and no more than the cores that this process may use.
     """
     return max(1, min(torch.get_num_threads(), int(cpu_count())) // jobs)
 
 
 def device_of(device: str, worker: int) -> str:
-    """The device of one of several workers: for ``cuda`` the visible GPUs in turn, anything else stands.
+    """The device of one of several workers: for ``cuda`` the visible GPUs in turn, any other device unchanged.
 
     Torch counts the GPUs that ``CUDA_VISIBLE_DEVICES`` leaves visible.
     """
@@ -91,7 +91,7 @@ def device_of(device: str, worker: int) -> str:
 
 
 def _in_worker(cell: PlannedCell, machine: Machine) -> Result:
-    """Execute in another process, sending epochs back where there is a queue."""
+    """Execute a cell in a worker process, sending epochs back if there is a queue."""
     machine = replace(machine, device=device_of(machine.device, guard.number))
 
     def progress(epoch: int, epochs: int, values: dict[str, float]) -> None:
@@ -103,7 +103,7 @@ def _in_worker(cell: PlannedCell, machine: Machine) -> Result:
 
 @contextmanager
 def _pool(jobs: int, events: Any) -> Iterator[ProcessPoolExecutor]:
-    """Worker processes, which are gone when the context is left, finished or not."""
+    """A pool of worker processes; none is left at the end of the context, finished or not."""
     context = multiprocessing.get_context("spawn")
     before = set(multiprocessing.active_children())
     begin = events, os.getpid(), context.Value("i", 0)
@@ -119,7 +119,7 @@ def _pool(jobs: int, events: Any) -> Iterator[ProcessPoolExecutor]:
 
 
 def one_by_one(cells: Iterable[PlannedCell], machine: Machine, reporter: Reporter) -> Results:
-    """One cell after the other, in this process; a cell is asked for when the one before it is stored."""
+    """Compute one cell after the other in this process; a cell is asked for when the one before it is stored."""
     for cell in cells:
         yield cell, execute(cell, machine, lambda *values, cell=cell: reporter.epoch(cell, *values))
 
@@ -127,7 +127,7 @@ def one_by_one(cells: Iterable[PlannedCell], machine: Machine, reporter: Reporte
 def _together(
     waiting: Iterator[PlannedCell], suspects: deque[PlannedCell], machine: Machine, jobs: int, events: Any
 ) -> Results:
-    """Cells of `waiting` in `jobs` processes, until all are done or a worker dies; what then ran goes to `suspects`.
+    """Compute cells of `waiting` in `jobs` processes until all are done or a worker dies; `suspects` gets those running.
 
     A cell is asked for when a process is free for it, so that several runs on one store share the work.
     """
@@ -156,7 +156,7 @@ def _together(
 
 
 def _alone(suspects: deque[PlannedCell], machine: Machine, events: Any) -> Results:
-    """Cells in a process of their own, one at a time: the one that kills it is recorded as failed."""
+    """Compute cells one at a time in a process of their own; one that kills the process is recorded as failed."""
     while suspects:
         with _pool(1, events) as pool:
             alive = True
@@ -172,16 +172,21 @@ def _alone(suspects: deque[PlannedCell], machine: Machine, events: Any) -> Resul
 
 
 def in_processes(cells: Iterable[PlannedCell], machine: Machine, reporter: Reporter, jobs: int) -> Results:
-    """Several cells at once; a cell whose worker dies is tried once more alone, then recorded as failed.
+    """Compute several cells at once; a cell whose worker dies is tried once more alone, then recorded as failed.
 
     Parameters
     ----------
     cells
         Each is asked for when a process is free for it.
+
+    Yields
+    ------
+    cell, (record, scores)
+        In the order in which the cells finish.
     """
     machine = replace(machine, threads=machine.threads or threads_each(jobs))
     by_key: dict[str, PlannedCell] = {}
-    with guard.uninterrupted():  # it starts a process of multiprocessing's own
+    with guard.uninterrupted():  # this starts a process of multiprocessing
         events = multiprocessing.get_context("spawn").Queue()
     stop = threading.Event()
 
@@ -205,7 +210,7 @@ def in_processes(cells: Iterable[PlannedCell], machine: Machine, reporter: Repor
     waiting, suspects = asked_for(), deque[PlannedCell]()
     try:
         while (first := next(waiting, None)) is not None:
-            # A worker that dies breaks its pool, and which of the running cells killed it is not told.
+            # A worker that dies breaks its pool, and the pool does not say which of the running cells killed it.
             yield from _together(chain([first], waiting), suspects, machine, jobs, events)
             yield from _alone(suspects, machine, events)
     finally:

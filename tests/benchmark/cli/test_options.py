@@ -31,3 +31,10 @@ def test_run_shares_its_options_with(verb, groups):
 def test_the_command_line_has_the_defaults_of_python():
     assert RunOptions().options() == Options()
     assert {field.name for field in fields(RunOptions)} == {field.name for field in fields(Options)}
+
+
+def test_the_terminal_alone_breaks_the_lines_of_the_help(cli):
+    told = [line.strip() for line in cli("advise", "--help", COLUMNS="1000").stdout.splitlines()]
+    assert any(line.startswith("By default") and line.endswith("run the same command again.") for line in told)
+    told = [line.strip() for line in cli("store", "compact", "--help", COLUMNS="1000").stdout.splitlines()]
+    assert any(line.startswith("Loading") and line.endswith("'osad-bench[parquet]'.") for line in told)

@@ -164,7 +164,7 @@ def test_a_store_with_many_cells_still_gets_its_ranks_in_words(report, records, 
         (["--table", "4"], "--table 4: expected one of 1, 2, 3, all"),
         (["--format", "md,docx"], "--format docx: expected one of md, tex, csv, html"),
         (["--metric", "f1"], "--metric f1: expected one of auroc"),
-        (["--compare", "theirs"], "--compare theirs: expected one of published"),
+        (["--compare", "theirs"], "--compare theirs: expected published"),
         (["--table", "1", "--metric", "fpr95"], "--table 1 shows AUROC"),
     ],
 )

@@ -81,7 +81,7 @@ def test_a_submission_about_images_that_are_not_here_is_recomputed_and_called_un
     cli("submit", "store", "--out", "mine.osad.zip")
     done = cli("verify", "mine.osad.zip")
     assert done.returncode == 0
-    assert "not checked: splits: mahalanobis on folder/photos: images of the submitter's own" in done.stdout
+    assert "not checked: splits: mahalanobis on folder/photos: these are the submitter's own images" in done.stdout
     assert "verified: no method" in done.stderr
     done = cli("verify", "mine.osad.zip", "--datasets", f"folder:{photos}")
     assert "verified: mahalanobis" in done.stderr
@@ -106,7 +106,7 @@ def test_two_submissions_of_one_method_stand_side_by_side_under_their_titles(cli
         (["verify", "text.osad.zip"], "text.osad.zip is no submission"),
         (["board", "text.osad.zip"], "text.osad.zip is no submission"),
         (["submit", "nowhere"], "no records in nowhere"),
-        (["run", "--methods", "devnet", "--freeze", "plan.json"], "--freeze goes with --dry-run"),
+        (["run", "--methods", "devnet", "--freeze", "plan.json"], "--freeze needs --dry-run"),
         (["run", "--methods", "devnet", "--between", "devnet,dra"], "--between goes with --until decided"),
         (["run", "--methods", "devnet", "--until", "done"], "--until done: expected decided"),
         (["run", "--methods", "devnet", "--contamination", "much"], "--contamination much: expected shares"),
@@ -125,7 +125,10 @@ def test_an_unknown_name_to_run_again_is_refused(cli, run):
     cli("submit", "store", "--out", "mine.osad.zip")
     done = cli("verify", "mine.osad.zip", "--rerun", "dpdl")
     assert done.returncode == 2
-    assert "--rerun dpdl: the submission has devnet, mahalanobis" in done.stderr
+    assert (
+        "--rerun dpdl: expected all, or a method or key of the submission; its methods are devnet, mahalanobis"
+        in done.stderr
+    )
 
 
 def test_a_plan_that_was_frozen_first_tells_what_was_asked_for(cli, run, tmp_path: Path):
@@ -152,5 +155,5 @@ def test_seeds_are_added_until_it_is_decided_and_the_answer_is_told(cli, tmp_pat
     done = cli("run", "--methods", "devnet", *SMALL, "--out", "store", "--until", "decided", "--max-seeds", "4")
     assert done.returncode == 0, done.stderr
     assert "decided with" in done.stderr
-    assert "of at most 4 seeds; over all looks, a wrong answer in at most 5% of such questions." in done.stderr
+    assert "of at most 4 seeds; over all looks, at most 5% of such questions get a wrong answer." in done.stderr
     assert json.loads((tmp_path / "store" / "until.json").read_text())["question"]["most"] == 4

@@ -60,13 +60,14 @@ def test_advice_is_one_method_with_its_recall_and_what_cannot_be_told(cli, parts
     assert "The data cannot tell it from evidence" in done.stdout
     assert "mahalanobis never sees an anomaly" in done.stdout
     assert (
-        "At 1 % false alarms: cannot be told. That takes 99 normals kept from the fit, and there are 12." in done.stdout
+        "At 1 % false alarms its recall cannot be told: that takes 99 normals kept from the fit, and there are 12."
+        in done.stdout
     )
-    assert "At 5 % false alarms: cannot be told. That takes 19" in done.stdout
+    assert "At 5 % false alarms its recall cannot be told: that takes 19" in done.stdout
     assert (
         "with 36, fit holds 18 out and can promise 5.26 % false alarms or more; 198 are enough for 1 %" in done.stdout
     )
-    assert "fewer are there of burr (3)" in done.stdout
+    assert "there are fewer of burr (3)" in done.stdout
     assert "\nnext: osad-bench fit mahalanobis" in done.stdout
     assert "0 to do" in cli(*arguments).stderr, "what was computed is kept"
     found = json.loads(cli(*arguments, "--json").stdout)
@@ -108,4 +109,4 @@ def test_one_anomaly_is_too_few_to_compare_on(cli, parts, tmp_path):
         path.unlink()
     done = cli("advise", f"folder:{folder}", *SMALL)
     assert done.returncode == 2
-    assert "has 1 different anomaly: one to learn from and one to test on are the least" in done.stderr
+    assert "has 1 different anomaly; at least 2 are needed" in done.stderr

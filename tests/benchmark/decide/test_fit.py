@@ -150,7 +150,7 @@ def test_what_lies_at_the_place_of_a_model_is_never_lost(fitted, tmp_path):
         (lambda folder: changed(folder, "method", "gone"), "needs the method 'gone' of osad-bench"),
         (lambda folder: changed(folder, "method_version", 99), "fitted by version 99 of devnet"),
         (lambda folder: changed(folder, "method_config", {"legs": 4}), "another version of devnet"),
-        (lambda folder: changed(folder, "shapes", [[3, 4, 4]]), "cannot be put together again"),
+        (lambda folder: changed(folder, "shapes", [[3, 4, 4]]), "cannot be restored"),
     ],
 )
 def test_a_damaged_model_is_refused_in_one_sentence(fitted, tmp_path, damage, message):

@@ -102,7 +102,7 @@ def test_the_exit_code_says_what_was_asked_for(cli, model, photos, what, where, 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["{model}", "{photos}", "--fail-on", "legs"], "--fail-on legs: expected anomaly, broken, any"),
+        (["{model}", "{photos}", "--fail-on", "legs"], "--fail-on legs: expected one of anomaly, broken, any"),
         (["{model}", "{photos}", "--sheet", "sheet.doc"], "--sheet sheet.doc: expected a name that ends in .html"),
         (["{model}", "{photos}", "--false-alarms", "1.5"], "expected a share above 0 and below 1"),
         (["{model}", "nowhere"], "there is no file or folder nowhere"),

@@ -38,7 +38,7 @@ def test_images_that_are_not_read_are_counted_and_named(tmp_path: Path, photos: 
 def test_a_picture_with_two_labels_is_named_with_both_files(tmp_path: Path, photos: Path):
     shutil.copy(photos / "train" / "good" / "001.png", photos / "test" / "blue" / "copy.png")
     (note,) = notes(tmp_path, photos)
-    assert "test/blue/copy.png and train/good/001.png are one picture" in note
+    assert "test/blue/copy.png and train/good/001.png are the same picture" in note
 
 
 def test_an_m_that_leaves_too_few_to_test_on_is_told_with_one_that_does(tmp_path: Path, photos: Path):

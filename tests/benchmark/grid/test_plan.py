@@ -84,7 +84,7 @@ def test_a_dotted_name_in_the_file_is_the_setting_it_names(tmp_path: Path):
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(b'methods = "dra"\nset = 5', "grid.toml: set: expected a table"), (b"\xff\xfe", "no text in UTF-8"),
+    [(b'methods = "dra"\nset = 5', "grid.toml: set: expected a table"), (b"\xff\xfe", "not text in UTF-8"),
      (b"methods = [", "not valid TOML"), (b'method = "dra"', "grid.toml: methods is missing; settings: methods")],
 )  # fmt: skip
 def test_a_file_that_is_no_grid_is_named(tmp_path: Path, content, message):
@@ -93,7 +93,7 @@ def test_a_file_that_is_no_grid_is_named(tmp_path: Path, content, message):
     with pytest.raises(InputError, match=message):
         read_grid(path, {})
     path.write_bytes(b"\xff\xfe")
-    with pytest.raises(InputError, match="no text in UTF-8"):
+    with pytest.raises(InputError, match="not text in UTF-8"):
         load_preset(str(path))
 
 
@@ -186,7 +186,7 @@ def test_a_file_names_the_methods_it_defines(tmp_path: Path, own_methods):
             OWN.replace('name, title, citation = "repel", "Repel", "ours"', "title = 'R'"),
             "has no name: add name = 'repel'",
         ),
-        (OWN + "    version = 'abc'", "has the version 'abc', and a whole number is expected"),
+        (OWN + "    version = 'abc'", "has the version 'abc'; a whole number is expected"),
         (OWN + "    class Config: x = 1", "Config that does not derive from MethodConfig"),
         (OWN + "    title = None", "needs a title"),
         (OWN.replace("    def fit(self, train, context): ...\n", ""), "defines no method"),

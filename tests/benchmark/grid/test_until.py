@@ -97,7 +97,7 @@ def test_a_run_stops_when_it_is_decided_and_goes_on_from_what_is_stored(tmp_path
     [
         ({"methods": ["devnet"], "seeds": [3, 4]}, Question(), "--until decided adds seeds by itself"),
         ({"methods": ["devnet"], "seeds": 1}, Question(), "2 or more"),
-        ({"methods": ["devnet"], "floor": None}, Question(), "devnet is alone"),
+        ({"methods": ["devnet"], "floor": None}, Question(), "devnet is the only one"),
         ({"methods": ["devnet"]}, Question(most=3), "--max-seeds 3: expected at least the 5 of --seeds"),
         ({"methods": ["devnet"]}, Question(("devnet", "dra")), "--between dra: the methods of this run are devnet, mahalanobis"),
         ({"methods": ["devnet"], "validate": True}, Question(), "leave --validate out"),
