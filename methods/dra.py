@@ -89,7 +89,7 @@ class DRA(GradientMethod):
     """Mean map of the references, (C, H, W) per scale, for scoring."""
 
     def build(self, train: TrainingSet, context: Context) -> nn.Module:
-        """The heads that are switched on; the references that score are fixed here."""
+        """The heads that are switched on; the normal references for scoring are chosen here."""
         config = self.config
         self.deviation = Deviation.draw(context.random("prior"), config.margin, config.draws)
         order = torch.randperm(train.n_normal, generator=context.random("references"))
@@ -101,12 +101,12 @@ class DRA(GradientMethod):
         return min(self.config.references, train.n_normal) if self.config.residual else 0
 
     def settle(self, train: TrainingSet) -> None:
-        """Reference maps as the features now are: clean training normals, the same for every image."""
+        """Reference maps from the current features: clean training normals, the same for every image."""
         if self.config.residual:
             self.reference = mean_map(train.normals(self.fixed))
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """The deviation losses."""
+        """Deviation loss of each head, by its name."""
         reference = mean_map(batch.reference) if batch.reference is not None else None
         scores = head_scores(self.network, batch.pyramid, reference)
         return head_losses(scores, batch.target, self.deviation)

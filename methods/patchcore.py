@@ -78,7 +78,7 @@ class PatchCore(Method):
         self.memory = context.shared("memory", Tensor, memory, **settings)
 
     def _candidates(self, train: TrainingSet, generator: torch.Generator) -> Tensor:
-        """Random patches (N, C), reading the normals in chunks: all patches of a data set are more than memory holds."""
+        """Random patches (N, C), reading the normals in chunks: all patches of a data set may not fit into memory."""
         _, height, width = train.shapes[0]
         count = height * width
         chosen = torch.randperm(train.n_normal * count, generator=generator)[: self.config.candidates]

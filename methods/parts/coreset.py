@@ -69,7 +69,7 @@ def coreset(points: Tensor, size: int, projected: int, generator: torch.Generato
 
 
 def remember(points: Tensor, size: int, candidates: int, projected: int, generator: torch.Generator) -> Tensor:
-    """A coreset of `size` of at most `candidates` random patches of normals, (B, P, C) -> (size, C)."""
+    """A coreset of `size` patches, chosen from `candidates` random patches of normals, (B, P, C) -> (size, C)."""
     points = points.flatten(0, 1)
     points = points[torch.randperm(len(points), generator=generator)[:candidates].to(points.device)]
     return points[coreset(points, size, projected, generator).to(points.device)]
