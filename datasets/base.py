@@ -271,7 +271,13 @@ class Dataset(abc.ABC):
 
     @cached_property
     def samples(self) -> tuple[Sample, ...]:
-        """All samples, sorted by id."""
+        """All samples, sorted by id.
+
+        Raises
+        ------
+        DatasetError
+            There is none, two share an id, or they cannot be listed.
+        """
         samples = tuple(sorted(self.scan(), key=lambda sample: sample.id))
         if not samples:
             raise DatasetError(
@@ -337,7 +343,7 @@ class Dataset(abc.ABC):
         return groups_of_equal(self.pixel_digests)
 
     def problems(self) -> Iterable[Problem]:
-        """What is wrong with the download, found without decoding its images."""
+        """What is wrong with the download, as far as it can be found without decoding the images."""
         return ()
 
     @property
