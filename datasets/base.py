@@ -271,13 +271,7 @@ class Dataset(abc.ABC):
 
     @cached_property
     def samples(self) -> tuple[Sample, ...]:
-        """All samples, sorted by id.
-
-        Raises
-        ------
-        DatasetError
-            There is none, two share an id, or they cannot be listed.
-        """
+        """All samples, sorted by id."""
         samples = tuple(sorted(self.scan(), key=lambda sample: sample.id))
         if not samples:
             raise DatasetError(

@@ -86,7 +86,7 @@ def test_a_damaged_index_is_ignored(filled, settled, content):
     assert filled.glance(filled.keys()[0]) is not None
 
 
-def test_an_index_of_another_version_is_ignored(filled, settled, monkeypatch):
+def test_an_index_of_another_version_is_as_none(filled, settled, monkeypatch):
     filled.compact()
     monkeypatch.setattr(index, "FORMAT", "another")
     assert Index.read(filled.root) is None

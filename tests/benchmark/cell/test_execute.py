@@ -106,7 +106,7 @@ def test_whatever_a_method_raises_is_a_failed_record_that_can_be_stored(tmp_path
     assert Record.model_validate_json(record.model_dump_json()) == record
 
 
-def test_a_method_that_ends_the_process_fails_its_cell_alone(tmp_path: Path):
+def test_the_end_of_the_process_is_the_end_of_the_cell_alone(tmp_path: Path):
     def does(context):
         os._exit(0)
 
