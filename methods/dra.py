@@ -61,14 +61,13 @@ class DRA(GradientMethod):
     class Config(MixedConfig):
         """Hyper-parameters of DRA."""
 
-        # The public code draws 32 normals and 16 known anomalies, and each normal becomes a pseudo-anomaly by 1/2.
+        # The public code draws 32 normals and 16 known anomalies, and each normal becomes a pseudo-anomaly with probability 1/2.
         seen_share: float = Field(
-            1 / 3, ge=0, lt=1, description="known anomalies of a batch, a share (public code: 1/3)"
+            1 / 3, ge=0, lt=1, description="share of known anomalies in a batch (public code: 1/3)"
         )
         pseudo_share: float = Field(
-            1 / 3, ge=0, lt=1, description="pseudo-anomalies of a batch, a share (public code: 1/3 on average)"
+            1 / 3, ge=0, lt=1, description="share of pseudo-anomalies in a batch (public code: 1/3 on average)"
         )
-
         topk: float = Field(0.1, gt=0, le=1, description="share of positions that make a map's score (Sec. 4.1)")
         margin: float = Field(5.0, gt=0, description="margin of the deviation loss (DevNet 2019, Eq. 7)")
         draws: int = Field(5000, ge=2, description="draws of the loss's Gaussian prior (DevNet 2019, Eq. 5)")

@@ -87,8 +87,8 @@ class MLEP(GradientMethod):
         """Hyper-parameters of MLEP; those of the original are for video, so these are ours."""
 
         code: int = Field(64, ge=1, description="channels of the code (ours)")
-        margin: float = Field(1.0, gt=0, description="of squared distances between unit codes (ours)")
-        weight: float = Field(1.0, ge=0, description="of the margin loss (ours)")
+        margin: float = Field(1.0, gt=0, description="margin of squared distances between unit codes (ours)")
+        weight: float = Field(1.0, ge=0, description="weight of the margin loss (ours)")
         given: bool = Field(
             False, description="no gradient through the features to reconstruct (ours, docs/deviations.md)"
         )
