@@ -1,8 +1,8 @@
 """AHL: meta-learning over heterogeneous anomaly distributions, on top of DRA or DevNet (Zhu et al., CVPR 2024).
 
-Heterogeneous anomaly distributions (Sec. 3.2): the training normals are clustered by k-means; each ordered pair of
-clusters, and one random halving, is an *episode* whose support and query hold normals of one and the other, half of the
-known anomalies each, and pseudo-anomalies of one sort drawn for the episode.
+Heterogeneous anomaly distributions (Sec. 3.2): the training normals are clustered by k-means. Each ordered pair of clusters,
+and one random halving, is an *episode*: the support holds normals of the one and the query normals of the other, and each
+holds half of the known anomalies and pseudo-anomalies of one sort that is drawn for the episode.
 
 Collaborative differentiable learning (Sec. 3.3): from the unified model theta each episode i takes a few gradient steps
 on its support, theta_i <- theta_i - a grad L(support_i; theta_i) from theta_i = theta, and theta then descends the

@@ -1,8 +1,8 @@
 """DPDL: distribution prototype diffusion learning (CVPR 2025). No public code exists: this is the first.
 
-Normal images are carried onto C Gaussian prototypes by a Schroedinger bridge (Eqs. 4 and 8 to 14, `bridge.py`), normals
-drawn to their prototype and known and pseudo-anomalies pushed away from it (Eqs. 16 and 17, DPL, `readings.py`); all
-features are spread over the hypersphere (Eq. 19, DFL, `dispersion.py`). Three heads score an image (Eqs. 20 to 22): M_a on
+Normal images are carried onto C Gaussian prototypes by a Schroedinger bridge (Eqs. 4 and 8 to 14, `bridge.py`). A loss draws
+normals to their prototype and pushes known and pseudo-anomalies away from it (Eqs. 16 and 17, DPL, `readings.py`); another
+spreads all features over the hypersphere (Eq. 19, DFL, `dispersion.py`). Three heads score an image (Eqs. 20 to 22): M_a on
 the map, M_n on its average, M_r on the residual between the carried point and its prototype; the score is
 S_a + S_r - S_n. The sum of all losses is Eq. 23.
 

@@ -24,8 +24,8 @@ def patches(stages: Sequence[Tensor]) -> Tensor:
     Parameters
     ----------
     stages
-        Maps (B, C_i, H_i, W_i), the finest first. Each is smoothed, brought to the first one's size bilinearly, and all
-        channels are put together.
+        Maps (B, C_i, H_i, W_i), the finest first. Each is smoothed and resized bilinearly to the first one's size, and all
+        channels are concatenated.
 
     Returns
     -------
@@ -45,9 +45,9 @@ def coreset(points: Tensor, size: int, projected: int, generator: torch.Generato
     points
         (N, C).
     size
-        Number of points to choose; all where there are not more.
+        Number of points to choose; all are chosen where there are not more.
     projected
-        Dimensions of the random projection that distances are measured in (Johnson and Lindenstrauss).
+        Dimensions of the random projection in which distances are measured (Johnson and Lindenstrauss).
 
     Returns
     -------

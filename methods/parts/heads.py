@@ -25,7 +25,7 @@ def top_count(positions: int, share: float) -> int:
 
 
 def over_scales(maps: Sequence[Tensor]) -> Tensor:
-    """Mean of maps (B, h, w) of several scales, brought to the first one's size bilinearly: (B, H, W)."""
+    """Mean of maps (B, h, w) of several scales, resized bilinearly to the first one's size: (B, H, W)."""
     size = maps[0].shape[1:]
     aligned = [maps[0], *(functional.interpolate(x[:, None], size, mode="bilinear")[:, 0] for x in maps[1:])]
     return torch.stack(aligned).mean(0)
