@@ -57,7 +57,7 @@ _NAME = re.compile(r"(\d+)_(\d{3})_(\d+)")
 
 
 def patches(width: int, height: int) -> list[Box]:
-    """Boxes of 256 pixels along the width, left to right; the last is narrower where the width is no multiple."""
+    """Boxes of 256 pixels along the width, left to right; the last is narrower where the width is no multiple of 256."""
     return [(left, 0, min(left + SIDE, width), height) for left in range(0, width, SIDE)]
 
 
@@ -80,7 +80,7 @@ class AITEX(FileDataset):
     hard_kinds = ("Broken_end", "Broken_pick", "Cut_selvage", "Fuzzyball", "Nep", "Weft_crack")
 
     def find_base(self) -> Path:
-        """Folder of the three folders."""
+        """Folder that holds the three folders."""
         root = super().find_base()
         base = find(root, holds("Defect_images", "Mask_images", "NODefect_images"), 2)
         if base is None:

@@ -337,7 +337,7 @@ class Dataset(abc.ABC):
         return groups_of_equal(self.pixel_digests)
 
     def problems(self) -> Iterable[Problem]:
-        """What is wrong with the download, found without decoding its images."""
+        """What is wrong with the download, as far as it can be found without decoding the images."""
         return ()
 
     @property

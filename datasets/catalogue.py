@@ -34,7 +34,7 @@ def _class_of(name: str) -> Any:
     Raises
     ------
     UnknownNameError
-        No data set has that name, or it has no such part; for a folder or CSV file the message says how to write it.
+        No data set has that name, or it has no such variant; for a folder or CSV file the message says how to write it.
     """
     plain, variant = parse_name(name)
     if plain not in datasets.names():
@@ -54,6 +54,11 @@ def expand(name: str) -> list[str]:
 
     ``mvtec`` gives its fifteen classes; a folder or CSV file gives its `Dataset.spec`, so that ``folder:photos`` and
     ``folder:./photos/`` are one task; any other name gives itself.
+
+    Raises
+    ------
+    UnknownNameError
+        No data set has that name.
     """
     plain, variant = parse_name(name)
     cls = _class_of(name)

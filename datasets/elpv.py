@@ -45,7 +45,7 @@ class ELPV(FileDataset):
 
     @classmethod
     def locate(cls, data_root: Path) -> Path | None:
-        """None where the registry package is installed, which is the data set itself; else a clone in the data root."""
+        """None where the registry package, which holds the images, is installed; else a clone in the data root."""
         if _installed() is not None:
             return None
         try:

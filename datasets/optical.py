@@ -50,7 +50,7 @@ class Optical(FileDataset):
 
     @staticmethod
     def _class(folder: Path, name: str) -> Path | None:
-        """Folder of a class that has a Train or Test: some unpack to ``Class1/Class1/Train``."""
+        """Folder of a class that has a Train or Test: some archives unpack to ``Class1/Class1/Train``."""
         found = subfolder(folder, name)
         return found if found is not None and (child(found, "Train") or child(found, "Test")) else None
 

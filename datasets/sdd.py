@@ -41,8 +41,8 @@ class SDD(FileDataset):
     homepage = "https://www.vicos.si/resources/kolektorsdd/"
     folders = ("sdd", "kolektorsdd", "ksdd")
     layout = "kos01 to kos50, each with Part0.jpg, Part0_label.bmp and so on"
-    # Table 5 counts 594 training normals, which does not fit 286 test normals at 3 to 1; three strips of each of 399
-    # photographs less 54 make 1,143, whose quarter is the 286.
+    # Table 5 has 594 training and 286 test normals, which are not 3 to 1. Three strips of each of 399 photographs, less 54
+    # anomalies, are 1,143 normals, and a quarter of them is 286.
     published = Published(
         {"samples": 1197, "normal": 1143, "anomaly": 54},
         "3 strips of each of 399 photographs; Ding et al., CVPR 2022, Table 5 (54 anomalies)",

@@ -41,7 +41,7 @@ def _texture(generator: np.random.Generator) -> Canvas:
 
 
 def _defect(canvas: Canvas, kind: str, generator: np.random.Generator) -> tuple[Canvas, Mask]:
-    """Draw one local defect onto a normal image; returns where it lies, too."""
+    """Draw one local defect onto a normal image; returns the image and the mask of the defect."""
     y, x = np.mgrid[0:SIZE, 0:SIZE]
     cy, cx = generator.uniform(SIZE * 0.25, SIZE * 0.75, size=2)
     if kind == "scratch":

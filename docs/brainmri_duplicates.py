@@ -1,7 +1,7 @@
 """How much the copies in BrainMRI raise the AUROC, measured over many splits of the normals: see docs/datasets.md.
 
-The protocol fixes one split of the normals, and --dedup changes which images that split holds: two runs that differ by
---dedup alone differ by the luck of that split too. Here the normals are split many times, with and without copies.
+The protocol fixes one split of the normals, and --dedup changes which images that split holds: two runs that differ in
+--dedup alone also differ by the luck of that split. Here the normals are split many times, with and without copies.
 
     python docs/brainmri_duplicates.py --data-root DOWNLOADS [--splits 200]
 """

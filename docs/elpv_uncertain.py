@@ -1,4 +1,4 @@
-"""A validation set of ELPV that no test part shares an image with: see docs/deviations.md, "Whitened and Evidence".
+"""A validation set of ELPV, none of whose images is in a test part: see docs/deviations.md, "Whitened and Evidence".
 
 The benchmark drops the cells whose defect is uncertain. Those with probability 2/3 (106) are the anomalies here, and the
 training normals of every ELPV split (1,131) the normals, so that a method can be designed on it and tested on ELPV.

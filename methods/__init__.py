@@ -1,7 +1,7 @@
 """One open-set anomaly detection method per file, on shared heads and losses; knows nothing of data sets.
 
-`osad_bench.methods.base` has the contract. The names below are imported when they are first used: whoever only lists
-methods need not wait for torch.
+`osad_bench.methods.base` holds the contract. The names below are imported when they are first used, so that listing the
+methods does not import torch.
 """
 
 from __future__ import annotations

@@ -13,8 +13,8 @@ A method is a class with a `Config` and two functions::
         def fit(self, train: TrainingSet, context: Context) -> None: ...
         def score(self, pyramid: Pyramid) -> Tensor: ...          # (B,), higher = more anomalous
 
-Methods see *feature pyramids*, never files: a list of tensors (B, C, H, W), one per scale. Whether the features come from
-a frozen backbone's cache or from a backbone that is being fine-tuned is the benchmark's business.
+Methods see *feature pyramids*, never files: a list of tensors (B, C, H, W), one per scale. The benchmark decides whether the
+features come from the cache of a frozen backbone or from a backbone that is being fine-tuned.
 
 Optional parts, each with a default:
 
@@ -23,7 +23,7 @@ Optional parts, each with a default:
   serves a method whose attributes are tensors and lists of tensors.
 - `stages`: the backbone stages that the method reads, in place of the preset's.
 - ``context.shared(...)`` in `fit`: what depends on the training normals alone (a covariance, a coreset) is computed once
-  for all seeds and shots. `measure` and `score_measured` do the same for what `score` computes of each image from that.
+  for all seeds and shots. `measure` and `score_measured` do the same for what `score` computes per image from such values.
 - A `Config` that derives from `MixedConfig`: training batches hold pseudo-anomalies too, made by the generators that the
   method names in `pseudo_anomalies`.
 
@@ -62,12 +62,26 @@ class MethodConfig(BaseModel):
 
 
 class Schedule(BaseModel):
-    """How a method is trained by gradient descent."""
+    """How a method is trained by gradient descent.
+
+    Attributes
+    ----------
+    optimizer, lr, weight_decay
+        Optimiser, step size and weight decay.
+    epochs, steps
+        Number of epochs, and of batches per epoch.
+    decay_every, decay
+        The step size is multiplied by `decay` every `decay_every` epochs; None or 0: never.
+    clip
+        Largest norm of the gradient; None: unbounded.
+    batch
+        Images per batch.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     optimizer: Literal["adam", "adamw", "sgd"] = "adam"
-    lr: float = Field(2e-4, ge=0)  # 0: the networks stay as they start
+    lr: float = Field(2e-4, ge=0)  # 0: the weights stay as they were initialised
     weight_decay: float = Field(1e-5, ge=0)
     epochs: int = Field(50, ge=1)
     steps: int = Field(20, ge=1)
@@ -79,7 +93,7 @@ class Schedule(BaseModel):
 
 @dataclass(frozen=True)
 class Mix:
-    """Shares of a training batch; they sum to 1."""
+    """Shares of normals, seen anomalies and pseudo-anomalies in a training batch, each from 0 to 1; they sum to 1."""
 
     normal: float = 0.5
     seen: float = 0.5
@@ -118,7 +132,7 @@ class MixedConfig(MethodConfig):
 
     @property
     def mix(self) -> Mix:
-        """Shares of a training batch; what the anomalies leave is normal."""
+        """Shares of a training batch; the rest beside the anomalies is normal."""
         return Mix(1 - self.seen_share - self.pseudo_share, self.seen_share, self.pseudo_share)
 
 
@@ -135,8 +149,8 @@ class Batch:
     reference
         Features of further normals that the images are compared with; None where the batch was drawn without any.
     n_normal
-        How many images are normals, where the normals come first; None where the order is another. `normals` and
-        `anomalies` then need not ask the device which they are, and a step does not wait for a GPU.
+        Number of normals, if they come first in the batch; None for any other order. Where it is given, `normals` and
+        `anomalies` slice instead of selecting by `target`, so that a training step does not wait for the GPU.
     """
 
     pyramid: Pyramid
@@ -154,7 +168,10 @@ class Batch:
 
 
 class TrainingSet(Protocol):
-    """What a method may see of the training part of a split."""
+    """What a method may see of the training part of a split.
+
+    `n_normal` and `n_seen` are the numbers of training normals and of known anomalies.
+    """
 
     shapes: list[tuple[int, int, int]]
     """(C, H, W) of each scale."""
@@ -165,16 +182,16 @@ class TrainingSet(Protocol):
         """Draw a random training batch, augmented as the preset says, with gradients to `parameters`.
 
         Normals, seen anomalies, pseudo-anomalies and references are each drawn from a random stream of their own, so that
-        two methods (or two variants of one) that draw alike see the same images.
+        two methods (or two variants of one) that ask for the same batches see the same images.
 
         Parameters
         ----------
         size, mix
-            Images of the batch and the shares of each sort.
+            Number of images in the batch, and the share of each sort.
         pseudo
             Names of the pseudo-anomaly generators to draw from, each equally likely.
         references
-            Further normals for `Batch.reference`. They go through the network in the same forward pass as the batch.
+            Number of further normals for `Batch.reference`. They go through the network in the same forward pass as the batch.
         """
 
     def normals(self, index: Sequence[int] | None = None) -> Pyramid:
@@ -184,19 +201,19 @@ class TrainingSet(Protocol):
         """Clean features (no augmentation, no gradient) of the known anomalies."""
 
     def parameters(self) -> list[nn.Parameter]:
-        """What is trained below the pyramid: the backbone when it is fine-tuned, the adapter when there is one."""
+        """What is trained of the feature extractor: the backbone when it is fine-tuned, the adapter when there is one."""
 
     def train(self, mode: bool = True) -> None:
-        """Put what lies below the pyramid into training or evaluation mode."""
+        """Put the feature extractor (backbone, adapter) into training or evaluation mode."""
 
 
 def seed_of(seed: int, purpose: str) -> int:
-    """Seed below 2**63 that `seed` fixes for one purpose."""
+    """Seed for one purpose, derived from `seed`: an integer from 0 to 2**63 - 1."""
     return int.from_bytes(hashlib.sha256(f"{seed}/{purpose}".encode()).digest()[:8], "big") >> 1
 
 
 def on(tensor: Tensor, device: torch.device) -> Tensor:
-    """A tensor of the CPU on a device; a GPU goes on with its work meanwhile."""
+    """Copy a CPU tensor to a device; a GPU continues its work during the copy."""
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 
@@ -223,18 +240,18 @@ class Context:
     Attributes
     ----------
     seed
-        Of all draws of the method; it depends on data set, split and method name, never on settings.
+        Seed of all draws of the method; it depends on data set, split and method name, never on settings.
     device
-        Where tensors live.
+        Device of all tensors.
     schedule
         The schedule to train by: the preset's, laid over the method's published one.
     progress
         Call ``progress(epoch, epochs, {"loss": value, ...})`` after each epoch: it feeds the progress bar and the
         training curve of the record.
     after_epoch
-        Called by the shared loop after each epoch with the epoch's index (the oracle diagnostic hooks in here).
+        Called by the shared loop after each epoch with the epoch's index, from 0 (used by the diagnostic ``--oracle``).
     seed_of_normals
-        Of draws that concern the training normals alone: the same for all seeds and shots with the same normals.
+        Seed of draws that concern the training normals alone: the same for all seeds and shots with the same normals.
     keep
         Where `shared` values are kept; by default nowhere.
     generator
@@ -267,14 +284,19 @@ class Context:
         Parameters
         ----------
         name
-            Of the value, unique within the method.
+            Name of the value, unique within the method.
         kind
             What `compute` returns: ``Tensor``, a dataclass of tensors and numbers, or a list of such (``list[Tensor]``).
         compute
             A function of ``train.normals()`` and the settings alone, never of the known anomalies. It draws from the
             generators that it is given, which are the same for all seeds.
         settings
-            The settings that `compute` uses, as JSON can hold them: other settings are another value.
+            The settings that `compute` uses, of types that JSON has. Each combination of settings has its own value.
+
+        Raises
+        ------
+        UnsavableError
+            `compute` returns something else than `kind` allows; the message names it.
 
         Examples
         --------
@@ -361,7 +383,7 @@ class Method(abc.ABC):
         """
 
     def measure(self, pyramid: Pyramid) -> list[Tensor]:  # noqa: ARG002
-        """Return what `score` computes of images from `Context.shared` values and settings alone; by default nothing.
+        """Return what `score` computes from images, `Context.shared` values and settings alone; by default nothing.
 
         For a method that scores slowly. The benchmark measures each image once for all seeds and shots, and scores by
         `score_measured`; the method's `score` is then ``score_measured(measure(pyramid), lambda: pyramid)``.
@@ -373,10 +395,12 @@ class Method(abc.ABC):
         return []
 
     def score_measured(self, measures: list[Tensor], pyramid: Callable[[], Pyramid]) -> Tensor:  # noqa: ARG002
-        """`score`, from what `measure` returned of the same B images.
+        """Anomaly scores (B,), equal to those of `score`, from what `measure` returned for the same B images.
 
         Parameters
         ----------
+        measures
+            What `measure` returned.
         pyramid
             Reads the images' features; a method that has all it needs in its measures does not call it.
         """

@@ -17,7 +17,7 @@ SHAPES = ((6, 4, 4), (6, 2, 2))
 
 
 def check_method(kind: type[Method], config: MethodConfig | None = None) -> None:
-    """Fit a method to small random features and check what it says of itself and what it scores.
+    """Fit a method to small random features and check its attributes, scores, map, measures and saved state.
 
     Parameters
     ----------

@@ -8,8 +8,8 @@ near the mean of a Gaussian prior and anomalies at least five deviations above:
 - dev(x) = (phi(x) - mu) / sigma (2019, Eq. 6);
 - L = |dev| for a normal, max(0, a - dev) for an anomaly (2019, Eq. 7).
 
-Departures: the l draws are taken once, not at every step; the map of where the anomaly is shows the positions' scores
-|s_i(x)|, not the gradient on the pixels (2021, Sec. 3.3), since methods see features.
+Departures: the l draws are taken once, not at every step; the anomaly map holds the positions' scores |s_i(x)|, not the
+gradient with respect to the pixels (2021, Sec. 3.3), since methods see features.
 
 Sources: Pang, Shen and van den Hengel, "Deep anomaly detection with deviation networks", KDD 2019; Pang, Ding, Shen and
 van den Hengel, "Explainable deep few-shot anomaly detection with deviation networks", arXiv:2108.00462, 2021.

@@ -61,14 +61,13 @@ class DRA(GradientMethod):
     class Config(MixedConfig):
         """Hyper-parameters of DRA."""
 
-        # The public code draws 32 normals and 16 known anomalies, and each normal becomes a pseudo-anomaly by 1/2.
+        # The public code draws 32 normals and 16 known anomalies, and each normal becomes a pseudo-anomaly with probability 1/2.
         seen_share: float = Field(
-            1 / 3, ge=0, lt=1, description="known anomalies of a batch, a share (public code: 1/3)"
+            1 / 3, ge=0, lt=1, description="share of known anomalies in a batch (public code: 1/3)"
         )
         pseudo_share: float = Field(
-            1 / 3, ge=0, lt=1, description="pseudo-anomalies of a batch, a share (public code: 1/3 on average)"
+            1 / 3, ge=0, lt=1, description="share of pseudo-anomalies in a batch (public code: 1/3 on average)"
         )
-
         topk: float = Field(0.1, gt=0, le=1, description="share of positions that make a map's score (Sec. 4.1)")
         margin: float = Field(5.0, gt=0, description="margin of the deviation loss (DevNet 2019, Eq. 7)")
         draws: int = Field(5000, ge=2, description="draws of the loss's Gaussian prior (DevNet 2019, Eq. 5)")
@@ -89,7 +88,7 @@ class DRA(GradientMethod):
     """Mean map of the references, (C, H, W) per scale, for scoring."""
 
     def build(self, train: TrainingSet, context: Context) -> nn.Module:
-        """The heads that are switched on; the references that score are fixed here."""
+        """The heads that are switched on; the normal references for scoring are chosen here."""
         config = self.config
         self.deviation = Deviation.draw(context.random("prior"), config.margin, config.draws)
         order = torch.randperm(train.n_normal, generator=context.random("references"))
@@ -101,12 +100,12 @@ class DRA(GradientMethod):
         return min(self.config.references, train.n_normal) if self.config.residual else 0
 
     def settle(self, train: TrainingSet) -> None:
-        """Reference maps as the features now are: clean training normals, the same for every image."""
+        """Reference maps from the current features: clean training normals, the same for every image."""
         if self.config.residual:
             self.reference = mean_map(train.normals(self.fixed))
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """The deviation losses."""
+        """Deviation loss of each head, by its name."""
         reference = mean_map(batch.reference) if batch.reference is not None else None
         scores = head_scores(self.network, batch.pyramid, reference)
         return head_losses(scores, batch.target, self.deviation)

@@ -1,22 +1,22 @@
 """Evidence: distance and likeness in closed form, no training. This project's own method, apart from the published ones.
 
-What the published methods taught on frozen features: well-estimated normals are worth more than a head trained on ten
-anomalies, the known anomalies' directions add to them, and image and patches fail on different defects. `whitened` has
-distance and direction of the image as a whole; this measures both where they say more, of the image and of its patches:
+What the published methods showed on frozen features: a good estimate of the normals is worth more than a head trained on
+ten anomalies, the known anomalies' directions add to it, and image and patches fail on different defects. `whitened` measures
+distance and direction of the image as a whole; this method measures them for the image and for its patches:
 
 - image, far from normal: log |z - mean of the nearest normals|^2, z the whitened average;
 - image, like a known anomaly: mean cosine of z to the known anomalies' averages;
 - patch, far from normal: log distance to PatchCore's memory of normal patches;
-- patch, like a known anomaly: mean cosine of the whitened patch to those whitened patches of the known anomalies that
-  are longest, farthest from the normals' mean.
+- patch, like a known anomaly: mean cosine of the whitened patch to the longest whitened patches of the known anomalies,
+  those farthest from the normals' mean.
 
 A place (an image, or one of its patches) has the evidence e = distance + w direction, each in units of its spread over
 the places of held-out training normals (`whitened` derives why); w = 1/2, because direction misleads where the test
 anomalies are of a kind that no known one shows. An image's patch evidence is the mean of its patches' top share.
 
-Normals are of several sorts (cells of one crystal and of many, slices of different height), and a sort that lies far out
-or looks like the known anomalies is not anomalous for that. So each evidence is compared with what is usual for the
-sort of the image: with k-means clusters s of the normals' averages,
+Normals are of several sorts (cells of one crystal and of many, slices of different height). An image is not anomalous
+because its sort lies far from the mean or looks like the known anomalies, so each evidence is compared with what is usual
+for the sort of the image: with k-means clusters s of the normals' averages,
 
     score = sum over scales, image and patches of (e - m_s) / spread,
     m_s = (sum of e over the held-out normals of s + n_0 m) / (their number + n_0),
@@ -128,7 +128,7 @@ def direction(whiten: Whitening, anomalies: Tensor, topk: float) -> Tensor:
 def alike(whiten: Whitening, maps: Tensor, length: Tensor, direction: Tensor) -> Tensor:
     """Cosine of whitened positions to a direction, weighed by the direction's length.
 
-    The root is symmetric, so <R (x - m), d> = <x - m, R d>: the direction is turned in place of each position.
+    The root is symmetric, so <R (x - m), d> = <x - m, R d>: the direction is transformed instead of each position.
 
     Parameters
     ----------
@@ -201,7 +201,7 @@ class Normals:
     Attributes
     ----------
     gaussian, sorts, patches
-        Of all normals.
+        Fitted to all normals.
     patches_of_others
         For each fold of the Gaussian, the whitening of the other normals' positions.
     held
@@ -347,7 +347,7 @@ class EvidenceSum(Method):
 
     @staticmethod
     def _compared(evidence: Tensor, sort: Tensor, usual: Usual) -> Tensor:
-        """Evidence (B,) or (B, P) of images of these sorts, as far as it is more than usual."""
+        """Evidence (B,) or (B, P) minus the mean of each image's sort, divided by the spread."""
         mean = sort @ usual.mean
         return (evidence - mean.view(-1, *[1] * (evidence.dim() - 1))) / usual.spread
 

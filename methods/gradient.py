@@ -23,7 +23,7 @@ OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
 class GradientMethod(Method):
     """A network trained by gradient descent on batches of normals, known anomalies and pseudo-anomalies.
 
-    A subclass says what it is made of (`build`), what it minimises (`loss`) and how it scores (`forward_score`).
+    A subclass supplies the network (`build`), the terms of the loss (`loss`) and the scores (`forward_score`).
     """
 
     schedule: ClassVar[Schedule | None] = Schedule()
@@ -56,7 +56,7 @@ class GradientMethod(Method):
         """Scores of B images, shape (B,)."""
 
     def settle(self, train: TrainingSet) -> None:
-        """Take from the training part what scoring needs, with the features as they now are; called after every epoch."""
+        """Compute what scoring needs from the training part with its current features; called after every epoch."""
 
     def score(self, pyramid: Pyramid) -> Tensor:
         """Scores of B images in evaluation mode, without gradients."""
@@ -87,7 +87,13 @@ class GradientMethod(Method):
         self.network.load_state_dict(weights)
 
     def fit(self, train: TrainingSet, context: Context) -> None:
-        """Run the schedule; the last epoch's network is the one that scores."""
+        """Run the schedule; the last epoch's network is the one that scores.
+
+        Raises
+        ------
+        FloatingPointError
+            The loss is not finite; the message names the epoch and the terms.
+        """
         schedule = context.schedule
         self.network = self.build(train, context).to(context.device)
         parameters: list[Any] = [p for p in [*self.network.parameters(), *train.parameters()] if p.requires_grad]
@@ -120,7 +126,7 @@ class GradientMethod(Method):
 
 
 class _Losses:
-    """Loss terms of an epoch's steps. A GPU's are read at the end of the epoch: to read one is to wait for the step."""
+    """Loss terms of an epoch's steps. On a GPU they are read at the end of the epoch, because reading waits for the step."""
 
     def __init__(self, epoch: int) -> None:
         self.epoch, self.steps = epoch, list[tuple[list[str], Tensor]]()
@@ -134,7 +140,7 @@ class _Losses:
         return values.sum()
 
     def _checked(self, names: list[str], values: Tensor) -> dict[str, float]:
-        """The terms as numbers; FloatingPointError where their sum is none."""
+        """The terms as numbers; FloatingPointError where their sum is not finite."""
         terms = dict(zip(names, values.tolist()))
         if not torch.isfinite(values.sum()):
             each = ", ".join(f"{name} {value:.3g}" for name, value in terms.items())

@@ -20,9 +20,9 @@ class InMemory:
     normal, known
         Features of the training normals and of the known anomalies, one tensor (N, C, H, W) per scale.
     pseudo
-        Features of pseudo-anomalies, drawn from whatever generators a method names; empty if it names none.
+        Features of pseudo-anomalies, used whichever generators a method names; may be empty if it names none.
     seed
-        Of the batches.
+        Seed of the random batches.
     below
         A trainable layer applied to every scale, in place of a backbone that is fine-tuned.
     """
@@ -49,14 +49,20 @@ class InMemory:
         return cls(none, none)
 
     def _draw(self, sort: str, source: Pyramid, size: int) -> Pyramid:
-        """`size` random images of `source`, without repetition while they last."""
+        """`size` random images of `source`; none is drawn again before all were drawn."""
         count = len(source[0]) if source else 0
         rounds = [torch.randperm(count, generator=self.streams[sort]) for _ in range(-(-size // count) if size else 0)]
         index = torch.cat([*rounds, torch.zeros(0, dtype=torch.long)])[:size]
         return [scale[index] for scale in source]
 
     def batch(self, size: int, mix: Mix, pseudo: Sequence[str], references: int = 0) -> Batch:
-        """Draw a random batch with the shares of `mix`; see `TrainingSet.batch`."""
+        """Draw a random batch with the shares of `mix`; see `TrainingSet.batch`.
+
+        Raises
+        ------
+        ValueError
+            The batch is too small for the mix, or the mix asks for pseudo-anomalies and there are none.
+        """
         normal, seen, fake = mix.counts(size)
         if fake and not (pseudo and self.pseudo):
             raise ValueError("the mix asks for pseudo-anomalies: name generators, and give `pseudo` their features")

@@ -1,7 +1,7 @@
 """MLEP: reconstruction of normal embeddings with a margin that keeps known anomalies away (Liu et al., IJCAI 2019).
 
-The feature map x is encoded and decoded position by position; a code far from the normals' is one that the decoder never
-learned:
+The feature map x is encoded and decoded position by position. The decoder has not learned codes that are far from those of
+normals, so that anomalies are reconstructed worse:
 
 - e_i = |decode(encode(x_i)) - x_i|^2 / C at position i; L_rec = mean of e_i over the normals;
 - f(x) = pooled code of unit norm; L_mar = mean of max(0, |f_a - f_p|^2 - |f_a - f_n|^2 + margin) over anchors a and
@@ -87,8 +87,8 @@ class MLEP(GradientMethod):
         """Hyper-parameters of MLEP; those of the original are for video, so these are ours."""
 
         code: int = Field(64, ge=1, description="channels of the code (ours)")
-        margin: float = Field(1.0, gt=0, description="of squared distances between unit codes (ours)")
-        weight: float = Field(1.0, ge=0, description="of the margin loss (ours)")
+        margin: float = Field(1.0, gt=0, description="margin of squared distances between unit codes (ours)")
+        weight: float = Field(1.0, ge=0, description="weight of the margin loss (ours)")
         given: bool = Field(
             False, description="no gradient through the features to reconstruct (ours, docs/deviations.md)"
         )

@@ -1,7 +1,7 @@
 """PatchCore: distance of patches to a memory of normal patches, in two stages. A floor: it never sees an anomaly.
 
-Positions of the last two stages of the backbone (strides 16 and 32), each averaged with its eight neighbours, are brought to
-the finer stage's size bilinearly and put together into one vector p per position (Sec. 3.1). A greedy coreset of the
+The maps of the backbone's last two stages (strides 16 and 32) are averaged over 3 x 3 neighbours, resized bilinearly to the
+finer stage's size, and concatenated into one vector p per position (Sec. 3.1). A greedy coreset of the
 training normals' vectors (k-centre, found in a random projection; Algorithm 1) is the memory M:
 
 - d(p) = min over m in M of |p - m|; s* = max over p of d(p), and p*, m* the patch and the memory entry of s* (Eq. 6);
@@ -78,7 +78,7 @@ class PatchCore(Method):
         self.memory = context.shared("memory", Tensor, memory, **settings)
 
     def _candidates(self, train: TrainingSet, generator: torch.Generator) -> Tensor:
-        """Random patches (N, C), reading the normals in chunks: all patches of a data set are more than memory holds."""
+        """Random patches (N, C), reading the normals in chunks: all patches of a data set may not fit into memory."""
         _, height, width = train.shapes[0]
         count = height * width
         chosen = torch.randperm(train.n_normal * count, generator=generator)[: self.config.candidates]

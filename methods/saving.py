@@ -23,7 +23,7 @@ def pack(value: object, name: str) -> State:
     Parameters
     ----------
     value
-        A tensor, a number, or a list or dataclass of such values, nested as deep as it likes.
+        A tensor, a number, or a list or dataclass of such values, nested to any depth.
     name
         Its own name; parts are called ``name.0`` (lists) and ``name.field`` (dataclasses).
 
@@ -56,6 +56,11 @@ def unpack(kind: Any, state: Mapping[str, Tensor], name: str) -> Any:
     ----------
     kind
         ``Tensor``, ``int``, ``float``, ``list[...]`` of a kind, or a dataclass with annotated fields.
+
+    Raises
+    ------
+    KeyError
+        `state` lacks a tensor of the value.
     """
     if kind is Tensor:
         # A copy: where a file's tensors lie in memory, a matrix product may add up in another order.

@@ -9,12 +9,12 @@ direction the log-likelihood ratio is a sum of a function of the radius and one 
   kappa times the *mean cosine*. First order, because open-set anomalies lie mostly off the few known directions.
 - radius: its logarithm, log ||z||^2.
 
-What is left is one weight per measure, which a handful of anomalies cannot tell (estimating them by cross-validated
-logistic regression lowered validation AUC): both are put in units of their spread over held-out training normals and
-added. The units are out of fold, because a normal that helped to fit R lies too near its mean.
+The weights of the two measures remain. A handful of anomalies cannot determine them (estimating them by cross-validated
+logistic regression lowered validation AUC), so both are standardised over held-out training normals and added. The normals
+are held out because one that helped to fit R lies too near its mean.
 
-Departures: docs/deviations.md. Sources: Ledoit and Wolf, J. Multivariate Analysis 88, 2004 (covariance); Banerjee et al., JMLR 6, 2005 (von Mises-Fisher
-mixtures). The combination is this project's.
+Departures: docs/deviations.md. Sources: Ledoit and Wolf, J. Multivariate Analysis 88, 2004 (covariance); Banerjee et al.,
+JMLR 6, 2005 (von Mises-Fisher mixtures). The combination is this project's.
 """
 
 from __future__ import annotations

@@ -177,7 +177,7 @@ class Files(torch.utils.data.Dataset[tuple[Tensor, int]]):
 
 
 class Batches(torch.utils.data.Sampler[list[tuple[str, int, int]]]):
-    """32 draws of normals, each a pseudo-anomaly by one half, 16 known anomalies, five references."""
+    """32 draws of normals, each a pseudo-anomaly with probability 1/2, 16 known anomalies, five references."""
 
     def __init__(self, files: Files, steps: int) -> None:
         self.files, self.steps = files, steps
@@ -197,7 +197,7 @@ class Batches(torch.utils.data.Sampler[list[tuple[str, int, int]]]):
 
 
 def as_published(paper: Paper, steps: int, workers: int) -> tuple[Tensor, float, float]:
-    """Train and test one DRA cell so; gives scores, seconds of training and seconds of the test."""
+    """Train and test one DRA cell in this way; gives scores, seconds of training and seconds of the test."""
     device, config = paper.device, DRA.Config()
     trunk = copy.deepcopy(paper.backbone.module).to(device).eval()
 
@@ -253,7 +253,7 @@ def as_ours(paper: Paper, steps: int) -> tuple[Tensor, float, float]:
 
 
 def saved_bytes(work: Callable[[], Tensor]) -> tuple[Tensor, int]:
-    """Result of a forward pass and the bytes that autograd keeps for the way back, each storage once."""
+    """Result of a forward pass and the bytes that autograd keeps for the backward pass, each storage once."""
     storages: dict[int, int] = {}
 
     def keep(tensor: Tensor) -> Tensor:

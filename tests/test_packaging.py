@@ -89,7 +89,7 @@ def test_the_lowest_versions_tested_are_those_claimed(root: Path, project: dict)
     )
 
 
-def test_the_bare_names_are_nobodys():
+def test_importing_the_packages_takes_no_bare_name():
     for name in ("cli", "grid.plan", "cell.execute"):
         importlib.import_module(f"osad_bench.benchmark.{name}")
     for bare in PACKAGES:

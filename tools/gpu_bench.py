@@ -1,6 +1,6 @@
-"""Speed and sameness on a GPU, as JSON on stdout; tools/gpu_bench.sh calls it.
+"""Speed and reproducibility on a GPU, as JSON on stdout; tools/gpu_bench.sh calls it.
 
-Sections are independent: one that fails says how, and the next goes on. ``--device cpu`` with a small ``--size`` tries the
+Sections are independent: where one fails, its error is in the output and the next one runs. ``--device cpu`` with a small ``--size`` tries the
 script where there is no GPU.
 """
 
@@ -44,7 +44,7 @@ from osad_bench.methods.dra import DRA
 
 TRAINED = ("devnet", "dra", "dpdl", "ahl", "flos", "saoe", "mlep")
 SECTIONS = ("augment", "bridge", "loop", "published", "compute", "methods", "whole")
-"""Short ones first: what a short lease leaves out are the long ones."""
+"""Short ones first: where time runs out, the long ones are left out."""
 CLOSED = ("mahalanobis", "whitened", "patchcore", "evidence")
 
 
@@ -75,7 +75,7 @@ class Bench:
             torch.cuda.synchronize()
 
     def timed(self, work: Callable[[], object], repeat: int = 5) -> dict[str, float]:
-        """Seconds, after one call that does not count."""
+        """Seconds of each of `repeat` calls, after one that is not counted."""
         work()
         values = []
         for _ in range(repeat):
@@ -87,7 +87,7 @@ class Bench:
         return spread(values)
 
     def machine(self) -> dict[str, Any]:
-        """What all figures are of."""
+        """The machine that all figures are from."""
         card = torch.cuda.get_device_name() if self.cuda else ""
         return {
             "card": card, "cores": os.cpu_count(), "python": platform.python_version(), "torch": torch.__version__,
@@ -95,7 +95,7 @@ class Bench:
         }  # fmt: skip
 
     def methods(self) -> dict[str, Any]:
-        """Every method once in both presets at a small size, the trained ones twice: does it run, is it the same again?"""
+        """Every method twice in both presets at a small size: does it run, and are the scores the same again?"""
         found: dict[str, Any] = {}
         quick = {"backbone": ["resnet18"], "image_size": [96], "schedule.epochs": [2], "schedule.steps": [2]}
         paper = {"image_size": [96], "schedule.epochs": [2], "schedule.steps": [3], "schedule.batch": [16]}
@@ -154,7 +154,7 @@ class Bench:
         return found
 
     def compute(self) -> dict[str, Any]:
-        """Seconds per step of DRA on ready tensors, with and without each of three."""
+        """Seconds per step of DRA on ready tensors, with and without each measure that speeds it up."""
 
         def ready(kind: type[FineTuned], precision: torch.dtype) -> dict[str, float]:
             self.paper.precision = precision
@@ -292,7 +292,7 @@ def main() -> None:
     """Run the sections and print what they found."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--size", type=int, default=448, help="pixels a side (448)")
+    parser.add_argument("--size", type=int, default=448, help="pixels per side (448)")
     parser.add_argument("--limit", type=float, default=170, help="seconds after which no further section starts (170)")
     parser.add_argument("--out", type=Path, help="also write the figures here after every section")
     parser.add_argument("sections", nargs="*", help=f"only these, in this order: {', '.join(SECTIONS)}")

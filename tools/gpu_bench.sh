@@ -1,8 +1,8 @@
 #!/bin/sh
-# Speed and sameness on a GPU, offline: tools/gpu_bench.sh [-p PYTHON] [-w WHEELS] [OUT] [-- OPTIONS OF gpu_bench.py]
+# Speed and reproducibility on a GPU, offline: tools/gpu_bench.sh [-p PYTHON] [-w WHEELS] [OUT] [-- OPTIONS OF gpu_bench.py]
 #
 #   PYTHON  an interpreter that has torch for this machine's CUDA, torchvision, timm, scikit-learn, pandas; default python3.
-#           It is used as it is: no environment is made, nothing is installed into it.
+#           It is used unchanged: no environment is made, nothing is installed into it.
 #   WHEELS  folder of wheels that it lacks (pydantic, pydantic-core, annotated-types, typing-inspection, platformdirs),
 #           unpacked into a temporary folder
 #   OUT     folder for figures.json; default gpu-bench

@@ -1,4 +1,4 @@
-"""Data set cards in Croissant (MLCommons, version 1.0): what a data set holds, as machines that list data sets read it.
+"""Data set cards in Croissant (MLCommons, version 1.0), a format that programs which list data sets can read.
 
 A card describes the samples as the benchmark reads them (id, label, kind, partition, group, digest of the bytes); it holds no
 image and no path of this machine.
@@ -61,7 +61,7 @@ FIELDS = {
 
 
 def card(dataset: Dataset) -> dict[str, Any]:
-    """Croissant card of a data set, as JSON can hold it.
+    """Croissant card of a data set, ready to be written as JSON.
 
     Raises
     ------

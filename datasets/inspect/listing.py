@@ -124,9 +124,14 @@ def row(name: str, data_root: Path) -> Row:
 
 
 def rows(names: Iterable[str], data_root: Path) -> tuple[list[Row], list[str]]:
-    """Rows of the named data sets, or of all; and the spelling of each kind of data set of the user's own.
+    """Rows of the named data sets, or of all, and how the names of a user's own data sets are written.
 
-    A plug-in that cannot be imported becomes a row of its own and harms no other.
+    Without names, a plug-in that cannot be imported becomes a row that says so, and the other rows are complete.
+
+    Raises
+    ------
+    UnknownNameError
+        One of `names` is no data set, or its plug-in cannot be imported.
     """
     asked = [task for name in names for task in expand(name)]
     lines, own = [], []

@@ -71,7 +71,8 @@ def _rows(dataset: Dataset, columns: int, seed: int, tiles: int) -> Iterator[tup
 def contact_sheet(dataset: Dataset, columns: int = 8, size: int = 128, seed: int = 0, tiles: int = 1) -> Image.Image:
     """Draw the sheet: one row of normals, one per kind of anomaly and one per pseudo-anomaly generator.
 
-    Where normals are long (`osad_bench.datasets.reading.unusual.is_long`) or tiles are asked for, one more row shows them as methods see them.
+    Where normals are long (`osad_bench.datasets.reading.unusual.is_long`) or tiles are asked for, one more row shows them as
+    methods see them.
 
     Parameters
     ----------
@@ -80,11 +81,11 @@ def contact_sheet(dataset: Dataset, columns: int = 8, size: int = 128, seed: int
     columns
         Images per row.
     size
-        Height and width of an image's place in pixels; the image fills it without losing its aspect.
+        Height and width in pixels of the square that each image is fitted into; its proportions are kept.
     seed
         Decides which images are shown and what the generators draw.
     tiles
-        As a run's ``--set tiles``.
+        Number of squares that a long photograph is cut into, as ``--set tiles`` of a run.
 
     Returns
     -------

@@ -31,7 +31,7 @@ def _missing_folder(base: Path, file: str) -> str | None:
 
 
 def condensed(problems: Iterable[Problem], base: Path) -> tuple[Problem, ...]:
-    """The problems, with those joined that say the same of several files of one folder.
+    """The problems, those with the same message about several files of one folder joined.
 
     Parameters
     ----------

@@ -157,7 +157,7 @@ class FileDataset(Dataset):
         return tuple(passed_over(self.base, self._listed, companions, self.must_read, self.layout))
 
     def check(self) -> Iterable[Problem]:
-        """Checks of more than the survey needs, such as whether masks match their images; for ``datasets verify``."""
+        """Problems beyond those of the survey, such as masks that do not match their images; for ``datasets verify``."""
         return ()
 
     def relative(self, path: Path) -> str:
@@ -272,7 +272,13 @@ class FileDataset(Dataset):
         return marked if box is None else marked[box[1] : box[3], box[0] : box[2]]
 
     def digest(self, sample: Sample) -> str:
-        """Sha256 of the file."""
+        """Hexadecimal sha256 of the file that holds the sample.
+
+        Raises
+        ------
+        DatasetError
+            The file is missing or cannot be read; the message names it.
+        """
         path = self.path(sample)
         try:
             return sha256_of_file(path)
@@ -288,7 +294,18 @@ class FileDataset(Dataset):
     def remember(
         self, what: str, purpose: str, paths: Iterable[Path], compute: Callable[[Path], str]
     ) -> dict[Path, str]:
-        """Value of `compute` for each file, remembered between visits; `what` is shown as progress."""
+        """Value of `compute` for each file, remembered between visits; see `reading.remembered.remembered`.
+
+        Parameters
+        ----------
+        what
+            What is being done, shown as progress.
+
+        Raises
+        ------
+        DatasetError
+            A file is missing or cannot be read.
+        """
         progress = self.progress
         try:
             return remembered(

@@ -21,12 +21,12 @@ HEIC = frozenset({".heic", ".heif", ".hif"})
 """Endings of HEIC photographs, which are read where the package ``pillow-heif`` is installed."""
 
 MAX_PIXELS = 2**26
-"""Largest image that is decoded (67 megapixels, 200 MB as RGB): far above any data set here, far below a bomb."""
+"""Largest image that is decoded (67 megapixels, 200 MB as RGB): far above any data set here, far below a decompression bomb."""
 
 Box = tuple[int, int, int, int]
-"""Left, top, right, bottom, in pixels; right and bottom lie outside."""
+"""Left, top, right, bottom, in pixels; right and bottom are exclusive."""
 
-# Pillow's warnings are of damaged metadata and of sizes above MAX_PIXELS, which is an error here.
+# Pillow warns of damaged metadata, which is not used, and of sizes above MAX_PIXELS, which are an error here.
 warnings.filterwarnings("ignore", category=UserWarning, module="PIL")
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 

@@ -11,7 +11,7 @@ from osad_bench.core.errors import InputError
 from osad_bench.datasets.base import DatasetError
 
 HIDDEN = (".", "__MACOSX")
-"""How the names of files and folders begin that are never looked at: hidden ones, and what macOS adds to archives."""
+"""Beginnings of the names of files and folders that are ignored: hidden ones, and what macOS adds to archives."""
 
 
 def user_path(text: str) -> Path:

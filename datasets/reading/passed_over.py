@@ -24,7 +24,7 @@ OTHER_IMAGES = HEIC | frozenset(
 """Endings of images and photographs that are not read, in lower case."""
 
 MOST_ENTRIES = 200_000
-"""Files and folders that are looked at; a folder that holds more is hardly a data set."""
+"""Largest number of files and folders that are looked at; a folder that holds more is hardly a data set."""
 
 
 def passed_over(
@@ -74,7 +74,7 @@ def _folders_of(base: Path, companions: Collection[str], used: Collection[str]) 
         seen += len(below) + len(files)
         if seen > MOST_ENTRIES:
             return
-        # A folder that only holds folders says nothing itself; each of those is visited.
+        # A folder that holds only folders is not reported itself; each of those is visited.
         if files or links or not below:
             yield folder, sorted([*(name for name in files if counts(name)), *links])
 
@@ -90,7 +90,7 @@ def _topmost_unused(folder: str, used: Collection[str]) -> str:
 
 
 def _problem(base: Path, folder: str, names: list[str], used: bool, must_read: Collection[str], layout: str) -> Problem:
-    """Say of one folder what is passed over in it."""
+    """One problem that says what is passed over in a folder."""
     images = [name for name in names if _ending(name) in SUFFIXES | OTHER_IMAGES]
     others = [name for name in names if name not in images]
     said = []
@@ -102,9 +102,7 @@ def _problem(base: Path, folder: str, names: list[str], used: bool, must_read: C
     if others:
         said.append(f"{_number(len(others), 'other file')} passed over ({examples(others)})")
     if not names:
-        said.append(
-            f"is empty and counts for nothing; expected {layout}" if layout else "is empty and counts for nothing"
-        )
+        said.append(f"is empty and not used; expected {layout}" if layout else "is empty and not used")
     first = folder.partition("/")[0].lower()
     severity: Literal["error", "note"] = "error" if images and first in must_read else "note"
     return Problem(severity, folder or ".", "; ".join(said))

@@ -20,7 +20,7 @@ from pathlib import Path
 from osad_bench.core.places import default_cache
 
 SETTLED_AFTER = 2.0
-"""Seconds a file must have lain unchanged to be remembered: a write within its time stamp's tick would go unseen."""
+"""Seconds since a file's last change before it is remembered: time stamps are too coarse to show a second change at once."""
 
 State = tuple[int, int, int, int]
 """A file's size, inode, and times of modification and of change in nanoseconds."""
@@ -116,7 +116,7 @@ def remembered(
     Parameters
     ----------
     purpose
-        What is computed, with its version: values of one purpose never answer for another.
+        What is computed, with its version: values of different purposes are kept apart.
     paths
         The files; each is looked at once.
     compute
@@ -142,7 +142,7 @@ def remembered(
                 fresh[path] = value
                 if progress is not None:
                     progress(done, len(missing))
-        finally:  # an interrupted first visit is not lost, and waits for nothing
+        finally:  # an interrupted first visit keeps what it has computed, and does not wait for the rest
             pool.shutdown(wait=False, cancel_futures=True)
             _keep(connection, purpose, states, fresh)
         return values | fresh

@@ -1,8 +1,8 @@
 """Long photographs for methods that look at squares: cut along the longer side into tiles, which stand one below the other.
 
 Squeezed to a square, a part of 500 x 1250 pixels loses 2.5 times as much along its length as across. With three tiles it is
-brought to 3 squares, and a method sees their places as those of one photograph: its score is over all tiles, its heat
-map is put back together by `put_back`.
+resized to three squares, and a method sees the positions of all three as those of one photograph: its score is over all
+tiles, and `put_back` arranges its heat map as the photograph again.
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ import numpy.typing as npt
 from PIL import Image
 
 MOST_TILES = 16
+"""Largest number of tiles of a photograph."""
 
 
 def fitting(height: int, width: int) -> int:
-    """Tiles that leave a photograph's proportions as they are, as nearly as whole squares can."""
+    """Number of square tiles, 1 to `MOST_TILES`, that comes nearest to a photograph's proportions."""
     ratio = max(height, width) / max(1, min(height, width))
     whole = int(ratio)
     return min(MOST_TILES, whole if ratio * ratio < whole * (whole + 1) else whole + 1)
@@ -35,7 +36,19 @@ def squared(image: npt.NDArray[np.uint8], size: int, tiles: int = 1) -> npt.NDAr
 
 
 def put_back(heat: npt.NDArray[Any], height: int, width: int, tiles: int = 1) -> npt.NDArray[Any]:
-    """A map (tiles * h, w) of what `squared` made of a photograph of this height and width, in the photograph's own layout."""
+    """Arrange a map of what `squared` made as the photograph itself is.
+
+    Parameters
+    ----------
+    heat
+        (tiles * h, w).
+    height, width
+        Of the photograph.
+
+    Returns
+    -------
+    array of shape (h, tiles * w) for a photograph that is wider than high, else `heat`
+    """
     if tiles == 1 or width <= height:
         return heat
     return np.concatenate(np.split(heat, tiles), axis=1)

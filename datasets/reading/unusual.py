@@ -32,7 +32,7 @@ LONG = 2.0
 
 
 def is_long(height: int, width: int) -> bool:
-    """Whether an image is at least `LONG` times as long as it is wide, or as wide as it is long."""
+    """Whether the longer side of an image is at least `LONG` times the shorter one."""
     return max(height, width) >= LONG * min(height, width)
 
 
@@ -59,7 +59,7 @@ def unusual(dataset: FileDataset) -> Iterator[Problem]:
         except (DatasetError, OSError, ValueError, SyntaxError, EOFError):
             continue
     if long:
-        tiles = f"--set tiles={median_high(long.values())} leaves them their proportions"
+        tiles = f"--set tiles={median_high(long.values())} keeps their proportions"
         found[f"long, and methods see them squeezed to a square, as datasets preview shows; {tiles}"] = list(long)
     for what, names in sorted(found.items()):
         images = f"{len(names)} images are" if len(names) > 1 else "1 image is"
@@ -67,7 +67,7 @@ def unusual(dataset: FileDataset) -> Iterator[Problem]:
 
 
 def tiles_for(dataset: FileDataset) -> int:
-    """Tiles that leave most images of a data set their proportions, from their headers; 1 where most are not long."""
+    """Number of tiles that keeps the proportions of most images, read from their headers; 1 where most are not long."""
     found = []
     for sample in dataset.samples:
         try:

@@ -24,7 +24,7 @@ class Half:
 
 @dataclass(frozen=True)
 class Episode:
-    """A pair of distributions, one to adapt to and one to be scored on, and which pool its pseudo-anomalies come from."""
+    """A pair of distributions, one to adapt to and one to score, and the index of the pool of its pseudo-anomalies."""
 
     support: Half
     query: Half
@@ -38,9 +38,9 @@ def pooled_normals(train: TrainingSet, chunk: int = 256) -> Tensor:
 
 
 def make_episodes(train: TrainingSet, pools: Sequence[Pyramid], clusters: int, context: Context) -> list[Episode]:
-    """One episode per ordered pair of clusters of the normals, and one random halving of all normals.
+    """One episode per ordered pair of clusters of the normals, and one more from a random halving of all normals.
 
-    A pseudo-anomaly belongs to the cluster nearest to its pooled features.
+    A cluster of a single normal is in no pair. A pseudo-anomaly belongs to the cluster nearest to its pooled features.
     """
     generator = context.random("episodes")
     features = pooled_normals(train).cpu()
@@ -71,10 +71,16 @@ class Drawer:
 
     Parameters
     ----------
+    train
+        Gives the features of normals and known anomalies.
     pools
         Features of pseudo-anomalies, one pool per generator.
+    mix
+        Shares of a batch.
     references
-        Normals that each batch brings as `Batch.reference`.
+        Number of normals that each batch brings as `Batch.reference`.
+    context, purpose
+        Give the random stream.
     """
 
     def __init__(
@@ -85,7 +91,7 @@ class Drawer:
         self.generator, self.of_references = context.random(purpose), context.random(f"{purpose}: references")
 
     def _draw(self, index: Tensor, count: int) -> Tensor:
-        """`count` entries of `index`, without repetition while they last."""
+        """`count` random entries of `index`; none is drawn again before all were drawn."""
         rounds = [torch.randperm(len(index), generator=self.generator) for _ in range(-(-count // len(index)))]
         return index[torch.cat(rounds)[:count]] if rounds else index[:0]
 

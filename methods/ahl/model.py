@@ -1,20 +1,21 @@
 """AHL: meta-learning over heterogeneous anomaly distributions, on top of DRA or DevNet (Zhu et al., CVPR 2024).
 
-Heterogeneous anomaly distributions (Sec. 3.2): the training normals are clustered by k-means; each ordered pair of
-clusters, and one random halving, is an *episode* whose support and query hold normals of one and the other, half of the
-known anomalies each, and pseudo-anomalies of one sort drawn for the episode.
+Heterogeneous anomaly distributions (Sec. 3.2): the training normals are clustered by k-means. Each ordered pair of clusters,
+and one random halving, is an *episode*: the support holds normals of the one and the query normals of the other, and each
+holds half of the known anomalies and pseudo-anomalies of one sort that is drawn for the episode.
 
 Collaborative differentiable learning (Sec. 3.3): from the unified model theta each episode i takes a few gradient steps
 on its support, theta_i <- theta_i - a grad L(support_i; theta_i) from theta_i = theta, and theta then descends the
 weighted query losses sum_i w_i L(query_i; theta_i), L the base's loss. The weights are w = softmax(r) of rewards: a
 sequence model reads the scores that the episodes' models gave the query images in the last epochs and predicts their
-next ones, p; with e_S the mean of (p - label)^2 over images of sort S, r_i = -(e_normal / 2 + e_pseudo / 2 + e_seen), so
+next ones, p. With e_S the mean of (p - label)^2 over images of sort S, r_i = -(e_normal / 2 + e_pseudo / 2 + e_seen), so
 that an episode whose predicted scores lie nearer the labels weighs more. The feature extractor is the trained base's,
 frozen; the heads start as the base's.
 
-Departures: the last epoch scores (public code: the best on test images); clusters are filled by cluster (public code: by
-position), both scales of a reference are of one image, the optimiser steps after a gradient exists, batch norm keeps the
-base's statistics, inner steps follow each other. Scores are standardised and squashed before they meet labels.
+Departures from the public code: the last epoch scores, not the best on test images; clusters hold the images of their
+k-means label, not of a position in the list; both scales of a reference are of one image; the optimiser uses the gradient
+of its own epoch; batch norm keeps the base's statistics; each inner step starts where the last one ended; scores are
+standardised, and predictions squashed by a logistic, before they are compared with labels.
 
 Source: Zhu, Ding, Pang and Shen, "Anomaly heterogeneity learning for open-set supervised anomaly detection", CVPR 2024.
 """
@@ -78,7 +79,7 @@ class AHL(Method):
         return self.model.score_map(pyramid)
 
     def state(self) -> State:
-        """What the unified model learned; it is of the base's kind."""
+        """State of the unified model, which is of the class `base`."""
         return self.model.state()
 
     def restore(self, state: Mapping[str, Tensor], shapes: Sequence[tuple[int, int, int]]) -> None:

@@ -36,7 +36,11 @@ def rewards(predicted: Tensor, target: Tensor, weights: tuple[float, float, floa
     target
         (N,) of NORMAL, SEEN and PSEUDO.
     weights
-        What the mean error of the normals, pseudo-anomalies and seen anomalies counts.
+        Of the mean errors of normals, pseudo-anomalies and seen anomalies, in this order.
+
+    Returns
+    -------
+    tensor of shape (T,), at most 0
     """
     error = (predicted - (target != NORMAL).to(predicted.dtype)[:, None]) ** 2
     total = torch.zeros(predicted.shape[1], dtype=predicted.dtype)
@@ -47,7 +51,7 @@ def rewards(predicted: Tensor, target: Tensor, weights: tuple[float, float, floa
 
 
 class Weighing:
-    """Weights of the episodes from what the sequence model expects of their models."""
+    """Weights of the episodes, from the scores that the sequence model predicts for their models."""
 
     def __init__(self, models: int, config: AHLConfig, target: Tensor) -> None:
         self.config, self.models, self.target = config, models, target

@@ -56,11 +56,11 @@ class Bridge(nn.Module):
         return self.log_weight + quadratic / (2 * self.eps)
 
     def logits(self, x: Tensor) -> Tensor:
-        """`log_components` up to a constant per row, (B, d) -> (B, C), float64: what carrying x and its misfit share."""
+        """`log_components` up to a constant per row, (B, d) -> (B, C), float64; the carried point and the misfit use them."""
         return self.log_components(x)
 
     def log_normaliser(self, x: Tensor) -> Tensor:
-        """log Z(x), of the integral of exp(<x, y> / eps) phi(y) over y (Eq. 12, derived): (B, d) -> (B,), float64."""
+        """log Z(x), Z(x) the integral of exp(<x, y> / eps) phi(y) over y (Eq. 12, derived): (B, d) -> (B,), float64."""
         return self.log_components(x).logsumexp(1)
 
     def log_densities(self, y: Tensor) -> Tensor:
@@ -86,12 +86,12 @@ class Bridge(nn.Module):
         return (self.logits(x) if logits is None else logits).softmax(1)
 
     def mean_plan(self, x: Tensor, logits: Tensor | None = None) -> Tensor:
-        """E[y | x] under the plan (Eq. 13): (B, d) -> (B, d); `logits` where they are known."""
+        """E[y | x] under the plan (Eq. 13): (B, d) -> (B, d); `logits` if already computed."""
         share = self.component_shares(x, logits).to(x.dtype)
         return share @ self.mean + (share @ self.variance) * x
 
     def sample_plan(self, x: Tensor, generator: torch.Generator | None = None, logits: Tensor | None = None) -> Tensor:
-        """One draw of y from the plan for each row (Eq. 13): (B, d) -> (B, d); `logits` where they are known."""
+        """One draw of y from the plan for each row (Eq. 13): (B, d) -> (B, d); `logits` if already computed."""
         share = self.component_shares(x, logits)
         chosen = torch.multinomial(share.detach().cpu(), 1, generator=generator).flatten().to(x.device)
         variance = self.variance[chosen]
@@ -132,7 +132,15 @@ class Bridge(nn.Module):
         generator: torch.Generator | None = None,
         logits: Tensor | None = None,
     ) -> Tensor:
-        """The carried point psi(x), by `transport`: the plan's `mean`, a `sample` of it, or the end of the `sde`."""
+        """The carried point psi(x): (B, d) -> (B, d).
+
+        Parameters
+        ----------
+        transport
+            ``mean`` of the plan, a ``sample`` of it, or the end point of the ``sde``.
+        steps
+            Of the ``sde``.
+        """
         if transport == "mean":
             return self.mean_plan(x, logits)
         if transport == "sample":

@@ -17,11 +17,11 @@ def dispersion_loss(features: Tensor, kappa: float) -> Tensor:
     Parameters
     ----------
     features
-        (U, d), U at least 2; the paper prints x / ||x||^2 but says unit norm: unit norm it is.
+        (U, d), U at least 2. They are divided by their norm: the paper prints x / ||x||^2, but says unit norm.
     kappa
         Concentration, positive; published: 10.
     """
-    products = features @ features.T  # the one pass over (U, d); norms are its diagonal
+    products = features @ features.T  # the only pass over (U, d); squared norms are its diagonal
     shorter = products.diagonal().clamp_min(TINY).rsqrt()
     similarity = kappa * shorter[:, None] * products * shorter
     others = similarity.masked_fill(torch.eye(len(shorter), dtype=torch.bool, device=shorter.device), -math.inf)

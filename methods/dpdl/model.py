@@ -1,19 +1,19 @@
 """DPDL: distribution prototype diffusion learning (CVPR 2025). No public code exists: this is the first.
 
-Normal images are carried onto C Gaussian prototypes by a Schroedinger bridge (Eqs. 4 and 8 to 14, `bridge.py`), normals
-drawn to their prototype and known and pseudo-anomalies pushed away from it (Eqs. 16 and 17, DPL, `readings.py`); all
-features are spread over the hypersphere (Eq. 19, DFL, `dispersion.py`). Three heads score an image (Eqs. 20 to 22): M_a on
+Normal images are carried onto C Gaussian prototypes by a Schroedinger bridge (Eqs. 4 and 8 to 14, `bridge.py`). A loss draws
+normals to their prototype and pushes known and pseudo-anomalies away from it (Eqs. 16 and 17, DPL, `readings.py`); another
+spreads all features over the hypersphere (Eq. 19, DFL, `dispersion.py`). Three heads score an image (Eqs. 20 to 22): M_a on
 the map, M_n on its average, M_r on the residual between the carried point and its prototype; the score is
 S_a + S_r - S_n. The sum of all losses is Eq. 23.
 
-The paper can be read in more than one way; `reading` has them:
+The paper can be read in more than one way; the setting `reading` selects one:
 
 - `printed`: Eqs. 12, 16, 17 and 22 as they stand;
 - `shrunk`: normals arrive at the closest prototype (Sec. 4.2), which is trained; variances are constant ("set to the
   identity", Sec. 4.2);
 - `cluster`: as `shrunk`, with sigma_c and prototypes those of the normals' clusters, renewed each epoch ("diagonal
   matrices for sigma_c", Sec. 4.2; Eq. 22 divides by sigma_c*);
-- `position`: as `cluster`, each position carried for itself ("pixel-wise feature vectors", Sec. 4.4);
+- `position`: as `cluster`, with each position carried by itself ("pixel-wise feature vectors", Sec. 4.4);
 - `likelihood`: as `cluster`, with the carried point's distance to its prototype added to the score. Not in the paper; later
   code of its first author (another method) does so.
 
@@ -125,7 +125,7 @@ class DPDL(GradientMethod):
         """What each head sees: the maps, and for M_r the residual of the carried points as maps (Eq. 22)."""
         inputs = dict.fromkeys(self.heads, pyramid)
         if "residual" in inputs:
-            # Scores are the same whenever they are asked for, and asking does not change what training draws next.
+            # Scoring is repeatable, and does not change what training draws next.
             generator = self.generator if self.network.training else torch.Generator().manual_seed(0)
             carried = [
                 bridge.carry(at.x, self.config.transport, self.config.steps, generator, at.logits)
@@ -179,7 +179,7 @@ class DPDL(GradientMethod):
         return self.config.reading in ("cluster", "position", "likelihood")
 
     def settle(self, train: TrainingSet) -> None:
-        """Prototypes of the normals in this epoch's batches; for `likelihood` what is usual for their distance."""
+        """Prototypes of the normals in this epoch's batches; for `likelihood` the mean and spread of their distances."""
         for bridge, kept in zip(self.bridges, self.recent):
             if isinstance(bridge, Nearest) and self.renewed:
                 bridge.refresh(torch.cat(kept))
@@ -190,7 +190,7 @@ class DPDL(GradientMethod):
                 bridge.compare_with(at.x)
 
     def _likelihood(self, points: list[Points]) -> Tensor | int:
-        """What `likelihood` adds to the score: each image's distance in the normals' units, mean over scales, (B,)."""
+        """What `likelihood` adds to the score: each image's distance in units of the normals', mean over scales, (B,)."""
         if self.config.reading != "likelihood":
             return 0
         return torch.stack(

@@ -76,7 +76,7 @@ class Codebook:
 
     @classmethod
     def _of(cls, points: Tensor, labels: Tensor, centres: Tensor | None = None) -> Codebook:
-        """From the cluster of each point; `centres` where there are more than clusters."""
+        """From the cluster of each point; `centres` are given where some have no point."""
         count = int(labels.max()) + 1 if centres is None else len(centres)
         sizes = _sizes(labels, count).to(points)
         if centres is None:
@@ -100,7 +100,7 @@ def _sums(points: Tensor, labels: Tensor, count: int) -> Tensor:
 
 
 def _rotated(rows: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.floating[Any]]:
-    """The same points in as few coordinates as hold them: n points differ in at most n directions, and d is larger."""
+    """The points with their distances in n coordinates where d is larger: n points span at most n dimensions."""
     if rows.shape[1] <= rows.shape[0]:
         return rows
     values, vectors = np.linalg.eigh((rows @ rows.T).astype(np.float64))

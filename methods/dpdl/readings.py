@@ -1,8 +1,8 @@
-"""What DPDL's prototypes are: two ways to read Sec. 4.2, each with what it makes of the bridge, of DPL and of Eq. 22.
+"""What DPDL's prototypes are: two ways to read Sec. 4.2, each with its bridge, its DPL and its residual (Eq. 22).
 
-`Printed` takes the potential's means for the prototypes, as Eqs. 8, 16, 17 and 22 have it.
+`Printed` takes the potential's means as the prototypes, as Eqs. 8, 16, 17 and 22 are printed.
 
-`Nearest` takes the prototypes e_c for the places where normals *arrive*. With the potential's means r_c = (1 - S) e_c and
+`Nearest` takes the places where normals *arrive* as the prototypes e_c. With the potential's means r_c = (1 - S) e_c and
 weights alpha_c = share_c exp(-(1 - S) |e_c|^2 / (2 eps)) the bridge does what the paper's sentences say:
 
 - psi(x) = e_c + S (x - e_c): x is drawn towards its prototype, and a normal at e_c stays there ("we expect to align it with
@@ -11,15 +11,15 @@ weights alpha_c = share_c exp(-(1 - S) |e_c|^2 / (2 eps)) the bridge does what t
   high likelihood" (Sec. 4.2), as Eq. 15 assigns it;
 - -eps log pi(e_c* | x) = S |x - e_c*|^2 / 2 + constant where one prototype is much the closest: Eq. 16 then pulls normals
   to it, "a compact and discriminative distribution space" (abstract), and Eq. 17 pushes anomalies off. The coupling
-  <x, y> / eps of Eq. 12 is what does that: without it Eq. 16 is log Z(x) alone, whose gradient in x, psi(x) / eps, drives
+  <x, y> / eps of Eq. 12 causes this: without it Eq. 16 is log Z(x) alone, whose gradient in x, psi(x) / eps, drives
   normals away from where they are carried. LightSB may leave it out, since its x are data; here x is what is trained;
 - normals of cluster c with variance V_c arrive with mean e_c and variance S^2 V_c + eps S: that is the prototype
-  N(mu_c, sigma_c) of Eqs. 8 and 22. The residual of Eq. 22 is then (x - e_c*) / sqrt(V_c* + eps / S), which is not x again.
+  N(mu_c, sigma_c) of Eqs. 8 and 22. The residual of Eq. 22 is then (x - e_c*) / sqrt(V_c* + eps / S), not x itself.
 
 Its points have root mean square 1, where eps = 0.001 leaves the noise small ("smaller values produce straighter
 trajectories"); at unit norm and d = 10^4 the noise is three times a coordinate.
 
-docs/deviations.md, "DPDL", has what each reading is worth.
+docs/deviations.md, "DPDL", compares the readings.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def points_of(maps: Tensor, reading: str) -> Tensor:
     Returns
     -------
     tensor of shape (B, C H W), the flattened maps: at unit norm for `printed`, at root mean square 1 for the others; for
-    `position` (B H W, C), a point per position
+    `position` (B H W, C), one point per position
     """
     rows = maps.permute(0, 2, 3, 1).flatten(0, 2) if reading == "position" else maps.flatten(1)
     length = 1 if reading == "printed" else math.sqrt(rows.shape[1])
@@ -48,7 +48,7 @@ def points_of(maps: Tensor, reading: str) -> Tensor:
 
 
 def maps_of(points: Tensor, like: Tensor, reading: str) -> Tensor:
-    """Points back in the shape of the maps that they were made of, `points_of` the other way: (B, C, H, W)."""
+    """Points in the shape of the maps that `points_of` made them from: (B, C, H, W)."""
     if reading == "position":
         return points.view(len(like), *like.shape[2:], -1).permute(0, 3, 1, 2)
     return points.view_as(like)
@@ -64,7 +64,7 @@ class Printed(Bridge):
     eps
         Entropic regularisation.
     variance, variance_range
-        S at the start, and the factor of it that S stays within, either way: without a bound, one narrow component at
+        S at the start, and the factor by which it may grow or shrink from there: without a bound, one narrow component at
         each sample of the codebook makes log phi infinite, as in any Gaussian mixture.
     """
 
@@ -108,7 +108,7 @@ class Printed(Bridge):
 
 
 def _keep_again(bridge: nn.Module, _: object) -> None:
-    """After weights were loaded."""
+    """Hook after weights were loaded: compute again what depends on them."""
     assert isinstance(bridge, Nearest)
     bridge._keep()
 
@@ -200,7 +200,7 @@ class Nearest(Bridge):
         return torch.add(self.log_share, squares, alpha=-(1 - self.shrinkage) / (2 * self.eps))
 
     def logits(self, x: Tensor) -> Tensor:
-        """`log_components` less |x|^2 / (2 eps), the same for all c: the small difference of the large terms."""
+        """`log_components` minus |x|^2 / (2 eps), which is the same for all c: no large terms are subtracted."""
         return self._logits(self.squares(x))
 
     def mean_plan(self, x: Tensor, logits: Tensor | None = None) -> Tensor:
@@ -211,13 +211,13 @@ class Nearest(Bridge):
     def misfit(self, points: Tensor, logits: Tensor | None = None) -> Tensor:
         """-eps / d times log pi(e_c* | x), (B,): how unlikely x arrives at its closest prototype (Eqs. 12, 15 and 16).
 
-        In squared distances alone, with D_c(x) = |x - e_c|^2 (what Eqs. 8 and 12 have beside them is the same in both),
+        In squared distances alone, with D_c(x) = |x - e_c|^2 (the other terms of Eqs. 8 and 12 cancel),
 
             log pi(e_k | x) = -D_k(x) / (2 eps) + log sum_c share_c exp(-(1 - S) D_c(e_k) / (2 eps S))
                               - log sum_c share_c exp(-(1 - S) D_c(x) / (2 eps)) - d / 2 log(2 pi eps S)
 
-        so that no sums of the size of 1 / eps times a squared norm are subtracted: single precision is enough for D. By
-        the logits l_c = log share_c - (1 - S) D_c / (2 eps), the first and the last term are, for each k,
+        so that no sums of the size of 1 / eps times a squared norm are subtracted: single precision is enough for D.
+        With the logits l_c = log share_c - (1 - S) D_c / (2 eps), the first and the third term are, for each k,
 
             S / (1 - S) (l_k - log share_k) - log share_k + log softmax(l)_k
         """
@@ -227,7 +227,7 @@ class Nearest(Bridge):
         near = logits - self.log_share  # -(1 - S) D / (2 eps), (B, C)
         plans = torch.add(arriving, near, alpha=self.shrinkage / (1 - self.shrinkage)) + logits.log_softmax(1)
         closest = near.argmax(1, keepdim=True) == torch.arange(len(self.centres), device=near.device)
-        # A product, not an index: the way back through an index adds rows up, on a GPU by sorting them.
+        # A product, not an index: the gradient of an index adds rows up, which a GPU does by sorting them.
         log_plan = (plans * closest).sum(1)
         constant = math.log(2 * math.pi * self.eps * self.shrinkage) / 2
         return log_plan * (-self.eps / points.shape[1]) + constant * self.eps

@@ -24,8 +24,8 @@ def patches(stages: Sequence[Tensor]) -> Tensor:
     Parameters
     ----------
     stages
-        Maps (B, C_i, H_i, W_i), the finest first. Each is smoothed, brought to the first one's size bilinearly, and all
-        channels are put together.
+        Maps (B, C_i, H_i, W_i), the finest first. Each is smoothed and resized bilinearly to the first one's size, and all
+        channels are concatenated.
 
     Returns
     -------
@@ -45,9 +45,9 @@ def coreset(points: Tensor, size: int, projected: int, generator: torch.Generato
     points
         (N, C).
     size
-        Number of points to choose; all where there are not more.
+        Number of points to choose; all are chosen where there are not more.
     projected
-        Dimensions of the random projection that distances are measured in (Johnson and Lindenstrauss).
+        Dimensions of the random projection in which distances are measured (Johnson and Lindenstrauss).
 
     Returns
     -------
@@ -69,7 +69,7 @@ def coreset(points: Tensor, size: int, projected: int, generator: torch.Generato
 
 
 def remember(points: Tensor, size: int, candidates: int, projected: int, generator: torch.Generator) -> Tensor:
-    """A coreset of `size` of at most `candidates` random patches of normals, (B, P, C) -> (size, C)."""
+    """A coreset of `size` patches, chosen from `candidates` random patches of normals, (B, P, C) -> (size, C)."""
     points = points.flatten(0, 1)
     points = points[torch.randperm(len(points), generator=generator)[:candidates].to(points.device)]
     return points[coreset(points, size, projected, generator).to(points.device)]

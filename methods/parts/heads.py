@@ -20,12 +20,12 @@ def top_mean(scores: Tensor, share: float) -> Tensor:
 
 
 def top_count(positions: int, share: float) -> int:
-    """How many of the positions the largest `share` is, at least one."""
+    """Number of positions in a share of them, rounded down, at least one."""
     return max(int(positions * share), 1)
 
 
 def over_scales(maps: Sequence[Tensor]) -> Tensor:
-    """Mean of maps (B, h, w) of several scales, brought to the first one's size bilinearly: (B, H, W)."""
+    """Mean of maps (B, h, w) of several scales, resized bilinearly to the first one's size: (B, H, W)."""
     size = maps[0].shape[1:]
     aligned = [maps[0], *(functional.interpolate(x[:, None], size, mode="bilinear")[:, 0] for x in maps[1:])]
     return torch.stack(aligned).mean(0)
@@ -34,10 +34,10 @@ def over_scales(maps: Sequence[Tensor]) -> Tensor:
 class PatchHead(nn.Module):
     """One score per position by a 1x1 convolution; the image's is the mean of the top share of their magnitudes.
 
-    With `signed` the scores are kept as they are, as logits.
+    With `signed` the scores are logits: their magnitude is not taken.
 
-    DevNet's anomaly score learner on images (Pang et al. 2021, Sec. 3.2), DRA's seen and pseudo-anomaly heads (Ding,
-    Pang and Shen, CVPR 2022, Sec. 3).
+    This is DevNet's anomaly score learner on images (Pang et al. 2021, Sec. 3.2), and DRA's seen and pseudo-anomaly heads
+    (Ding, Pang and Shen, CVPR 2022, Sec. 3).
     """
 
     def __init__(self, channels: int, top: float = 0.1, signed: bool = False) -> None:
@@ -88,7 +88,7 @@ class ResidualHead(nn.Module):
         return score
 
     def _of_top(self, residual: Tensor) -> Tensor:
-        """The same score where batch norm is fixed, computed again at the positions that make it.
+        """The same score where batch norm is fixed, computed again at the top positions alone.
 
         Only they have a gradient, so that nested gradients (AHL's inner loop) cost a fraction of the whole map's.
         """

@@ -31,7 +31,7 @@ class Deviation:
 
     @classmethod
     def draw(cls, generator: torch.Generator, margin: float = 5.0, size: int = 5000) -> Deviation:
-        """Take the reference draws once (public code draws anew at every step; the mean moves by 0.014)."""
+        """Take the reference draws once (public code: at every step, which moves their mean by 0.014, a standard deviation)."""
         reference = torch.randn(size, generator=generator)
         return cls(reference.mean().item(), reference.std().item(), margin)
 
@@ -39,7 +39,7 @@ class Deviation:
         """Mean over the batch, or over the images for which `among` (bool, (B,)) holds, a scalar."""
         z = (scores - self.mean) / self.std
         losses = torch.where(anomalous, (self.margin - z).clamp_min(0), z.abs())
-        # Weights, not losses[among]: how many there are would have to come from the device first.
+        # Weights, not losses[among]: the CPU would have to wait for the number of selected images.
         return losses.mean() if among is None else (losses * among).sum() / among.sum()
 
 

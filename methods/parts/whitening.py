@@ -13,7 +13,7 @@ from torch.nn import functional
 
 @dataclass(frozen=True)
 class Whitening:
-    """The map that makes a Gaussian standard: `mean` (C,) and the symmetric `root` (C, C) of the inverse covariance."""
+    """Map of a Gaussian to the standard one: `mean` (C,) and the symmetric `root` (C, C) of the inverse covariance."""
 
     mean: Tensor
     root: Tensor
@@ -75,9 +75,9 @@ class Fold:
 
     @classmethod
     def divide(cls, count: int, folds: int, most: int, generator: torch.Generator) -> list[Fold]:
-        """Divide `count` normals, at least 4, into `folds` random parts, of which `most` in all are measured.
+        """Divide `count` normals, at least 4, into at most `folds` random parts.
 
-        `most` is an upper bound up to rounding per part.
+        Of each part at most `most` divided by the number of parts, rounded up, are held out to be measured.
         """
         parts = torch.randperm(count, generator=generator).chunk(min(folds, count // 2))
         result = []

@@ -1,4 +1,4 @@
-"""Files are there whole or not at all, and the temporary ones of the dead go."""
+"""Files are there whole or not at all, and temporary files of processes that have ended are deleted."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ def test_the_working_directory_itself_has_its_own_name(here, monkeypatch):
 @pytest.mark.parametrize(
     "name", ["folder:~nosuchuser/x", "csv:~nosuchuser/x.csv", "folder:" + "a" * 300, "csv:" + "a" * 300, "folder:a\0b"]
 )
-def test_a_path_that_cannot_be_is_one_sentence_and_exit_code_2(cli, name):
+def test_an_impossible_path_is_one_sentence_and_exit_code_2(cli, name):
     with pytest.raises(DatasetError):
         open_dataset(name).samples  # noqa: B018
     code, _, err = cli("datasets", "verify", name)
@@ -76,7 +76,7 @@ def test_an_unknown_name_is_refused_whatever_it_holds(name):
 
 
 @pytest.mark.parametrize("data_root", ["a" * 300, "b\0c"])
-def test_a_data_root_that_cannot_be_is_said_to_hold_nothing(data_root):
+def test_an_impossible_data_root_is_said_to_hold_nothing(data_root):
     with pytest.raises(DatasetError, match="'mvtec' is missing"):
         open_dataset("mvtec/carpet", Path(data_root))
 

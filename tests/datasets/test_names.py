@@ -37,7 +37,7 @@ def folder(tmp_path, draw):
 
 
 @given(st.text(st.characters(codec=None, exclude_characters="/\0", exclude_categories=[]), min_size=1))
-def test_one_line_is_printable_and_given_again_stays(text):
+def test_one_line_gives_printable_text_and_leaves_its_own_result_unchanged(text):
     once = one_line(text)
     assert one_line(once) == once
     assert not {unicodedata.category(character) for character in once} & {"Cc", "Cs", "Zl", "Zp"}

@@ -1,7 +1,7 @@
 """Files of strangers: whatever is in them, they are read or refused in one sentence.
 
 Each reader gets valid files that were damaged at random: bytes changed, cut out, doubled; in JSON, values that no writer
-writes. 300 of them in every run of the tests, 5,000 nightly (docs/reliability.md).
+writes. 28 per reader in every run of the tests, 460 nightly (docs/reliability.md).
 """
 
 from __future__ import annotations

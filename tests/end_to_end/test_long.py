@@ -1,4 +1,4 @@
-"""Many cells in one process: what it holds does not grow with how many it has carried out."""
+"""Many cells in one process: what it holds does not grow with the number of cells."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from osad_bench.results.store import Store
 
 @pytest.fixture
 def resnet_weights(tmp_path: Path) -> Path:
-    """Weights in torchvision's layout; random ones do for a test of the road."""
+    """Weights in torchvision's layout; random ones are enough to test the way from the command to the table."""
     torch.manual_seed(0)
     path = tmp_path / "resnet18.pth"
     torch.save(resnet18(weights=None).state_dict(), path)

@@ -55,7 +55,7 @@ class Unseeded(Mean):
 
 
 class Infinite(Mean):
-    """Divides by the spread of the known anomalies, which is no number with one of them."""
+    """Divides by the spread of the known anomalies, which is not a number with a single one."""
 
     def fit(self, train, context):
         self.spread = train.seen()[0].var(dim=0, correction=0).mean()

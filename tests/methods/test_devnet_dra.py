@@ -75,7 +75,7 @@ def test_dras_residual_is_taken_from_the_mean_of_training_normals(train, context
 
 @pytest.mark.parametrize("kind", [DevNet, DRA])
 def test_a_poisoned_image_beside_it_changes_no_score(kind, train, context, pyramid):
-    """References, batch statistics: nothing of the other images scored may enter an image's score."""
+    """Neither references nor batch statistics may let the other images change an image's score."""
     method, maps = kind(), pyramid(4, 30)
     method.fit(train(), context())
     before = method.score(maps)

@@ -112,7 +112,7 @@ def test_prototype_losses_are_equations_16_and_17_in_numpy(train, context, pyram
 
 
 def test_without_a_bound_the_sum_falls_without_limit_and_either_bound_stops_it(train, context, pyramid):
-    """The prototype terms cancel in Eq. 23: scaling the means alone takes mean_n log Z - mean_a log Z anywhere."""
+    """The prototype terms cancel in Eq. 23: scaling the means alone gives mean_n log Z - mean_a log Z any value."""
     maps, target = pyramid(6, 9), torch.tensor([0, 0, 0, 1, 1, 2])
     totals: dict[str, list[float]] = {}
     for bound in ("none", "hinge", "weight"):

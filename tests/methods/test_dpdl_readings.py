@@ -75,7 +75,7 @@ def test_dpl_draws_a_normal_to_its_closest_prototype():
     torch.testing.assert_close(moves[clear], expected[clear], atol=1e-5, rtol=1e-3)
 
 
-def test_as_printed_dpl_drives_a_normal_from_where_it_is_carried():
+def test_as_printed_dpl_drives_a_normal_away_from_where_it_is_carried():
     bridge, x = Printed(book(), EPS), points(100)
     moves = descent(bridge.misfit, x)
     torch.testing.assert_close(moves, -bridge.mean_plan(x).detach(), atol=1e-6, rtol=1e-5)

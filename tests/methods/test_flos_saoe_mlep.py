@@ -27,7 +27,7 @@ def test_flos_scores_are_the_logits_that_its_loss_sees(train, context, pyramid):
     assert method.loss(Batch(maps, target))["focal"].item() == pytest.approx(log_loss(target.numpy(), p), rel=1e-5)
 
 
-def test_saoe_takes_synthetic_anomalies_for_anomalies(train, context, pyramid):
+def test_saoe_treats_synthetic_anomalies_as_anomalies(train, context, pyramid):
     method, maps = fitted(SAOE, train, context), pyramid(6)
     target = torch.tensor([0, PSEUDO, 0, 1, 1, 0])
     p = 1 / (1 + np.exp(-method.score(maps).double().numpy()))

@@ -79,7 +79,7 @@ def test_nested_gradients_of_the_top_positions_are_those_of_the_whole_map():
         return head.head(head.mix(x))
 
     def outer_gradient(score):
-        """Of the loss after one inner step, back to where the step began."""
+        """Gradient of the loss after one inner step, with respect to where the step began."""
         parameters = list(head.parameters())
         kept = [p.detach().clone() for p in parameters]
         inner = torch.autograd.grad(score(x).square().sum(), parameters, create_graph=True)

@@ -44,8 +44,8 @@ class ManyNormals(Textures):
 class Marked(Textures):
     """Every image has two marks. A normal's are holes and scratches; one of an anomaly's is a blot.
 
-    How many marks there are and how strong says nothing, so that scores of untrained heads say little: it takes the
-    known blots, or the normals' holes and scratches, to tell.
+    The number and the strength of the marks tell nothing, so that untrained heads cannot separate the images: a method must
+    learn from the known blots, or from the normals' holes and scratches.
     """
 
     def load(self, sample: Sample) -> np.ndarray:
@@ -100,14 +100,14 @@ def name(request) -> str:
 
 
 @pytest.mark.parametrize("name", [name for name in methods.names() if not methods.get(name).schedule])
-def test_what_needs_no_training_separates_an_easy_defect(name):
+def test_a_method_without_training_separates_an_easy_defect(name):
     textures = Textures(root=None, variant=None)
     division = split(textures, Protocol(shots=10))
     assert auroc(division, fitted_scores(short(name, 6), textures, division)) > 0.95
 
 
 @pytest.mark.parametrize("name", [name for name in methods.names() if methods.get(name).schedule])
-def test_training_is_what_separates_an_easy_defect_among_marks(name):
+def test_only_training_separates_an_easy_defect_among_marks(name):
     """The same network with a learning rate of 0 does not."""
     marked = Marked(root=None, variant=None)
     division = split(marked, Protocol(shots=10))
@@ -119,7 +119,7 @@ def test_training_is_what_separates_an_easy_defect_among_marks(name):
     assert auroc(division, trained) > 0.95
 
 
-def test_it_is_at_one_half_where_anomalies_are_normals(name):
+def test_auroc_is_one_half_where_anomalies_are_normals(name):
     textures = ManyNormals(root=None, variant="null")
     division = split(textures, Protocol(shots=10))
     assert (len(division.train_normal), len(division.test_normal), len(division.test_anomaly)) == (80, 200, 200)

@@ -81,7 +81,7 @@ def test_a_file_that_has_just_been_written_is_not_vouched_for(filled):
 
 
 @pytest.mark.parametrize("content", [b"", b"PAR1 no table PAR1"])
-def test_a_damaged_index_is_as_none(filled, settled, content):
+def test_a_damaged_index_is_ignored(filled, settled, content):
     (filled.root / FILE).write_bytes(content)
     assert len(filled.frame()) == 3
     assert filled.glance(filled.keys()[0]) is not None
@@ -103,7 +103,7 @@ def test_an_index_of_another_version_is_as_none(filled, settled, monkeypatch):
     assert Index.read(filled.root) is None
 
 
-def test_reading_many_records_makes_the_index_by_the_way(filled, settled, monkeypatch):
+def test_reading_many_records_also_writes_the_index(filled, settled, monkeypatch):
     filled.frame()
     assert not (filled.root / FILE).exists()
     monkeypatch.setattr(store, "WORTH", 3)

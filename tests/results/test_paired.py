@@ -125,7 +125,7 @@ def test_scores_may_be_loaded_one_row_at_a_time(records):
     assert asked == [["aitex", "aitex"], ["elpv", "elpv"]]
 
 
-def test_what_takes_long_tells_how_far_it_is(records):
+def test_a_long_computation_reports_its_progress(records):
     for dataset in ("elpv", "aitex"):
         for method in ("dra", "dpdl"):
             records.add(method, dataset=dataset)

@@ -41,7 +41,7 @@ def test_average_ranks_of_demsars_example():
 
 
 def test_friedman_of_demsars_example():
-    """He prints 9.28 without correction for ties; with it, SciPy's tests of this example have 10.228346."""
+    """Demsar prints 9.28 without correction for ties; with it, SciPy's tests of this example have 10.228346."""
     n, k = DEMSAR.shape
     uncorrected = 12 * n / (k * (k + 1)) * ((average_ranks(DEMSAR) ** 2).sum() - k * (k + 1) ** 2 / 4)
     assert uncorrected == pytest.approx(9.28, abs=5e-3)
@@ -63,7 +63,7 @@ def test_critical_difference_of_demsars_example():
 
 
 def test_nemenyi_agrees_with_the_critical_difference():
-    """At 0.10 he finds C4.5 worse than C4.5+m and C4.5+m+cf (1.14 and 1.18 ranks above 1.12), and nothing else."""
+    """At 0.10 Demsar finds C4.5 worse than C4.5+m and C4.5+m+cf (1.14 and 1.18 ranks above 1.12), and nothing else."""
     p = nemenyi(DEMSAR)
     ranks = average_ranks(DEMSAR)
     for first in DEMSAR:
@@ -76,7 +76,7 @@ def test_nemenyi_agrees_with_the_critical_difference():
 
 
 def test_wilcoxon_of_demsars_example():
-    """He sums the ranks 93 and 12 for C4.5 against C4.5+m, below the critical 21 at 0.05 for 14 data sets."""
+    """Demsar sums the ranks 93 and 12 for C4.5 against C4.5+m, below the critical 21 at 0.05 for 14 data sets."""
     pair = DEMSAR[["C4.5", "C4.5+m"]]
     (line,) = wilcoxon_holm(pair).to_dict("records")
     assert line["p"] < 0.05

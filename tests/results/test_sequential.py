@@ -32,7 +32,7 @@ def test_boundaries_keep_the_error_rate_of_a_brownian_motion():
 
 
 @pytest.mark.parametrize("of_images", [0.0, 0.05, 1.0])
-def test_two_equal_methods_are_called_different_no_oftener_than_allowed(of_images):
+def test_two_equal_methods_are_called_different_no_more_often_than_allowed(of_images):
     """Variances are estimated at each look; peeking with Student's test at the same looks errs far more often."""
     random, runs = np.random.default_rng(1), 400
     wrong = 0

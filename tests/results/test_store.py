@@ -54,7 +54,7 @@ def test_the_same_cell_with_another_result_is_a_conflict_and_the_first_stays(mak
 
 
 @pytest.mark.parametrize("finished_first", [True, False])
-def test_a_finished_record_goes_before_a_failed_one(make_records, tmp_path, finished_first):
+def test_a_finished_record_is_preferred_to_a_failed_one(make_records, tmp_path, finished_first):
     make_records(tmp_path / "ok").add("dra")
     failed = make_records(tmp_path / "failed").add("dra", error="boom")
     order = ["ok", "failed"] if finished_first else ["failed", "ok"]

@@ -35,7 +35,7 @@ TINY = {"image_size": [32], "schedule.epochs": [1], "schedule.steps": [1]}
 
 
 class Own(Method):
-    """A method to be made to go wrong."""
+    """A method whose `fit` does what a test tells it to do."""
 
     name, title, citation = "own", "Own", "none"
 
@@ -114,7 +114,7 @@ def test_the_end_of_the_process_is_the_end_of_the_cell_alone(tmp_path: Path):
     assert (record.status, record.error.type, record.error.message) == ("failed", "SystemExit", "0")
 
 
-def test_an_error_that_says_megabytes_is_cut_and_can_be_stored(tmp_path: Path):
+def test_an_error_message_of_megabytes_is_cut_and_can_be_stored(tmp_path: Path):
     record = carried_out(tmp_path, raises(ValueError("x" * 10**7 + "end")))
     assert len(record.error.message) < 30_000
     assert record.error.message.endswith("end")

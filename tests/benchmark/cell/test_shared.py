@@ -1,4 +1,4 @@
-"""What depends on the training normals alone is computed once, and scores are the same whether it was or is now."""
+"""What depends on the training normals alone is computed once, and scores are the same whether it was kept or is computed now."""
 
 from __future__ import annotations
 
@@ -130,8 +130,8 @@ def test_a_training_set_whose_features_are_trained_keeps_nothing(tmp_path: Path)
     assert Shelf.of_normals(tmp_path, "f", normals, plain, "w", device).root == tmp_path
 
 
-def test_what_is_kept_comes_to_the_shelfs_device_computed_or_read(tmp_path: Path):
-    """A file's tensors are read to the CPU; a GPU's method wants them where its features are. The device here holds no data."""
+def test_a_kept_value_is_on_the_shelfs_device_whether_computed_or_read(tmp_path: Path):
+    """A file's tensors are read to the CPU; a method on a GPU needs them where its features are. The device here holds no data."""
     shelf = Shelf(tmp_path, {}, torch.device("meta"))
     for _ in range(2):
         (value,) = shelf.keep("value", {}, lambda: {"value": torch.arange(3)}).values()

@@ -186,12 +186,12 @@ def test_a_split_that_is_not_disjoint_cannot_be_made():
         (build(40, {"a": 3, "b": 9}), Protocol(setting="hard", known_kind="c", shots=1), "no anomalies of kind 'c'; kinds: a, b"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_split_says_what_would_do(dataset, protocol, message):
+def test_a_split_that_cannot_be_made_is_refused_with_a_remedy(dataset, protocol, message):
     with pytest.raises(InputError, match=message):
         split(dataset, protocol)
 
 
-def test_no_kind_with_enough_anomalies_names_the_most_that_would_do():
+def test_where_no_kind_has_enough_anomalies_the_largest_possible_m_is_named():
     with pytest.raises(InputError, match="use --shots 7 or fewer"):
         known_kinds(build(40, {"a": 3, "b": 7}), 10)
 

@@ -168,7 +168,7 @@ def test_what_is_not_asked_for_changes_neither_key_nor_split_nor_row():
         (Protocol(train_group="east", shots=19), "18 anomalies of group 'east', fewer than the 19 shots"),
     ],
 )  # fmt: skip
-def test_a_stress_that_cannot_be_made_says_what_would_do(protocol, message):
+def test_a_stress_that_cannot_be_made_is_refused_with_a_remedy(protocol, message):
     with pytest.raises(InputError, match=message):
         split(Grouped(20, 9), protocol)
 

@@ -1,4 +1,4 @@
-"""How a command ends: soon after a signal, from whatever it is at."""
+"""How a command ends: soon after a signal, whatever it is doing."""
 
 from __future__ import annotations
 

@@ -201,7 +201,7 @@ def test_the_page_has_pictures_of_the_mistakes_where_the_images_are_here(report,
     ran = cli("run", "--methods", "mahalanobis", "--datasets", source, "--seeds", "1", "--shots", "2",
               "--set", "image_size=64", "--out", "out")  # fmt: skip
     assert ran.returncode == 0, ran.stderr
-    # Mistakes to show: the same record with its scores turned round.
+    # Mistakes to show: the same record with its scores negated.
     records = factory.Records(tmp_path / "out")
     (key,) = records.store.keys()
     scores = records.store.scores(key)

@@ -63,7 +63,7 @@ def test_a_run_is_submitted_verified_and_shown(cli, run, tmp_path: Path):
 def test_scores_that_another_method_made_are_found_by_running_it_again(cli, run, tmp_path: Path):
     run()
     store = Store(tmp_path / "store")
-    for record in store:  # the submitter sells other scores as the floor's, with metrics that fit them
+    for record in store:  # the submitter passes other scores off as the floor's, with metrics that fit them
         if record.cell.method == "mahalanobis":
             own = store.scores(record.key)
             forged = TestScores(own.ids, own.labels, own.kinds, -own.scores)

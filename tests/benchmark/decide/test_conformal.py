@@ -58,6 +58,6 @@ def test_above_the_threshold_and_below_the_promise_are_the_same(false_alarms):
 
 
 @pytest.mark.parametrize("false_alarms", [0.0, 1.0, -0.1, 2.0, float("nan")])
-def test_a_share_that_is_none_is_refused(false_alarms):
+def test_a_number_that_is_no_share_is_refused(false_alarms):
     with pytest.raises(InputError, match="expected a share above 0 and below 1"):
         check(false_alarms, 1000)

@@ -90,7 +90,9 @@ class Evil:
 
 
 @pytest.mark.parametrize("content", ["missing", "text", "pickle", "other"])
-def test_weights_that_are_none_are_refused_and_run_nothing(content, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_a_file_without_weights_is_refused_and_runs_nothing(
+    content, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
     path = tmp_path / "weights.pth"
     if content == "text":
         path.write_text("hello")

@@ -1,4 +1,4 @@
-"""Pseudo-anomalies of batches: what the generators give of each image, from the same source of random numbers."""
+"""Pseudo-anomalies of batches: what the generators give for each image, from the same source of random numbers."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def tensor(images: np.ndarray) -> torch.Tensor:
 @pytest.mark.parametrize("generator", TWINS, ids=lambda one: one.__name__)
 @pytest.mark.parametrize("size", [(64, 64), (57, 96), (8, 9)])
 def test_a_twin_gives_the_generators_image_of_each(generator, size):
-    """So areas, shapes, places, colours and opacities are drawn alike, without a test of each distribution."""
+    """Therefore areas, shapes, places, colours and opacities are drawn alike, without a test of each distribution."""
     images = pictures(40, *size)
     found = TWINS[generator](tensor(images), sources(40)).permute(0, 2, 3, 1).numpy()
     expected = np.stack([generator(image, source)[0] for image, source in zip(images, sources(40))])

@@ -130,7 +130,7 @@ def test_a_full_disk_is_an_error_and_marks_nothing_done(
     assert sum(marks.read_bytes()) == 8
 
 
-def test_pseudo_anomalies_of_one_draw_are_the_same_and_of_two_are_not(textures):
+def test_pseudo_anomalies_of_one_draw_are_the_same_and_of_two_draws_differ(textures):
     name = textures.samples[-1].id
     image = resized(textures, name, 64)
     first, again, second = (shown(image, name, View("cutmix", draw)) for draw in (0, 0, 1))
@@ -160,7 +160,7 @@ def test_rows_do_not_depend_on_the_number_of_threads(tmp_path: Path, textures, l
         np.testing.assert_array_equal(one[:20], other[:20])
 
 
-def test_who_stops_in_the_middle_does_not_wait_for_what_was_begun():
+def test_stopping_in_the_middle_does_not_wait_for_parts_that_have_begun():
     go_on, finished = threading.Event(), threading.Event()
 
     def compute(part: int) -> int:

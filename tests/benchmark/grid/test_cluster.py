@@ -1,4 +1,4 @@
-"""A dask cluster of separate processes: what dies takes only its own cell along, and what is stored stays."""
+"""A dask cluster of separate processes: a process that dies fails only its own cell, and what is stored stays."""
 
 from __future__ import annotations
 

@@ -64,12 +64,12 @@ def test_a_lease_ends_with_its_owner(tmp_path: Path, other):
     [("elsewhere", 0.0, False), ("elsewhere", 2 * STALE, True), ("", 2 * STALE, False)],
     ids=["beats", "silent", "here, alive, slow"],
 )
-def test_another_machines_lease_ends_when_its_heart_stops(tmp_path: Path, other, host, age, taken):
+def test_another_machines_lease_ends_when_it_is_no_longer_renewed(tmp_path: Path, other, host, age, taken):
     lease(tmp_path, "a", other.pid, host, age)
     assert Leases(tmp_path).take("a") is taken
 
 
-def test_a_number_that_another_process_has_now_is_no_owner(tmp_path: Path, other):
+def test_a_process_id_that_now_belongs_to_another_process_is_no_owner(tmp_path: Path, other):
     if not _born(other.pid):
         pytest.skip("this system does not tell when a process started")
     lease(tmp_path, "a", other.pid, born="1")

@@ -35,7 +35,7 @@ def test_settings_of_a_method_and_of_the_preset_make_variants(tmp_path: Path):
     assert {cell.label for cell in found} == {"quick+schedule.epochs=1", "quick+schedule.epochs=2"}
 
 
-def test_a_key_knows_nothing_of_paths_and_machines(tmp_path: Path):
+def test_a_key_does_not_depend_on_paths_and_machines(tmp_path: Path):
     one = plan(
         read_grid(None, {"methods": ["mahalanobis"], "datasets": ["textures"], "seeds": 1}),
         Machine(tmp_path / "a", device="cpu"),
@@ -61,7 +61,7 @@ def test_changes_are_json_or_words(text, expected):
 
 
 @pytest.mark.parametrize("text", ["", "dpdl", "=3", "a="])
-def test_a_change_that_is_none_shows_one_that_is(text):
+def test_a_malformed_change_is_refused_with_an_example(text):
     with pytest.raises(InputError, match="such as dpdl.prototypes"):
         parse_change(text)
 
@@ -127,7 +127,7 @@ def test_a_preset_of_ones_own(tmp_path: Path):
     assert (preset.image_size, preset.schedule) == (128, {"epochs": 2})
 
 
-def test_random_numbers_are_no_part_of_what_a_key_names(tmp_path: Path):
+def test_random_numbers_do_not_depend_on_the_key(tmp_path: Path):
     plain, changed = cells(tmp_path, methods=["devnet"], seeds=1, floor=None, set={"devnet.topk": [0.1, 0.2]})
     (dra,) = cells(tmp_path, methods=["dra"], seeds=1, floor=None)
     (preset,) = cells(tmp_path, methods=["devnet"], seeds=1, floor=None, set={"image_size": [64]})
@@ -208,13 +208,13 @@ def test_a_file_that_cannot_be_run_says_why(tmp_path: Path, own_methods, text, m
         ({"set": dict([parse_change("image_size=" + "[" * 2000)])}, "image_size"),
     ],
 )
-def test_a_number_beyond_measure_is_refused_in_little_memory_and_few_words(tmp_path: Path, request_, message):
+def test_a_huge_number_is_refused_with_little_memory_and_few_words(tmp_path: Path, request_, message):
     with pytest.raises(InputError, match=message) as found:
         cells(tmp_path, methods=["mahalanobis"], **request_)
     assert len(str(found.value)) < 900
 
 
-def test_no_floor_is_written_as_a_word_too(tmp_path: Path):
+def test_no_floor_can_be_written_as_the_word_none(tmp_path: Path):
     assert {cell.cell.method for cell in cells(tmp_path, methods=["devnet"], seeds=1, floor="none")} == {"devnet"}
 
 

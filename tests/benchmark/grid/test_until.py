@@ -103,7 +103,7 @@ def test_a_run_stops_when_it_is_decided_and_goes_on_from_what_is_stored(tmp_path
         ({"methods": ["devnet"], "validate": True}, Question(), "leave --validate out"),
     ],
 )  # fmt: skip
-def test_what_is_no_question_is_refused_before_any_work(tmp_path, request_, question, message):
+def test_a_question_that_cannot_be_asked_is_refused_before_any_work(tmp_path, request_, question, message):
     grid = read_grid(None, {**SMALL, **request_})
     with pytest.raises(InputError, match=message):
         run_until(grid, Options(out=tmp_path / "store"), question)

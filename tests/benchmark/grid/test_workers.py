@@ -1,4 +1,4 @@
-"""Processes: no worker outlives its parent, an interruption ends at once, and a dead worker strikes its own cell alone."""
+"""Processes: no worker outlives its parent, an interruption ends at once, and a dead worker fails its own cell alone."""
 
 from __future__ import annotations
 

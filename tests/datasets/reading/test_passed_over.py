@@ -64,7 +64,7 @@ def test_where_all_images_of_a_kind_lie_in_subfolders_each_is_named(folder, draw
 def test_an_empty_kind_is_named(folder):
     (folder / "test" / "dent").mkdir()
     severity, message = passed_over(folder)["test/dent"]
-    assert (severity, message.partition(";")[0]) == ("note", "is empty and counts for nothing")
+    assert (severity, message.partition(";")[0]) == ("note", "is empty and not used")
 
 
 def test_images_beside_train_and_test_are_a_note_and_masks_are_none(folder, draw):

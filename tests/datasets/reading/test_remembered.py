@@ -106,7 +106,7 @@ def test_a_pipe_is_refused_not_waited_for(tmp_path):
         remembered("test", [tmp_path / "pipe.png"], Counting())
 
 
-def test_purposes_do_not_answer_for_each_other(old_files):
+def test_values_of_different_purposes_are_kept_apart(old_files):
     remembered("one", old_files, Counting())
     other = Counting()
     remembered("two", old_files, other)

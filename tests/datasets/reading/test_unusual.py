@@ -73,7 +73,7 @@ def test_long_images_are_noted_and_the_preview_shows_them_as_methods_see_them(fo
     assert note.startswith("6 images are long, and methods see them squeezed to a square")
     long = contact_sheet(open_dataset(f"folder:{folder}"), columns=2, size=32)
     assert long.height == short.height + 32 + 6
-    assert "--set tiles=4 leaves them their proportions" in note
+    assert "--set tiles=4 keeps their proportions" in note
     assert tiles_for(open_dataset(f"folder:{folder}")) == 4
     tiled = contact_sheet(open_dataset(f"folder:{folder}"), columns=2, size=32, tiles=4)
     assert tiled.size == long.size
