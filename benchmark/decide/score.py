@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
 from osad_bench.benchmark.cell.training import EVAL_BATCH
 from osad_bench.benchmark.decide.conformal import check, p_values
 from osad_bench.benchmark.features.cache import BATCH, in_threads
 from osad_bench.core.errors import InputError
 from osad_bench.datasets.base import DatasetError
-from osad_bench.datasets.reading.images import read_rgb, suffixes_read
+from osad_bench.datasets.reading.images import decode_rgb, suffixes_read
 from osad_bench.datasets.reading.tiles import squared
 
 if TYPE_CHECKING:
@@ -127,8 +128,8 @@ class _Read:
     problems: dict[str, str]
 
 
-def read_image(path: Path, upright: bool) -> npt.NDArray[np.uint8]:
-    """A photograph as images of data sets are read, (H, W, 3).
+def read_image(path: Path, upright: bool) -> Image.Image:
+    """A photograph as images of data sets are read, in RGB.
 
     Parameters
     ----------
@@ -141,7 +142,7 @@ def read_image(path: Path, upright: bool) -> npt.NDArray[np.uint8]:
         It cannot be read; the message names it.
     """
     try:
-        return read_rgb(path, upright=upright)
+        return decode_rgb(path, upright=upright)
     except OSError as error:
         raise DatasetError(f"image {path} cannot be read: {error.strerror or error}") from None
 

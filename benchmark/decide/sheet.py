@@ -107,12 +107,11 @@ def draw_tiles(model: Fitted, verdicts: Sequence[Verdict]) -> list[Tile]:
         rows: Rows = model.rows(np.stack([squared(image, size, tiles) for image in images]))
         found = model.maps(rows)
         if found is not None:
-            maps += [put_back(heat, image.shape[0], image.shape[1], tiles) for heat, image in zip(found, images)]
+            maps += [put_back(heat, image.height, image.width, tiles) for heat, image in zip(found, images)]
         for image in images:
-            small = Image.fromarray(image)
-            side = 2 * SIDE if is_long(*small.size) else SIDE
-            small.thumbnail((side, side))
-            photographs.append(small)
+            side = 2 * SIDE if is_long(*image.size) else SIDE
+            image.thumbnail((side, side))
+            photographs.append(image)
     heats = [overlay(one, heat) for one, heat in zip(photographs, on_one_scale(maps))] if maps else []
     return [
         Tile(verdict, photograph, heats[index] if heats else None)
