@@ -57,7 +57,7 @@ def fit(
     from osad_bench.benchmark.decide.export import check_export, export
     from osad_bench.benchmark.decide.fit import FitError, fit
     from osad_bench.benchmark.decide.model import check_place
-    from osad_bench.benchmark.decide.words import said_of_fit
+    from osad_bench.benchmark.decide.words import said_of_fit, usual_promise
 
     check_place(out, replace)
     if onnx is not None:
@@ -79,7 +79,9 @@ def fit(
         export(fitted, onnx)
         reporter.say(f"ONNX: {onnx}")
     reporter.console.print(
-        shown(f"next: osad-bench score {out} PHOTOS --false-alarms 0.01 --sheet sheet.html"),
+        shown(
+            f"next: osad-bench score {out} PHOTOS --false-alarms {usual_promise(len(fitted.calibration))} --sheet sheet.html"
+        ),
         highlight=False,
         soft_wrap=True,
     )
