@@ -58,10 +58,12 @@ def fit(
     from osad_bench.benchmark.decide.fit import FitError, fit
     from osad_bench.benchmark.decide.model import check_place
     from osad_bench.benchmark.decide.words import said_of_fit, usual_promise
+    from osad_bench.core.files import check_writable
 
     check_place(out, replace)
     if onnx is not None:
         check_export(method)
+        check_writable(onnx, "--onnx")
     reporter = ProgressReporter(Console(stderr=True))
     request = o.request(changes=changes, preset=preset)
     try:

@@ -41,7 +41,7 @@ from osad_bench.benchmark.features.extractor import PyramidExtractor, as_tensor,
 from osad_bench.benchmark.preset import Preset, first_problem
 from osad_bench.core.border import foreign, said
 from osad_bench.core.errors import InputError
-from osad_bench.core.files import read_bounded
+from osad_bench.core.files import check_writable, read_bounded
 from osad_bench.core.registry import UnknownNameError, methods
 from osad_bench.methods.base import Method, Pyramid
 from osad_bench.methods.saving import State, part_of
@@ -112,6 +112,7 @@ class About(BaseModel):
     files: dict[Literal["method.safetensors", "below.safetensors", "calibration.safetensors"], str] = Field(
         default_factory=dict, description="sha256 of the other files"
     )
+    digest: Text = Field("", description="sha256 of all else that this file holds: `digest_of`")
 
 
 @dataclass
@@ -255,12 +256,19 @@ class Fitted:
             made.mkdir()
             for name, data in contents.items():
                 (made / name).write_bytes(data)
-            text = json.dumps(about.model_dump(mode="json"), indent=1, ensure_ascii=False)
+            value = about.model_dump(mode="json")
+            text = json.dumps(value | {"digest": digest_of(value)}, indent=1, ensure_ascii=False)
             (made / ABOUT).write_bytes(text.encode("utf-8", "backslashreplace") + b"\n")
             if folder.exists():
                 folder.replace(Path(temporary) / "before")
             made.replace(folder)
         return folder
+
+
+def digest_of(about: dict[str, Any]) -> str:
+    """Sha256 of what ``model.json`` holds, its own digest left out: an image size that was changed would change scores."""
+    rest = {name: value for name, value in about.items() if name != "digest"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
 def check_place(folder: Path, replace: bool) -> None:
@@ -269,8 +277,9 @@ def check_place(folder: Path, replace: bool) -> None:
     Raises
     ------
     InputError
-        There is a file, a folder that is no model, or (without `replace`) a model.
+        There is a file, a folder that is no model, or (without `replace`) a model; or nothing can be written there.
     """
+    check_writable(folder, "--out")
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return
     if not (folder / ABOUT).is_file():
@@ -374,7 +383,13 @@ def _read_about(folder: Path) -> About:
         value = json.loads(text)
         if isinstance(value, dict) and isinstance(value.get("format"), int) and value["format"] > FORMAT:
             raise InputError(f"{folder} was made by a newer osad-bench (format {value['format']}): update this one")
-        return About.model_validate(value)
+        about = About.model_validate(value)
+        if about.digest != digest_of(value):
+            raise InputError(
+                f"{folder / ABOUT} is damaged or was changed: its digest is not that of what it holds. "
+                "Copy the folder again, or fit it anew"
+            )
+        return about
     except ValidationError as error:
         raise InputError(f"{folder / ABOUT} is damaged: {first_problem(error)}. Fit it anew") from None
     except InputError:

@@ -21,9 +21,10 @@ from PIL import Image, ImageDraw, ImageFont
 
 from osad_bench.benchmark.decide.model import Fitted
 from osad_bench.benchmark.decide.score import Rows, Verdict, read_image
-from osad_bench.benchmark.decide.words import percent, said_of_scores
+from osad_bench.benchmark.decide.words import said_of_scores
 from osad_bench.benchmark.features.cache import BATCH
 from osad_bench.core.errors import InputError
+from osad_bench.core.files import check_writable
 from osad_bench.core.text import printable
 from osad_bench.datasets.base import DatasetError
 from osad_bench.datasets.reading.tiles import put_back, squared
@@ -59,6 +60,7 @@ def check_sheet(path: Path) -> None:
     """
     if path.suffix.lower() not in ENDINGS:
         raise InputError(f"--sheet {path}: expected a name that ends in {', '.join(ENDINGS)}")
+    check_writable(path, "--sheet")
 
 
 def write_sheet(
@@ -147,8 +149,9 @@ def caption(verdict: Verdict, width: int = 60) -> list[str]:
     """File name, and score with p-value and decision."""
     name = printable(verdict.file)
     name = name if len(name) <= width else "…" + name[1 - width :]
-    p_value = "" if verdict.p_value is None else f"   p = {verdict.p_value:.3g}"
-    return [name, f"{verdict.decision}   score {verdict.score:.4g}{p_value}".strip()]
+    p_value = "" if verdict.p_value is None else f", p = {verdict.p_value:.3g}"
+    decision = f"{verdict.decision}, " if verdict.decision else ""
+    return [name, f"{decision}score {verdict.score:.4g}{p_value}"]
 
 
 def picture(tiles: Sequence[Tile]) -> Image.Image:
@@ -189,7 +192,6 @@ def _page(model: Fitted, verdicts: Sequence[Verdict], tiles: Sequence[Tile], fal
     return template.render(
         title=f"{about.method_title}, fitted to {printable(about.fitted_to.dataset)}",
         sentences=said_of_scores(model, verdicts, false_alarms if len(model.calibration) else None),
-        promise="" if false_alarms is None else percent(false_alarms),
         total=len(verdicts),
         heat=any(tile.heat for tile in tiles),
         tiles=[

@@ -234,5 +234,5 @@ def load_backbone(name: str, weights: Path | None = None) -> Backbone:
         try:
             backbones.get(name)
         except UnknownNameError as error:
-            raise UnknownNameError(f"{error} Any timm model's name works too") from None
+            raise UnknownNameError(f"{error}. Any timm model's name works too") from None
     return timm_backbone(name, weights)

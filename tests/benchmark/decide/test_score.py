@@ -134,6 +134,8 @@ def test_the_sheet_shows_the_most_anomalous_with_their_heat_maps(cli, model, pho
     assert text.count("data:image/jpeg") == 12
     assert text.count('class="anomaly"') == 6, "the most anomalous of 20, 8 of them with a spot"
     assert "broken.jpg" in text
+    assert "<strong>anomaly, score " in text
+    assert "<p>Promised: a normal like those" in text
     assert "http" not in text.replace("http-equiv", "")
 
 
