@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -78,5 +79,11 @@ def advise(
         for name in files:
             print(printable(f"  {name}"))
     console.print()
-    console.print(shown(f"next: osad-bench fit {advice.method} {data} --out model"), highlight=False, soft_wrap=True)
+    same = [f"--preset {shlex.quote(preset)}"] if preset else []
+    for change in changes or ():
+        if change.partition(".")[0] in {one.method for one in advice.candidates} - {advice.method}:
+            continue  # a setting of another method
+        same.append(f"--set {shlex.quote(change)}")
+    command = " ".join(["osad-bench fit", advice.method, shlex.quote(data), *same, "--out model"])
+    console.print(shown(f"next: {command}"), highlight=False, soft_wrap=True)
     return int(bool(advice.failures))

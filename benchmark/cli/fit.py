@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -82,7 +83,8 @@ def fit(
         reporter.say(f"ONNX: {onnx}")
     reporter.console.print(
         shown(
-            f"next: osad-bench score {out} PHOTOS --false-alarms {usual_promise(len(fitted.calibration))} --sheet sheet.html"
+            f"next: osad-bench score {shlex.quote(str(out))} PHOTOS --false-alarms "
+            f"{usual_promise(len(fitted.calibration))} --sheet sheet.html"
         ),
         highlight=False,
         soft_wrap=True,

@@ -25,7 +25,7 @@ from scipy.stats import beta
 
 from osad_bench.benchmark.cell.execute import dataset_of
 from osad_bench.benchmark.decide.conformal import needed, p_values, smallest
-from osad_bench.benchmark.decide.fit import left_out, to_hold_out
+from osad_bench.benchmark.decide.fit import FEWEST, left_out, to_hold_out
 from osad_bench.benchmark.decide.words import counted, percent
 from osad_bench.benchmark.grid.plan import read_grid
 from osad_bench.benchmark.grid.run import Options, Outcome, run_grid, summarise_failures
@@ -178,9 +178,16 @@ def advise(
     copies, contradictory = left_out(dataset)
     known = [one for one in dataset.samples if one.label and one.id not in copies | contradictory]
     if len(known) < 2:
+        instead = ", or fit without a comparison (osad-bench fit evidence …)" if known else ""
         raise InputError(
-            f"{dataset.full_name} has {counted(len(known), 'different anomaly')}: one to learn from and one to test on are the "
-            "least. Label more, or fit without a comparison (osad-bench fit evidence …)"
+            f"{dataset.full_name} has {counted(len(known), 'different anomaly') if known else 'no anomaly'}: one to learn from and "
+            f"one to test on are the least. Label more{instead}"
+        )
+    normals = sum(not one.label and one.id not in copies | contradictory for one in dataset.samples)
+    if normals < 2 * FEWEST:
+        raise InputError(
+            f"{dataset.full_name} has {counted(normals, 'different normal')}, and {2 * FEWEST} are the least to compare methods on: "
+            f"{FEWEST} to fit to, and others to test on. Photograph more"
         )
     asked = {
         "methods": list(candidates), "datasets": [data], "shots": [len(known) // 2], "seeds": splits, "floor": None,
@@ -319,8 +326,8 @@ def _sentences(
 ) -> list[str]:
     best = candidates[0]
     sentences = [
-        f"Use {best.method} ({best.title}): of {counted(len(candidates), 'method')} it tells your anomalies from your normals "
-        f"best, AUROC {best.auroc:.3f}"
+        f"Use {best.method} ({best.title}): of {counted(len(candidates), 'method')} none tells your anomalies from your normals "
+        f"better, AUROC {best.auroc:.3f}"
     ]
     low, _ = interval(best.auroc, len(results.anomalies))
     if low < 0.5:
@@ -391,6 +398,12 @@ def _remedies(
             f"Photograph {counted(target - normals, 'more normal')}: with {normals}, fit holds {held} out and can promise "
             f"{percent(smallest(held))} false alarms or more; {target} are enough for {percent(PROMISES[0])}"
         )
+    elif (lacking := needed(PROMISES[0]) - results.normals) > 0:
+        if any(one.partition == "train" for one in dataset.samples):
+            help_ = f"Move {counted(lacking, 'normal')} from train/good to test/good and ask again"
+        else:
+            help_ = f"Photograph {counted(4 * needed(PROMISES[0]) - normals, 'more normal')}, of which a quarter is kept from the fit"
+        remedies.append(f"{help_}: then the recall at {percent(PROMISES[0])} false alarms can be told")
     by_kind: dict[str, list[float]] = {}
     for name, share in zip(results.anomalies, missed):
         by_kind.setdefault(dataset.by_id[name].kind or "", []).append(float(share))

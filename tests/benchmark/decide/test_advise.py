@@ -9,7 +9,10 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from osad_bench.benchmark.decide.advise import corrected, interval, within_chance
+from osad_bench.benchmark.decide.advise import _remedies, _Results, advise, corrected, interval, within_chance
+from osad_bench.core.errors import InputError
+from osad_bench.datasets.base import Sample
+from osad_bench.datasets.catalogue import open_dataset
 
 SMALL = ["--set", "image_size=64", "--methods", "mahalanobis,evidence", "--splits", "3", "--jobs", "1"]
 
@@ -67,7 +70,7 @@ def test_advice_is_one_method_with_its_recall_and_what_cannot_be_told(cli, parts
         "with 36, fit holds 18 out and can promise 5.26 % false alarms or more; 198 are enough for 1 %" in done.stdout
     )
     assert "fewer are there of burr (3)" in done.stdout
-    assert "\nnext: osad-bench fit mahalanobis" in done.stdout
+    assert f"\nnext: osad-bench fit mahalanobis folder:{parts} --set image_size=64 --out model\n" in done.stdout
     assert "0 to do" in cli(*arguments).stderr, "what was computed is kept"
     found = json.loads(cli(*arguments, "--json").stdout)
     assert found["method"] == "mahalanobis"
@@ -98,6 +101,30 @@ def test_contradicting_labels_and_copies_are_named(cli, parts, tmp_path):
     assert "Correct contradicting labels: 2 images" in done.stdout
     assert "test/hole/which.png" in done.stdout
     assert "1 copy of other images" in done.stdout
+
+
+def test_too_few_to_compare_on_is_said_before_anything_runs(parts, tmp_path):
+    shutil.copytree(parts / "train" / "good", tmp_path / "photos")
+    names = sorted(path.name for path in (tmp_path / "photos").iterdir())
+    for normals, anomalies, message in [
+        (10, 0, "has no anomaly: one to learn from and one to test on are the least. Label more$"),
+        (7, 3, "has 7 different normals, and 8 are the least to compare methods on"),
+    ]:
+        rows = [f"photos/{name},{int(index >= normals)}" for index, name in enumerate(names[: normals + anomalies])]
+        (tmp_path / f"{normals}.csv").write_text("\n".join(["path,label", *rows]))
+        with pytest.raises(InputError, match=message):
+            advise(f"csv:{tmp_path}/{normals}.csv")
+
+
+def test_enough_normals_in_the_wrong_place_are_to_be_moved(parts):
+    dataset = open_dataset(f"folder:{parts}")
+    samples = [Sample(f"train/good/{n}.png", 0, partition="train") for n in range(200)]
+    dataset.__dict__["samples"] = (*samples, *dataset.samples)  # as if there were 200 more
+    results = _Results(["evidence"], [], np.zeros((1, 1, 0)), np.zeros((1, 1, 0)), 83, {})
+    (first, *_) = _remedies(dataset, results, [], np.zeros(0), set(), set(), 1)
+    assert first == (
+        "Move 16 normals from train/good to test/good and ask again: then the recall at 1 % false alarms can be told"
+    )
 
 
 def test_one_anomaly_is_too_few_to_compare_on(cli, parts, tmp_path):
