@@ -44,8 +44,9 @@ def advise(
 
     from osad_bench.benchmark.cli.bars import shown
     from osad_bench.benchmark.cli.screen import ProgressReporter, duration
-    from osad_bench.benchmark.decide.advise import CANDIDATES, PROMISES
+    from osad_bench.benchmark.decide.advise import CANDIDATES
     from osad_bench.benchmark.decide.advise import advise as advice_on
+    from osad_bench.benchmark.decide.comparison import PROMISES
     from osad_bench.benchmark.decide.words import percent
     from osad_bench.benchmark.grid.run import Options
     from osad_bench.core.text import printable

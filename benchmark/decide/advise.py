@@ -14,134 +14,30 @@ Clopper and Pearson's for as many different anomalies as were tested: repeated s
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-from scipy.stats import beta
 
 from osad_bench.benchmark.cell.execute import dataset_of
-from osad_bench.benchmark.decide.conformal import needed, p_values, smallest
-from osad_bench.benchmark.decide.fit import FEWEST, left_out, to_hold_out
-from osad_bench.benchmark.decide.words import counted, percent
+from osad_bench.benchmark.decide.comparison import PROMISES, Advice, Candidate, Floats, Recall, Results, interval
+from osad_bench.benchmark.decide.conformal import needed, p_values
+from osad_bench.benchmark.decide.fit import FEWEST, left_out
+from osad_bench.benchmark.decide.remedies import remedies_of, sentences_of, to_look_at
+from osad_bench.benchmark.decide.words import counted
 from osad_bench.benchmark.grid.plan import read_grid
 from osad_bench.benchmark.grid.run import Options, Outcome, run_grid, summarise_failures
 from osad_bench.benchmark.grid.workers import Reporter
 from osad_bench.core.errors import InputError
 from osad_bench.core.registry import methods
 from osad_bench.datasets.base import Dataset
-from osad_bench.datasets.reading.files import FileDataset
-from osad_bench.datasets.reading.unusual import tiles_for
 from osad_bench.results.record import TestScores
 
 CANDIDATES = ("mahalanobis", "patchcore", "whitened", "evidence", "devnet", "dra")
 """Two floors that see no anomaly, two closed forms, two trained methods."""
 
-PROMISES = (0.01, 0.05)
-"""Shares of false alarms that recall is given at."""
-
 DRAWS = 2000
 """Bootstrap draws."""
-
-LISTED = 5
-"""Files named, at most, to look at."""
-
-Floats = npt.NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Recall:
-    """Share of further anomalies of these kinds that would be found, with a 95 % interval; None where it cannot be told.
-
-    Attributes
-    ----------
-    false_alarms
-        The promise.
-    normals
-        Held-out normals that there are for it.
-    """
-
-    false_alarms: float
-    normals: int
-    share: float | None = None
-    low: float | None = None
-    high: float | None = None
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """One method on the repeated splits: means over splits, not corrected for having been chosen."""
-
-    method: str
-    title: str
-    auroc: float
-    spread: float
-    recall: dict[float, float | None]
-    seconds: float
-
-
-@dataclass(frozen=True)
-class Advice:
-    """A recommendation, in numbers and in words.
-
-    Attributes
-    ----------
-    method
-        The recommended method's name.
-    candidates
-        All that ran, best first.
-    recall
-        Of the recommended method, corrected.
-    ties
-        Methods whose difference from it is within chance.
-    sentences
-        The recommendation and what the data cannot tell.
-    remedies
-        What would help, the most important first.
-    look
-        Files to look at, by why.
-    failures
-        Sentences about methods that failed.
-    """
-
-    dataset: str
-    method: str
-    candidates: list[Candidate]
-    recall: list[Recall]
-    ties: list[str]
-    sentences: list[str]
-    remedies: list[str]
-    look: dict[str, list[str]] = field(default_factory=dict)
-    failures: list[str] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class _Results:
-    """All methods' results on all splits.
-
-    Attributes
-    ----------
-    methods, anomalies
-        Names along the axes.
-    above
-        (methods, splits, anomalies): share of held-out normals that score lower; NaN where the anomaly was not tested.
-    p_value
-        The same shape: conformal p-values among the held-out normals.
-    normals
-        Held-out normals of a split.
-    high
-        Per method, of each held-out normal the mean share of test anomalies that score lower.
-    """
-
-    methods: list[str]
-    anomalies: list[str]
-    above: Floats
-    p_value: Floats
-    normals: int
-    high: dict[str, dict[str, float]]
 
 
 def advise(
@@ -202,7 +98,7 @@ def advise(
     return _advice(dataset, results, outcome, failures, copies, contradictory)
 
 
-def _gather(outcome: Outcome) -> _Results:
+def _gather(outcome: Outcome) -> Results:
     """Results of the methods that finished on every split."""
     found: dict[str, list[TestScores]] = {}
     for cell in outcome.cells:
@@ -227,15 +123,7 @@ def _gather(outcome: Outcome) -> _Results:
                 shares.setdefault(name, []).append(float((anomaly < score).mean()))
         high[method] = {name: float(np.mean(values)) for name, values in shares.items()}
     normals = min((int((test.labels == 0).sum()) for test in tests), default=0)
-    return _Results(list(complete), anomalies, above, p_value, normals, high)
-
-
-def interval(share: float, count: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Clopper and Pearson's interval of a share of `count` images; the share need not be a multiple of 1 / count."""
-    tail, hits = (1 - confidence) / 2, share * count
-    low = float(beta.ppf(tail, hits, count - hits + 1)) if hits > 0 else 0.0
-    high = float(beta.ppf(1 - tail, hits + 1, count - hits)) if hits < count else 1.0
-    return low, high
+    return Results(list(complete), anomalies, above, p_value, normals, high)
 
 
 def corrected(above: Floats, found: Floats, draws: int = DRAWS, seed: int = 0) -> float:
@@ -275,7 +163,7 @@ def within_chance(above: Floats, best: int, other: int, draws: int = DRAWS, seed
 
 def _advice(
     dataset: Dataset,
-    results: _Results,
+    results: Results,
     outcome: Outcome,
     failures: list[str],
     copies: set[str],
@@ -314,133 +202,8 @@ def _advice(
     )
     return Advice(
         dataset.full_name, results.methods[best], candidates, recall, ties,
-        _sentences(results, candidates, recall, ties),
-        _remedies(dataset, results, recall, missed, copies, contradictory, outcome.cells[0].preset.tiles),
-        _to_look_at(results, best, missed),
+        sentences_of(results, candidates, recall, ties),
+        remedies_of(dataset, results, recall, missed, copies, contradictory, outcome.cells[0].preset.tiles),
+        to_look_at(results, best, missed),
         failures,
     )  # fmt: skip
-
-
-def _sentences(
-    results: _Results, candidates: Sequence[Candidate], recall: Sequence[Recall], ties: Sequence[str]
-) -> list[str]:
-    best = candidates[0]
-    sentences = [
-        f"Use {best.method} ({best.title}): of {counted(len(candidates), 'method')} none tells your anomalies from your normals "
-        f"better, AUROC {best.auroc:.3f}"
-    ]
-    low, _ = interval(best.auroc, len(results.anomalies))
-    if low < 0.5:
-        sentences.append(
-            "Do not rely on it yet: with so few anomalies this could be chance, no method is better than a coin for certain"
-        )
-    for one in recall:
-        if one.share is None or one.low is None or one.high is None:
-            sentences.append(
-                f"At {percent(one.false_alarms)} false alarms: cannot be told. That takes {needed(one.false_alarms)} normals "
-                f"kept from the fit, and there are {one.normals}"
-            )
-        else:
-            sentences.append(
-                f"At {percent(one.false_alarms)} false alarms it finds about {one.share:.0%} of further anomalies like these; "
-                f"with {counted(len(results.anomalies), 'anomaly')} tested, all that is certain is between {one.low:.0%} and "
-                f"{one.high:.0%}"
-            )
-    if ties:
-        sentences.append(f"The data cannot tell it from {', '.join(ties)}: the difference is within chance")
-    blind = [name for name in (best.method, *ties) if name in BLIND]
-    if blind:
-        sentences.append(f"{blind[0]} never sees an anomaly, so it is not shown that your labelled ones help")
-    sentences.append(
-        "Nothing here says how it does on kinds of anomaly that you have no picture of, or under another camera or light"
-    )
-    return sentences
-
-
-BLIND = ("mahalanobis", "patchcore")
-"""Floors that never see an anomaly."""
-
-WIDE = 0.2
-"""Width of an interval of recall above which more anomalies are asked for."""
-
-FEW_OF_KIND = 5
-"""Anomalies of a kind below which little can be said of it."""
-
-
-def _remedies(
-    dataset: Dataset,
-    results: _Results,
-    recall: Sequence[Recall],
-    missed: Floats,
-    copies: set[str],
-    contradictory: set[str],
-    tiles: int,
-) -> list[str]:
-    """What would help, the most important first."""
-    remedies = []
-    if contradictory:
-        names = ", ".join(sorted(contradictory)[:LISTED])
-        remedies.append(
-            f"Correct contradicting labels: {counted(len(contradictory), 'image')} labelled both normal and anomaly are left out "
-            f"({names}{', …' if len(contradictory) > LISTED else ''})"
-        )
-    wanted_tiles = tiles_for(dataset) if isinstance(dataset, FileDataset) else 1
-    if tiles == 1 and wanted_tiles > 1:
-        remedies.append(
-            f"Ask again with --set tiles={wanted_tiles}: your photographs are long, and squeezed to a square they lose what is "
-            "small along their length; take what does better"
-        )
-    normals = sum(one.label == 0 and one.id not in copies | contradictory for one in dataset.samples)
-    held = to_hold_out(normals)
-    target = 2 * needed(PROMISES[0])
-    if held < needed(PROMISES[0]):
-        remedies.append(
-            f"Photograph {counted(target - normals, 'more normal')}: with {normals}, fit holds {held} out and can promise "
-            f"{percent(smallest(held))} false alarms or more; {target} are enough for {percent(PROMISES[0])}"
-        )
-    elif (lacking := needed(PROMISES[0]) - results.normals) > 0:
-        if any(one.partition == "train" for one in dataset.samples):
-            help_ = f"Move {counted(lacking, 'normal')} from train/good to test/good and ask again"
-        else:
-            help_ = f"Photograph {counted(4 * needed(PROMISES[0]) - normals, 'more normal')}, of which a quarter is kept from the fit"
-        remedies.append(f"{help_}: then the recall at {percent(PROMISES[0])} false alarms can be told")
-    by_kind: dict[str, list[float]] = {}
-    for name, share in zip(results.anomalies, missed):
-        by_kind.setdefault(dataset.by_id[name].kind or "", []).append(float(share))
-    counts = Counter(one.kind or "" for one in dataset.samples if one.label)
-    if len(by_kind) > 1:
-        worst = max(by_kind, key=lambda kind: float(np.mean(by_kind[kind])))
-        if np.mean(by_kind[worst]) > 0.25:
-            remedies.append(
-                f"Label more of kind {worst}: {float(np.mean(by_kind[worst])):.0%} of its {counts[worst]} are missed, more than "
-                "of any other kind"
-            )
-        rare = sorted(kind for kind, count in counts.items() if count < FEW_OF_KIND)
-        if rare:
-            listed = ", ".join(f"{kind} ({counts[kind]})" for kind in rare)
-            remedies.append(f"Label at least {FEW_OF_KIND} of each kind; fewer are there of {listed}")
-    told = [one for one in recall if one.share is not None and one.low is not None and one.high is not None]
-    if told and (told[-1].high or 0) - (told[-1].low or 0) > WIDE:
-        share = min(max(told[-1].share or 0, 0.1), 0.9)
-        wanted = int(np.ceil(share * (1 - share) * (2 * 1.96 / WIDE) ** 2))
-        remedies.append(
-            f"Label more anomalies: {len(results.anomalies)} leave an interval {(told[-1].high or 0) - (told[-1].low or 0):.0%} "
-            f"wide; about {max(wanted, len(results.anomalies) + 1)} would bring it to {WIDE:.0%}"
-        )
-    if copies:
-        remedies.append(f"{counted(len(copies), 'copy')} of other images add nothing: each image was used once")
-    return remedies
-
-
-def _to_look_at(results: _Results, best: int, missed: Floats) -> dict[str, list[str]]:
-    """Images whose label may be wrong, or that show what the method does not see."""
-    high = results.high[results.methods[best]]
-    normals = sorted((name for name, share in high.items() if share >= 0.5), key=lambda name: -high[name])
-    order = [int(index) for index in np.argsort(-missed, kind="stable") if missed[index] >= 0.5]
-    found = {
-        "normals that score higher than half of the anomalies: is the label right?": normals[:LISTED],
-        "anomalies that are missed: is the label right, is the defect large enough to see?": [
-            results.anomalies[index] for index in order[:LISTED]
-        ],
-    }
-    return {why: names for why, names in found.items() if names}

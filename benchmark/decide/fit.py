@@ -25,8 +25,9 @@ from osad_bench.benchmark.cell.provenance import provenance
 from osad_bench.benchmark.cell.split import Split
 from osad_bench.benchmark.cell.state import as_cells_run
 from osad_bench.benchmark.cell.training import CachedFeatures, preset_for
+from osad_bench.benchmark.decide.about import About, FittedTo
 from osad_bench.benchmark.decide.conformal import needed
-from osad_bench.benchmark.decide.model import About, Below, Fitted, FittedTo
+from osad_bench.benchmark.decide.model import Below, Fitted
 from osad_bench.benchmark.decide.words import counted
 from osad_bench.benchmark.features.backbones import load_backbone
 from osad_bench.benchmark.grid.plan import Grid, plan, read_grid

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from osad_bench.benchmark.decide.advise import _remedies, _Results, advise, corrected, interval, within_chance
+from osad_bench.benchmark.decide.advise import advise, corrected, within_chance
+from osad_bench.benchmark.decide.comparison import Results, interval
+from osad_bench.benchmark.decide.remedies import remedies_of
 from osad_bench.core.errors import InputError
 from osad_bench.datasets.base import Sample
 from osad_bench.datasets.catalogue import open_dataset
@@ -120,8 +122,8 @@ def test_enough_normals_in_the_wrong_place_are_to_be_moved(parts):
     dataset = open_dataset(f"folder:{parts}")
     samples = [Sample(f"train/good/{n}.png", 0, partition="train") for n in range(200)]
     dataset.__dict__["samples"] = (*samples, *dataset.samples)  # as if there were 200 more
-    results = _Results(["evidence"], [], np.zeros((1, 1, 0)), np.zeros((1, 1, 0)), 83, {})
-    (first, *_) = _remedies(dataset, results, [], np.zeros(0), set(), set(), 1)
+    results = Results(["evidence"], [], np.zeros((1, 1, 0)), np.zeros((1, 1, 0)), 83, {})
+    (first, *_) = remedies_of(dataset, results, [], np.zeros(0), set(), set(), 1)
     assert first == (
         "Move 16 normals from train/good to test/good and ask again: then the recall at 1 % false alarms can be told"
     )

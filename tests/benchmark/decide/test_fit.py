@@ -15,8 +15,9 @@ from PIL import Image
 from osad_bench.benchmark.cell.execute import execute, register_file
 from osad_bench.benchmark.cell.machine import Machine
 from osad_bench.benchmark.cell.split import Split
+from osad_bench.benchmark.decide.about import ABOUT, CALIBRATION, METHOD, digest_of
 from osad_bench.benchmark.decide.fit import division, fit, fit_cell, to_hold_out
-from osad_bench.benchmark.decide.model import ABOUT, CALIBRATION, METHOD, digest_of, load_model
+from osad_bench.benchmark.decide.model import load_model
 from osad_bench.benchmark.grid.plan import plan, read_grid
 from osad_bench.core.errors import InputError
 from osad_bench.core.registry import methods
