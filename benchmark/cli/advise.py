@@ -66,7 +66,7 @@ def advise(
     console = Console()
     table = Table("method", "AUROC", *(f"recall at {percent(a)}" for a in PROMISES), "per fit", box=None)
     for one in advice.candidates:
-        shares = ["cannot be told" if (share := one.recall[a]) is None else f"{share:.0%}" for a in PROMISES]
+        shares = ["cannot be told" if (share := one.recall[a]) is None else percent(round(share, 2)) for a in PROMISES]
         table.add_row(one.method, f"{one.auroc:.3f}±{one.spread:.3f}", *shares, duration(one.seconds))
     console.print(table)
     for sentence in advice.sentences:

@@ -17,14 +17,27 @@ from osad_bench.datasets.reading.unusual import tiles_for
 
 
 def sentences_of(
-    results: Results, candidates: Sequence[Candidate], recall: Sequence[Recall], ties: Sequence[str]
+    results: Results, candidates: Sequence[Candidate], chosen: int, recall: Sequence[Recall], ties: Sequence[str]
 ) -> list[str]:
-    """The recommendation, its recall, and what the data cannot tell."""
-    best = candidates[0]
-    sentences = [
-        f"Use {best.method} ({best.title}): of {counted(len(candidates), 'method')} none tells your anomalies from your normals "
-        f"better, AUROC {best.auroc:.3f}"
-    ]
+    """The recommendation, its recall, and what the data cannot tell.
+
+    Parameters
+    ----------
+    chosen
+        Place of the recommended method among the candidates, of which the first has the best AUROC.
+    """
+    best, first = candidates[chosen], candidates[0]
+    use = f"Use {best.method} ({best.title}): "
+    if best is first:
+        sentences = [
+            f"{use}of {counted(len(candidates), 'method')} none tells your anomalies from your normals better, AUROC "
+            f"{best.auroc:.3f}"
+        ]
+    else:
+        sentences = [
+            f"{use}AUROC {best.auroc:.3f} between your anomalies and your normals. {first.method} has {first.auroc:.3f}, a "
+            f"difference within chance, but never sees an anomaly; {best.method} learns from yours, and saw only half of them here"
+        ]
     low, _ = interval(best.auroc, len(results.anomalies))
     if low < 0.5:
         sentences.append(
@@ -38,14 +51,14 @@ def sentences_of(
             )
         else:
             sentences.append(
-                f"At {percent(one.false_alarms)} false alarms it finds about {one.share:.0%} of further anomalies like these; "
-                f"with {counted(len(results.anomalies), 'anomaly')} tested, all that is certain is between {one.low:.0%} and "
-                f"{one.high:.0%}"
+                f"At {percent(one.false_alarms)} false alarms it finds about {percent(round(one.share, 2))} of further anomalies like these; "
+                f"with {counted(len(results.anomalies), 'anomaly')} tested, all that is certain is between {percent(round(one.low, 2))} and "
+                f"{percent(round(one.high, 2))}"
             )
     if ties:
         sentences.append(f"The data cannot tell it from {', '.join(ties)}: the difference is within chance")
     blind = [name for name in (best.method, *ties) if name in BLIND]
-    if blind:
+    if blind and best is first:
         sentences.append(f"{blind[0]} never sees an anomaly, so it is not shown that your labelled ones help")
     sentences.append(
         "Nothing here says how it does on kinds of anomaly that you have no picture of, or under another camera or light"
@@ -108,7 +121,7 @@ def remedies_of(
         worst = max(by_kind, key=lambda kind: float(np.mean(by_kind[kind])))
         if np.mean(by_kind[worst]) > 0.25:
             remedies.append(
-                f"Label more of kind {worst}: {float(np.mean(by_kind[worst])):.0%} of its {counts[worst]} are missed, more than "
+                f"Label more of kind {worst}: {percent(round(float(np.mean(by_kind[worst])), 2))} of its {counts[worst]} are missed, more than "
                 "of any other kind"
             )
         rare = sorted(kind for kind, count in counts.items() if count < FEW_OF_KIND)
@@ -120,8 +133,8 @@ def remedies_of(
         share = min(max(told[-1].share or 0, 0.1), 0.9)
         wanted = int(np.ceil(share * (1 - share) * (2 * 1.96 / WIDE) ** 2))
         remedies.append(
-            f"Label more anomalies: {len(results.anomalies)} leave an interval {(told[-1].high or 0) - (told[-1].low or 0):.0%} "
-            f"wide; about {max(wanted, len(results.anomalies) + 1)} would bring it to {WIDE:.0%}"
+            f"Label more anomalies: {len(results.anomalies)} leave an interval {percent(round((told[-1].high or 0) - (told[-1].low or 0), 2))} "
+            f"wide; about {max(wanted, len(results.anomalies) + 1)} would bring it to {percent(WIDE)}"
         )
     if copies:
         remedies.append(f"{counted(len(copies), 'copy')} of other images add nothing: each image was used once")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from osad_bench.benchmark.decide.advise import advise, corrected, within_chance
+from osad_bench.benchmark.decide.advise import advise, choose, corrected, within_chance
 from osad_bench.benchmark.decide.comparison import Results, interval
 from osad_bench.benchmark.decide.remedies import remedies_of
 from osad_bench.core.errors import InputError
@@ -61,9 +61,11 @@ def test_advice_is_one_method_with_its_recall_and_what_cannot_be_told(cli, parts
     arguments = ["advise", f"folder:{parts}", *SMALL]
     done = cli(*arguments)
     assert done.returncode == 0, done.stderr
-    assert "Use mahalanobis (Mahalanobis): of 2 methods" in done.stdout, "both separate them: the simpler one"
-    assert "The data cannot tell it from evidence" in done.stdout
-    assert "mahalanobis never sees an anomaly" in done.stdout
+    assert "Use evidence (Evidence (ours)): AUROC 1.000 between your anomalies and your normals." in done.stdout
+    assert (
+        "mahalanobis has 1.000, a difference within chance, but never sees an anomaly; evidence learns" in done.stdout
+    )
+    assert "The data cannot tell it from mahalanobis" in done.stdout
     assert (
         "At 1 % false alarms: cannot be told. That takes 99 normals kept from the fit, and there are 12." in done.stdout
     )
@@ -72,12 +74,21 @@ def test_advice_is_one_method_with_its_recall_and_what_cannot_be_told(cli, parts
         "with 36, fit holds 18 out and can promise 5.26 % false alarms or more; 198 are enough for 1 %" in done.stdout
     )
     assert "fewer are there of burr (3)" in done.stdout
-    assert f"\nnext: osad-bench fit mahalanobis folder:{parts} --set image_size=64 --out model\n" in done.stdout
+    assert f"\nnext: osad-bench fit evidence folder:{parts} --set image_size=64 --out model\n" in done.stdout
     assert "0 to do" in cli(*arguments).stderr, "what was computed is kept"
     found = json.loads(cli(*arguments, "--json").stdout)
-    assert found["method"] == "mahalanobis"
+    assert found["method"] == "evidence"
     assert [one["method"] for one in found["candidates"]] == ["mahalanobis", "evidence"]
     assert found["recall"][0]["share"] is None
+
+
+def test_a_floor_is_recommended_where_its_lead_is_more_than_chance():
+    above = np.full((2, 3, 12), 0.9)
+    above[1] -= np.random.default_rng(0).uniform(0.02, 0.2, 12)
+    results = Results(["patchcore", "whitened"], [f"{n}" for n in range(12)], above, above, 50, {})
+    assert choose(results, [0, 1]) == (0, [0, 1])
+    above[1] = 0.9 + np.linspace(-0.1, 0.08, 12)
+    assert choose(results, [0, 1]) == (1, [1]), "the floor's lead of 0.01 is within chance"
 
 
 def test_enough_normals_give_a_recall_with_its_interval(cli, parts, part, tmp_path):
