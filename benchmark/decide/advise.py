@@ -209,6 +209,7 @@ def _advice(
         share = corrected(results.above[eligible], found[a][eligible])
         recall.append(Recall(a, results.normals, share, *interval(share, len(results.anomalies))))
     ties = [results.methods[row] for row in order if row != best and within_chance(results.above, best, row)]
+    known = sum(one.label == 1 and one.id not in copies | contradictory for one in dataset.samples)
     largest = PROMISES[-1]
     missed = (
         np.nan_to_num(1 - np.nanmean(found[largest][best], axis=0))
@@ -217,7 +218,7 @@ def _advice(
     )
     return Advice(
         dataset.full_name, results.methods[best], candidates, recall, ties,
-        sentences_of(results, candidates, order.index(best), recall, ties),
+        sentences_of(results, candidates, order.index(best), recall, ties, known),
         remedies_of(dataset, results, recall, missed, copies, contradictory, outcome.cells[0].preset.tiles),
         to_look_at(results, best, missed),
         failures,

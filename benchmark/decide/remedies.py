@@ -17,7 +17,12 @@ from osad_bench.datasets.reading.unusual import tiles_for
 
 
 def sentences_of(
-    results: Results, candidates: Sequence[Candidate], chosen: int, recall: Sequence[Recall], ties: Sequence[str]
+    results: Results,
+    candidates: Sequence[Candidate],
+    chosen: int,
+    recall: Sequence[Recall],
+    ties: Sequence[str],
+    known: int,
 ) -> list[str]:
     """The recommendation, its recall, and what the data cannot tell.
 
@@ -25,7 +30,11 @@ def sentences_of(
     ----------
     chosen
         Place of the recommended method among the candidates, of which the first has the best AUROC.
+    known
+        Different anomalies that there are; by chance not all were tested.
     """
+    tested = len(results.anomalies)
+    of_all = counted(known, "anomaly") if tested == known else f"{tested} of your {counted(known, 'anomaly')}"
     best, first = candidates[chosen], candidates[0]
     use = f"Use {best.method} ({best.title}): "
     if best is first:
@@ -52,7 +61,7 @@ def sentences_of(
         else:
             sentences.append(
                 f"At {percent(one.false_alarms)} false alarms it finds about {percent(round(one.share, 2))} of further anomalies like these; "
-                f"with {counted(len(results.anomalies), 'anomaly')} tested, all that is certain is between {percent(round(one.low, 2))} and "
+                f"with {of_all} tested, all that is certain is between {percent(round(one.low, 2))} and "
                 f"{percent(round(one.high, 2))}"
             )
     if ties:

@@ -28,7 +28,9 @@ def test_the_graph_gives_the_models_scores(method, fitted, part, tmp_path):
     session = runtime.InferenceSession(str(tmp_path / "model.onnx"), providers=["CPUExecutionProvider"])
     about = json.loads(session.get_modelmeta().custom_metadata_map["osad_bench"])
     files = [tmp_path / f"{number}.png" for number in range(7)]
-    for number, file in enumerate(files):  # new ones: the distance of a photograph to itself in a memory is but rounding
+    for number, file in enumerate(
+        files
+    ):  # new ones: the distance of a photograph to itself in a memory is but rounding
         part(900 + number, spot=number > 3).save(file)
     wanted = model.score(files, None)["score"].to_numpy()
     images = [squared(read_image(path, True), about["image_size"], about["tiles"]) for path in files]
