@@ -8,6 +8,7 @@ import os
 import re
 import socket
 import stat
+import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -53,6 +54,27 @@ def read_bounded(path: Path, most: int = MOST_TEXT) -> bytes:
             f"{path} is larger than {most / 2**20:.0f} MB, the most for a file of its kind: name another file"
         )
     return content
+
+
+def check_writable(path: Path, option: str) -> None:
+    """Refuse a place of a file or folder to be made that cannot be written, before the work whose result it is to hold.
+
+    Parameters
+    ----------
+    option
+        What asked for it, such as ``--out``.
+
+    Raises
+    ------
+    InputError
+        No file can be made in the nearest folder above it that exists.
+    """
+    above = next(folder for folder in path.absolute().parents if folder.exists())
+    try:
+        with tempfile.TemporaryFile(dir=above):
+            pass
+    except OSError as error:
+        raise InputError(f"{option} {path} cannot be written: {above}: {error.strerror}") from None
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from scipy.stats import betabinom
 from sklearn.metrics import roc_auc_score
 from tabulate import tabulate
 
@@ -76,16 +77,42 @@ def listed(folder: Path, name: str, rows: list[tuple[str, int]]) -> str:
 
 
 def draw(rows: list[tuple[str, int]], seed: int) -> tuple[set[str], set[str]]:
-    """Known defects, and normals that are kept away."""
-    random = np.random.default_rng(seed)
+    """Known defects, and normals that are kept away: any, or those of whole items."""
+    random = np.random.default_rng([seed, 1])
     normals, defects = ([name for name, label in rows if label == wanted] for wanted in (0, 1))
-    return set(random.choice(defects, KNOWN, replace=False)), set(random.choice(normals, KEPT_AWAY, replace=False))
+    known, mixed = random.choice(defects, KNOWN, replace=False), random.permutation(normals)
+    if given.whole_items:
+        items = {item: number for number, item in enumerate(random.permutation(sorted({item_of(n) for n in normals})))}
+        mixed = sorted(mixed, key=lambda name: items[item_of(name)])
+        last = item_of(mixed[KEPT_AWAY - 1])
+        return set(known), {name for name in mixed if items[item_of(name)] <= items[last]}
+    return set(known), set(mixed[:KEPT_AWAY])
+
+
+def item_of(name: str) -> str:
+    """The item that a photograph shows, such as ``kos07``."""
+    return name.partition("-")[0]
+
+
+def chance(alarms: int, held_out: int, away: list[int], promise: float) -> float:
+    """Probability of at least so many false alarms in all draws, if the promise holds exactly and no scores are tied.
+
+    In a draw, with k = floor(promise (n + 1)), their number is that of m normals above the k-th highest of n others:
+    beta-binomial, exactly. Draws are independent given the photographs.
+    """
+    k = int(promise * (held_out + 1) + 1e-9)
+    total = np.ones(1)
+    for count in away:
+        total = np.convolve(total, betabinom(count, k, held_out + 1 - k).pmf(np.arange(count + 1)))
+    return float(total[alarms:].sum())
 
 
 def parts_of(rows: list[tuple[str, int]], seed: int) -> Split:
     """What `fit` makes of the photographs that were not kept away: fitted to, and held out for the threshold."""
     known, away = draw(rows, seed)
-    normals = np.random.default_rng(seed).permutation([n for n, label in rows if not label and n not in away]).tolist()
+    normals = (
+        np.random.default_rng([seed, 2]).permutation([n for n, label in rows if not label and n not in away]).tolist()
+    )
     held = to_hold_out(len(normals))
     return Split(tuple(sorted(normals[held:])), tuple(sorted(known)), tuple(sorted(normals[:held])), ())
 
@@ -95,6 +122,7 @@ parser.add_argument("download", type=Path)
 parser.add_argument("--photos", type=Path, required=True, help="where the photographs are laid out")
 parser.add_argument("--draws", type=int, default=20)
 parser.add_argument("--advice", type=int, default=5, help="draws for which advice is asked, of floors and closed forms")
+parser.add_argument("--whole-items", action="store_true", help="keep whole items away, up to 8 photographs of each")
 parser.add_argument("--methods", default=",".join(METHODS))
 parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting, such as image_size=64")
 given = parser.parse_args()
@@ -109,6 +137,8 @@ grid = read_grid(None, {"methods": methods, "datasets": [data], "seeds": given.d
 cells = plan(grid, machine, lambda g, _: [(Protocol(shots=KNOWN, seed=s), parts_of(rows, s)) for s in g.seeds])
 row_of, label_of = {sample.id: row for row, sample in enumerate(dataset.samples)}, dict(rows)
 found: dict[str, list[list[float]]] = {}
+alarms: dict[tuple[str, float], int] = {}
+away_in: dict[int, int] = {}
 recall_of: dict[tuple[str, int, float], float] = {}
 for planned in cells:
     model = fit_cell(planned, machine)
@@ -117,8 +147,10 @@ for planned in cells:
     features = FeatureCache(machine.cache).rows(dataset, preset, load_backbone(preset.backbone), names)
     scores = model.score_rows([one[[row_of[name] for name in names]] for one in features])
     labels, p = np.array([label_of[name] for name in names]), p_values(model.calibration, scores)
+    held_out, away_in[seed] = len(model.calibration), int((labels == 0).sum())
     for promise in PROMISES:
         recall_of[method, seed, promise] = float((p[labels == 1] <= promise).mean())
+        alarms[method, promise] = alarms.get((method, promise), 0) + int((p[labels == 0] <= promise).sum())
     shares = [float((p[labels == label] <= promise).mean()) for promise in PROMISES for label in (0, 1)]
     found.setdefault(method, []).append([float(roc_auc_score(labels, scores)), *shares])
     print(f"draw {seed} {method}:", *(f"{value:.3f}" for value in found[method][-1]), file=sys.stderr, flush=True)
@@ -132,6 +164,11 @@ table = [
 ]
 heads = ["AUROC", *(f"{what} at {promise:.0%}" for promise in PROMISES for what in ("false alarms", "recall"))]
 print(tabulate(table, ["method", *heads], tablefmt="github"))
+print(
+    f"probability of as many false alarms or more, were the promise exact ({sum(away_in.values())} normals kept away):"
+)
+for (method, promise), count in alarms.items():
+    print(f"{method} at {promise:.0%}: {count}, {chance(count, held_out, list(away_in.values()), promise):.3f}")
 
 lines = []
 for seed in range(given.advice):

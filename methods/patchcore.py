@@ -106,9 +106,9 @@ class PatchCore(Method):
             return top_mean(distance, self.config.topk)
         largest, place = distance.max(dim=1)
         patch = points.take_along_dim(place[:, None, None], 1)  # (B, 1, C)
-        entry = self.memory[index.take_along_dim(place[:, None], 1)]  # (B, 1, C)
+        entry = self.memory[index.take_along_dim(place[:, None], 1)[:, 0]]  # (B, C)
         count = min(self.config.neighbours, len(self.memory))
-        beside = self.memory[torch.cdist(entry, self.memory).topk(count, largest=False).indices[:, 0]]  # (B, b, C)
+        beside = self.memory[torch.cdist(entry, self.memory).topk(count, largest=False).indices]  # (B, b, C)
         sum_of_exp = torch.cdist(patch, beside)[:, 0].logsumexp(1)
         return (1 - (largest - sum_of_exp).exp()) * largest
 

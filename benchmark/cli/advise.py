@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -44,8 +45,9 @@ def advise(
 
     from osad_bench.benchmark.cli.bars import shown
     from osad_bench.benchmark.cli.screen import ProgressReporter, duration
-    from osad_bench.benchmark.decide.advise import CANDIDATES, PROMISES
+    from osad_bench.benchmark.decide.advise import CANDIDATES
     from osad_bench.benchmark.decide.advise import advise as advice_on
+    from osad_bench.benchmark.decide.comparison import PROMISES
     from osad_bench.benchmark.decide.words import percent
     from osad_bench.benchmark.grid.run import Options
     from osad_bench.core.text import printable
@@ -65,7 +67,7 @@ def advise(
     console = Console()
     table = Table("method", "AUROC", *(f"recall at {percent(a)}" for a in PROMISES), "time per split", box=None)
     for one in advice.candidates:
-        shares = ["too few normals" if (share := one.recall[a]) is None else f"{share:.0%}" for a in PROMISES]
+        shares = ["too few normals" if (share := one.recall[a]) is None else percent(round(share, 2)) for a in PROMISES]
         table.add_row(one.method, f"{one.auroc:.3f}±{one.spread:.3f}", *shares, duration(one.seconds))
     console.print(table)
     for sentence in advice.sentences:
@@ -79,5 +81,11 @@ def advise(
         for name in files:
             print(printable(f"  {name}"))
     console.print()
-    console.print(shown(f"next: osad-bench fit {advice.method} {data} --out model"), highlight=False, soft_wrap=True)
+    same = [f"--preset {shlex.quote(preset)}"] if preset else []
+    for change in changes or ():
+        if change.partition(".")[0] in {one.method for one in advice.candidates} - {advice.method}:
+            continue  # a setting of another method
+        same.append(f"--set {shlex.quote(change)}")
+    command = " ".join(["osad-bench fit", advice.method, shlex.quote(data), *same, "--out model"])
+    console.print(shown(f"next: {command}"), highlight=False, soft_wrap=True)
     return int(bool(advice.failures))

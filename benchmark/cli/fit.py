@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -58,11 +59,13 @@ def fit(
     from osad_bench.benchmark.decide.export import check_export, export
     from osad_bench.benchmark.decide.fit import FitError, fit
     from osad_bench.benchmark.decide.model import check_place
-    from osad_bench.benchmark.decide.words import said_of_fit
+    from osad_bench.benchmark.decide.words import said_of_fit, usual_promise
+    from osad_bench.core.files import check_writable
 
     check_place(out, replace)
     if onnx is not None:
         check_export(method)
+        check_writable(onnx, "--onnx")
     reporter = ProgressReporter(Console(stderr=True))
     request = o.request(changes=changes, preset=preset)
     try:
@@ -80,7 +83,10 @@ def fit(
         export(fitted, onnx)
         reporter.say(f"ONNX: {onnx}")
     reporter.console.print(
-        shown(f"next: osad-bench score {out} PHOTOS --false-alarms 0.01 --sheet sheet.html"),
+        shown(
+            f"next: osad-bench score {shlex.quote(str(out))} PHOTOS --false-alarms "
+            f"{usual_promise(len(fitted.calibration))} --sheet sheet.html"
+        ),
         highlight=False,
         soft_wrap=True,
     )

@@ -5,7 +5,8 @@ the benchmark's own runs. An image is called an anomaly as `osad-bench score` wo
 the normals that were kept from the fit. So a recall "at 5 % false alarms" holds for that promise, and not for a threshold
 that was chosen on the test images. Where there are too few normals for a promise, no recall is given.
 
-The method with the best mean AUROC is recommended. Its recall, taken at face value, would be too good: it was chosen on the
+The method with the best mean AUROC is recommended; where that is one that never sees an anomaly, and its lead is within
+chance, the best of those that do: a model is fitted to all anomalies, twice as many as here. Its recall, taken at face value, would be too good: it was chosen on the
 same images. It is corrected by the bootstrap of Tsamardinos, Greasidou and Borboudakis ("Bootstrapping the out-of-sample
 predictions for efficient and accurate cross-validation", Machine Learning 107, 2018): anomalies are drawn with
 replacement, the method is chosen on those drawn, and its recall is taken on those that were not. The interval around it is
@@ -14,146 +15,30 @@ Clopper and Pearson's for the number of different anomalies that were tested: re
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-from scipy.stats import beta
 
 from osad_bench.benchmark.cell.execute import dataset_of
-from osad_bench.benchmark.decide.conformal import needed, p_values, smallest
-from osad_bench.benchmark.decide.fit import left_out, to_hold_out
-from osad_bench.benchmark.decide.words import counted, percent
+from osad_bench.benchmark.decide.comparison import PROMISES, Advice, Candidate, Floats, Recall, Results, interval
+from osad_bench.benchmark.decide.conformal import needed, p_values
+from osad_bench.benchmark.decide.fit import FEWEST, left_out
+from osad_bench.benchmark.decide.remedies import BLIND, remedies_of, sentences_of, to_look_at
+from osad_bench.benchmark.decide.words import counted
 from osad_bench.benchmark.grid.plan import read_grid
 from osad_bench.benchmark.grid.run import Options, Outcome, run_grid, summarise_failures
 from osad_bench.benchmark.grid.workers import Reporter
 from osad_bench.core.errors import InputError
 from osad_bench.core.registry import methods
 from osad_bench.datasets.base import Dataset
-from osad_bench.datasets.reading.files import FileDataset
-from osad_bench.datasets.reading.unusual import tiles_for
 from osad_bench.results.record import TestScores
 
 CANDIDATES = ("mahalanobis", "patchcore", "whitened", "evidence", "devnet", "dra")
 """Two reference methods that see no anomaly, two methods in closed form, two trained methods."""
 
-PROMISES = (0.01, 0.05)
-"""Shares of false alarms at which recall is given."""
-
 DRAWS = 2000
 """Bootstrap draws."""
-
-LISTED = 5
-"""Largest number of files named in one sentence or list."""
-
-Floats = npt.NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Recall:
-    """Share of further anomalies of these kinds that would be found, with a 95 % interval.
-
-    Attributes
-    ----------
-    false_alarms
-        The promised share.
-    normals
-        Number of held-out normals.
-    share, low, high
-        The recall and its interval, in [0, 1]; None if there are too few held-out normals for the promise.
-    """
-
-    false_alarms: float
-    normals: int
-    share: float | None = None
-    low: float | None = None
-    high: float | None = None
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """One method on the repeated splits; nothing is corrected for its having been chosen.
-
-    Attributes
-    ----------
-    auroc, spread
-        Mean and standard deviation of the AUROC over the splits.
-    recall
-        Mean recall by promised share of false alarms; None if there are too few held-out normals for it.
-    seconds
-        Mean time of a cell (fit and scoring).
-    """
-
-    method: str
-    title: str
-    auroc: float
-    spread: float
-    recall: dict[float, float | None]
-    seconds: float
-
-
-@dataclass(frozen=True)
-class Advice:
-    """A recommendation, in numbers and in words.
-
-    Attributes
-    ----------
-    method
-        The recommended method's name.
-    candidates
-        All that ran, best first.
-    recall
-        Of the recommended method, corrected.
-    ties
-        Methods whose difference from it is within chance.
-    sentences
-        The recommendation and what the data cannot tell.
-    remedies
-        What would help, the most important first.
-    look
-        Files to look at, by the reason for it.
-    failures
-        One sentence per method that failed.
-    """
-
-    dataset: str
-    method: str
-    candidates: list[Candidate]
-    recall: list[Recall]
-    ties: list[str]
-    sentences: list[str]
-    remedies: list[str]
-    look: dict[str, list[str]] = field(default_factory=dict)
-    failures: list[str] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class _Results:
-    """All methods' results on all splits.
-
-    Attributes
-    ----------
-    methods, anomalies
-        Names along the axes.
-    above
-        (methods, splits, anomalies): share of held-out normals that score lower; NaN where the anomaly was not tested.
-    p_value
-        The same shape: conformal p-values among the held-out normals.
-    normals
-        Number of held-out normals per split (the smallest).
-    high
-        Per method and held-out normal, the mean share of test anomalies that score lower.
-    """
-
-    methods: list[str]
-    anomalies: list[str]
-    above: Floats
-    p_value: Floats
-    normals: int
-    high: dict[str, dict[str, float]]
 
 
 def advise(
@@ -190,9 +75,16 @@ def advise(
     copies, contradictory = left_out(dataset)
     known = [one for one in dataset.samples if one.label and one.id not in copies | contradictory]
     if len(known) < 2:
+        instead = ", or fit without a comparison (osad-bench fit evidence …)" if known else ""
         raise InputError(
-            f"{dataset.full_name} has {counted(len(known), 'different anomaly')}; at least 2 are needed, one to learn from and one "
-            "to test on. Label more, or fit without a comparison (osad-bench fit evidence …)"
+            f"{dataset.full_name} has {counted(len(known), 'different anomaly') if known else 'no anomaly'}; at least 2 are needed, one to "
+            f"learn from and one to test on. Label more{instead}"
+        )
+    normals = sum(not one.label and one.id not in copies | contradictory for one in dataset.samples)
+    if normals < 2 * FEWEST:
+        raise InputError(
+            f"{dataset.full_name} has {counted(normals, 'different normal')}, and comparing methods takes at least {2 * FEWEST}: "
+            f"{FEWEST} to fit to, and others to test on. Photograph more"
         )
     asked = {
         "methods": list(candidates), "datasets": [data], "shots": [len(known) // 2], "seeds": splits, "floor": None,
@@ -207,7 +99,7 @@ def advise(
     return _advice(dataset, results, outcome, failures, copies, contradictory)
 
 
-def _gather(outcome: Outcome) -> _Results:
+def _gather(outcome: Outcome) -> Results:
     """Results of the methods that finished on every split."""
     found: dict[str, list[TestScores]] = {}
     for cell in outcome.cells:
@@ -232,15 +124,7 @@ def _gather(outcome: Outcome) -> _Results:
                 shares.setdefault(name, []).append(float((anomaly < score).mean()))
         high[method] = {name: float(np.mean(values)) for name, values in shares.items()}
     normals = min((int((test.labels == 0).sum()) for test in tests), default=0)
-    return _Results(list(complete), anomalies, above, p_value, normals, high)
-
-
-def interval(share: float, count: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Clopper and Pearson's interval (low, high) of a share of `count` images; the share may be between two counts."""
-    tail, hits = (1 - confidence) / 2, share * count
-    low = float(beta.ppf(tail, hits, count - hits + 1)) if hits > 0 else 0.0
-    high = float(beta.ppf(1 - tail, hits + 1, count - hits)) if hits < count else 1.0
-    return low, high
+    return Results(list(complete), anomalies, above, p_value, normals, high)
 
 
 def corrected(above: Floats, found: Floats, draws: int = DRAWS, seed: int = 0) -> float:
@@ -283,9 +167,23 @@ def within_chance(above: Floats, best: int, other: int, draws: int = DRAWS, seed
     return bool(np.quantile(means, 0.025) <= 0)
 
 
+def choose(results: Results, order: Sequence[int]) -> tuple[int, list[int]]:
+    """The row of the method to recommend, and the rows that it was chosen among.
+
+    Parameters
+    ----------
+    order
+        Rows, the best mean AUROC first.
+    """
+    learners = [row for row in order if results.methods[row] not in BLIND]
+    if learners and within_chance(results.above, order[0], learners[0]):
+        return learners[0], learners
+    return order[0], list(order)
+
+
 def _advice(
     dataset: Dataset,
-    results: _Results,
+    results: Results,
     outcome: Outcome,
     failures: list[str],
     copies: set[str],
@@ -293,7 +191,7 @@ def _advice(
 ) -> Advice:
     auroc = np.nanmean(results.above, axis=2)  # (methods, splits)
     order = [int(index) for index in np.argsort(-auroc.mean(axis=1), kind="stable")]
-    best = order[0]
+    best, eligible = choose(results, order)
     found = {a: np.where(np.isnan(results.p_value), np.nan, results.p_value <= a) for a in PROMISES}
     can = {a: results.normals >= needed(a) for a in PROMISES}
     seconds: dict[str, list[float]] = {}
@@ -313,9 +211,10 @@ def _advice(
         if not can[a]:
             recall.append(Recall(a, results.normals))
             continue
-        share = corrected(results.above, found[a])
+        share = corrected(results.above[eligible], found[a][eligible])
         recall.append(Recall(a, results.normals, share, *interval(share, len(results.anomalies))))
-    ties = [results.methods[row] for row in order[1:] if within_chance(results.above, best, row)]
+    ties = [results.methods[row] for row in order if row != best and within_chance(results.above, best, row)]
+    known = sum(one.label == 1 and one.id not in copies | contradictory for one in dataset.samples)
     largest = PROMISES[-1]
     missed = (
         np.nan_to_num(1 - np.nanmean(found[largest][best], axis=0))
@@ -324,131 +223,8 @@ def _advice(
     )
     return Advice(
         dataset.full_name, results.methods[best], candidates, recall, ties,
-        _sentences(results, candidates, recall, ties),
-        _remedies(dataset, results, recall, missed, copies, contradictory, outcome.cells[0].preset.tiles),
-        _to_look_at(results, best, missed),
+        sentences_of(results, candidates, order.index(best), recall, ties, known),
+        remedies_of(dataset, results, recall, missed, copies, contradictory, outcome.cells[0].preset.tiles),
+        to_look_at(results, best, missed),
         failures,
     )  # fmt: skip
-
-
-def _sentences(
-    results: _Results, candidates: Sequence[Candidate], recall: Sequence[Recall], ties: Sequence[str]
-) -> list[str]:
-    best = candidates[0]
-    sentences = [
-        f"Use {best.method} ({best.title}): of {counted(len(candidates), 'method')} it tells your anomalies from your normals "
-        f"best, AUROC {best.auroc:.3f}"
-    ]
-    low, _ = interval(best.auroc, len(results.anomalies))
-    if low < 0.5:
-        sentences.append(
-            "Do not rely on it yet: with so few anomalies this AUROC may be due to chance, and the method no better than a "
-            "coin toss"
-        )
-    for one in recall:
-        if one.share is None or one.low is None or one.high is None:
-            sentences.append(
-                f"At {percent(one.false_alarms)} false alarms its recall cannot be told: that takes "
-                f"{needed(one.false_alarms)} normals kept from the fit, and there are {one.normals}"
-            )
-        else:
-            sentences.append(
-                f"At {percent(one.false_alarms)} false alarms it finds about {one.share:.0%} of further anomalies like these; "
-                f"with {counted(len(results.anomalies), 'anomaly')} tested, the 95 % interval is {one.low:.0%} to "
-                f"{one.high:.0%}"
-            )
-    if ties:
-        sentences.append(f"The data cannot tell it from {', '.join(ties)}: the difference is within chance")
-    blind = [name for name in (best.method, *ties) if name in BLIND]
-    if blind:
-        sentences.append(f"{blind[0]} never sees an anomaly, so nothing shows that your labelled anomalies help")
-    sentences.append(
-        "Nothing here says how well it does on kinds of anomaly that you have no picture of, or with another camera or light"
-    )
-    return sentences
-
-
-BLIND = ("mahalanobis", "patchcore")
-"""Candidates that never see an anomaly."""
-
-WIDE = 0.2
-"""Width of an interval of recall above which more anomalies are asked for."""
-
-FEW_OF_KIND = 5
-"""Number of anomalies of a kind below which more are asked for."""
-
-
-def _remedies(
-    dataset: Dataset,
-    results: _Results,
-    recall: Sequence[Recall],
-    missed: Floats,
-    copies: set[str],
-    contradictory: set[str],
-    tiles: int,
-) -> list[str]:
-    """What would help, the most important first.
-
-    `missed` is, per anomaly, the share of splits in which it was missed, or the mean share of normals above it.
-    """
-    remedies = []
-    if contradictory:
-        names = ", ".join(sorted(contradictory)[:LISTED])
-        remedies.append(
-            f"Correct contradicting labels: {counted(len(contradictory), 'image')} labelled both normal and anomaly are left out "
-            f"({names}{', …' if len(contradictory) > LISTED else ''})"
-        )
-    wanted_tiles = tiles_for(dataset) if isinstance(dataset, FileDataset) else 1
-    if tiles == 1 and wanted_tiles > 1:
-        remedies.append(
-            f"Ask again with --set tiles={wanted_tiles}: your photographs are long, and squeezed to a square they lose small "
-            "details along their length; use the setting with the higher AUROC"
-        )
-    normals = sum(one.label == 0 and one.id not in copies | contradictory for one in dataset.samples)
-    held = to_hold_out(normals)
-    target = 2 * needed(PROMISES[0])
-    if held < needed(PROMISES[0]):
-        remedies.append(
-            f"Photograph {counted(target - normals, 'more normal')}: with {normals}, fit holds {held} out and can promise "
-            f"{percent(smallest(held))} false alarms or more; {target} are enough for {percent(PROMISES[0])}"
-        )
-    by_kind: dict[str, list[float]] = {}
-    for name, share in zip(results.anomalies, missed):
-        by_kind.setdefault(dataset.by_id[name].kind or "", []).append(float(share))
-    counts = Counter(one.kind or "" for one in dataset.samples if one.label)
-    if len(by_kind) > 1:
-        worst = max(by_kind, key=lambda kind: float(np.mean(by_kind[kind])))
-        if np.mean(by_kind[worst]) > 0.25:
-            remedies.append(
-                f"Label more of kind {worst}: {float(np.mean(by_kind[worst])):.0%} of its {counts[worst]} are missed, more than "
-                "of any other kind"
-            )
-        rare = sorted(kind for kind, count in counts.items() if count < FEW_OF_KIND)
-        if rare:
-            listed = ", ".join(f"{kind} ({counts[kind]})" for kind in rare)
-            remedies.append(f"Label at least {FEW_OF_KIND} of each kind; there are fewer of {listed}")
-    told = [one for one in recall if one.share is not None and one.low is not None and one.high is not None]
-    if told and (told[-1].high or 0) - (told[-1].low or 0) > WIDE:
-        share = min(max(told[-1].share or 0, 0.1), 0.9)
-        wanted = int(np.ceil(share * (1 - share) * (2 * 1.96 / WIDE) ** 2))
-        remedies.append(
-            f"Label more anomalies: {len(results.anomalies)} leave an interval {(told[-1].high or 0) - (told[-1].low or 0):.0%} "
-            f"wide; about {max(wanted, len(results.anomalies) + 1)} would bring it to {WIDE:.0%}"
-        )
-    if copies:
-        remedies.append(f"{counted(len(copies), 'copy')} of other images add nothing: each image was used once")
-    return remedies
-
-
-def _to_look_at(results: _Results, best: int, missed: Floats) -> dict[str, list[str]]:
-    """Images whose label may be wrong, or that show what the method does not see."""
-    high = results.high[results.methods[best]]
-    normals = sorted((name for name, share in high.items() if share >= 0.5), key=lambda name: -high[name])
-    order = [int(index) for index in np.argsort(-missed, kind="stable") if missed[index] >= 0.5]
-    found = {
-        "normals that score higher than half of the anomalies: is the label right?": normals[:LISTED],
-        "anomalies that are missed: is the label right, is the defect large enough to see?": [
-            results.anomalies[index] for index in order[:LISTED]
-        ],
-    }
-    return {why: names for why, names in found.items() if names}

@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import json
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from osad_bench.benchmark.cell.state import as_cells_run
 from osad_bench.benchmark.decide.model import Below, Fitted
 from osad_bench.benchmark.features.extractor import PyramidExtractor
 from osad_bench.core.errors import InputError
+from osad_bench.methods.parts import coreset
 
 EXPORTED = ("devnet", "evidence", "mahalanobis", "patchcore", "whitened")
 """Methods whose scores are the same in ONNX (the tests compare them): those in closed form, and DevNet."""
@@ -54,15 +55,20 @@ def distances(x: Tensor, y: Tensor) -> Tensor:
     return squares.clamp_min(0).sqrt().to(x.dtype)
 
 
+def squared_to(memory: Tensor) -> Callable[[Tensor], Tensor]:
+    """`methods.parts.coreset.squared_to`, in double precision as well."""
+    return lambda part: distances(part.double(), memory.double()).square().to(part.dtype)
+
+
 @contextmanager
 def _with_distances() -> Iterator[None]:
-    """Replace `torch.cdist` by `distances` within the context."""
-    before = torch.cdist
-    torch.cdist = distances  # type: ignore[assignment]
+    """`torch.cdist` replaced by `distances`, and distances to a memory of patches by their squares."""
+    before = torch.cdist, coreset.squared_to
+    torch.cdist, coreset.squared_to = distances, squared_to  # type: ignore[assignment]
     try:
         yield
     finally:
-        torch.cdist = before
+        torch.cdist, coreset.squared_to = before
 
 
 class _Graph(nn.Module):

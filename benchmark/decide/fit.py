@@ -25,8 +25,10 @@ from osad_bench.benchmark.cell.provenance import provenance
 from osad_bench.benchmark.cell.split import Split
 from osad_bench.benchmark.cell.state import as_cells_run
 from osad_bench.benchmark.cell.training import CachedFeatures, preset_for
+from osad_bench.benchmark.decide.about import About, FittedTo
 from osad_bench.benchmark.decide.conformal import needed
-from osad_bench.benchmark.decide.model import About, Below, Fitted, FittedTo
+from osad_bench.benchmark.decide.model import Below, Fitted
+from osad_bench.benchmark.decide.words import counted
 from osad_bench.benchmark.features.backbones import load_backbone
 from osad_bench.benchmark.grid.plan import Grid, plan, read_grid
 from osad_bench.benchmark.grid.run import Options, fill_cache
@@ -100,7 +102,7 @@ def division(dataset: Dataset, calibrate: int | None, seed: int) -> Split:
     held = to_hold_out(len(normals)) if calibrate is None else calibrate
     if len(normals) - held < FEWEST:
         raise InputError(
-            f"{dataset.full_name} has {len(normals)} different normals; with {held} held out for calibration, "
+            f"{dataset.full_name} has {counted(len(normals), 'different normal')}; with {held} held out for calibration, "
             f"{max(0, len(normals) - held)} are left to fit to, and at least {FEWEST} are needed: add normals, or hold out "
             "fewer (--calibrate)"
         )

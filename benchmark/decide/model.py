@@ -17,101 +17,43 @@ import json
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from safetensors import SafetensorError
-from safetensors.torch import load, save
-from torch import Tensor, nn
+from safetensors.torch import save
+from torch import nn
 
 from osad_bench.benchmark.cell.below import Adapter, Normaliser, through
-from osad_bench.benchmark.cell.execute import register_file
 from osad_bench.benchmark.cell.machine import Machine, pick_device
 from osad_bench.benchmark.cell.state import as_cells_run
 from osad_bench.benchmark.cell.training import score_rows
+from osad_bench.benchmark.decide.about import (
+    ABOUT,
+    BELOW,
+    CALIBRATION,
+    METHOD,
+    About,
+    digest_of,
+    method_of,
+    read_about,
+    read_state,
+)  # fmt: skip
 from osad_bench.benchmark.decide.score import COLUMNS, Rows, find, verdicts
 from osad_bench.benchmark.features.backbones import load_backbone
 from osad_bench.benchmark.features.cache import features_of
 from osad_bench.benchmark.features.extractor import PyramidExtractor, as_tensor, for_inference
-from osad_bench.benchmark.preset import Preset, first_problem
+from osad_bench.benchmark.preset import Preset
 from osad_bench.core.border import foreign, said
 from osad_bench.core.errors import InputError
-from osad_bench.core.files import read_bounded
-from osad_bench.core.registry import UnknownNameError, methods
+from osad_bench.core.files import check_writable
 from osad_bench.methods.base import Method, Pyramid
 from osad_bench.methods.saving import State, part_of
-from osad_bench.results.record import Count, Moment, Provenance, Settings, Text
 
 if TYPE_CHECKING:
     import pandas as pd
-
-FORMAT: Literal[1] = 1
-ABOUT, METHOD, BELOW, CALIBRATION = "model.json", "method.safetensors", "below.safetensors", "calibration.safetensors"
-MOST_ABOUT = 2**26
-"""Largest size of model.json that is read, in bytes."""
-
-
-class FittedTo(BaseModel):
-    """The images that a model was fitted to: counts, digests, and names of the data set and its kinds; no pixels.
-
-    Attributes
-    ----------
-    normals, calibration
-        Normals that the method was fitted to, and those held out for the p-values. Disjoint, and no image twice.
-    anomalies
-        Known anomalies by kind; all were fitted to.
-    copies, contradictory
-        Images left out: further copies of an image, and images that are labelled both normal and anomaly.
-    split
-        Sha256 of the lists of ids.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    dataset: Text
-    title: Text
-    fingerprint: Text
-    normals: Count
-    calibration: Count
-    anomalies: dict[Text, Count]
-    copies: Count = 0
-    contradictory: Count = 0
-    split: Text = ""
-    upright: bool = Field(
-        False, description="photographs are turned as their EXIF orientation says before they are read"
-    )
-
-
-class About(BaseModel):
-    """The contents of ``model.json``."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    format: Literal[1] = FORMAT
-    method: Text
-    method_title: Text
-    method_version: int
-    method_config: Settings
-    method_file: Text = Field("", description="Python file of the method; empty for an installed one")
-    preset_label: Text
-    preset: Preset = Field(
-        description="as the method uses it: with the method's own stages, and without an adapter if it trains none"
-    )
-    backbone: Text
-    weights: Text = Field(description="sha256 of the backbone's weights")
-    shapes: tuple[tuple[int, int, int], ...] = Field(description="(C, H, W) of each map that the method reads")
-    seed: int
-    fitted_to: FittedTo
-    provenance: Provenance
-    created: Moment = Field(default_factory=lambda: datetime.now(timezone.utc))
-    files: dict[Literal["method.safetensors", "below.safetensors", "calibration.safetensors"], str] = Field(
-        default_factory=dict, description="sha256 of the other files"
-    )
 
 
 @dataclass
@@ -189,6 +131,8 @@ class Fitted:
         """
         index = np.arange(len(rows[0]))
         with foreign() as outcome, as_cells_run(self.about.preset, self.machine):
+            # The fit has shown that the method reads nothing that was never written; filling it takes time.
+            torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
             scores = score_rows(self.method, lambda part: self.pyramid([one[part] for one in rows]), index)
         if outcome.error is not None:
             problem = " ".join(said(outcome.error).split())
@@ -267,7 +211,8 @@ class Fitted:
             made.mkdir()
             for name, data in contents.items():
                 (made / name).write_bytes(data)
-            text = json.dumps(about.model_dump(mode="json"), indent=1, ensure_ascii=False)
+            value = about.model_dump(mode="json")
+            text = json.dumps(value | {"digest": digest_of(value)}, indent=1, ensure_ascii=False)
             (made / ABOUT).write_bytes(text.encode("utf-8", "backslashreplace") + b"\n")
             if folder.exists():
                 folder.replace(Path(temporary) / "before")
@@ -281,8 +226,9 @@ def check_place(folder: Path, replace: bool) -> None:
     Raises
     ------
     InputError
-        There is a file, a folder that is no model, or (without `replace`) a model.
+        There is a file, a folder that is no model, or (without `replace`) a model; or nothing can be written there.
     """
+    check_writable(folder, "--out")
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return
     if not (folder / ABOUT).is_file():
@@ -348,10 +294,10 @@ def load_model(
         It is no model, is damaged, or needs something that is not here; the message says what.
     """
     folder = Path(folder).expanduser()
-    about = _read_about(folder)
-    method = _method_of(about, method_file)
+    about = read_about(folder)
+    method = method_of(about, method_file)
     preset = about.preset
-    states = {name: _read_state(folder, name, about) for name in (METHOD, BELOW, CALIBRATION)}
+    states = {name: read_state(folder, name, about) for name in (METHOD, BELOW, CALIBRATION)}
     machine = Machine(cache=Path(), weights=weights, device=pick_device(device))
     with foreign() as outcome:
         below: nn.Module
@@ -375,72 +321,3 @@ def load_model(
     if len(scores) != about.fitted_to.calibration:
         raise InputError(f"{folder} is damaged: {CALIBRATION} has {len(scores)} scores. Fit it anew")
     return Fitted(about, method, below, scores, machine)
-
-
-def _read_about(folder: Path) -> About:
-    try:
-        text = read_bounded(folder / ABOUT, MOST_ABOUT)
-    except OSError as error:
-        raise InputError(
-            f"{folder} is no model ({ABOUT}: {error.strerror}); expected a folder made by osad-bench fit"
-        ) from None
-    try:
-        value = json.loads(text)
-        if isinstance(value, dict) and isinstance(value.get("format"), int) and value["format"] > FORMAT:
-            raise InputError(f"{folder} was made by a newer osad-bench (format {value['format']}): update this one")
-        return About.model_validate(value)
-    except ValidationError as error:
-        raise InputError(f"{folder / ABOUT} is damaged: {first_problem(error)}. Fit it anew") from None
-    except InputError:
-        raise
-    except (ValueError, RecursionError):
-        raise InputError(f"{folder / ABOUT} is damaged: it is no JSON. Fit it anew") from None
-
-
-def _read_state(folder: Path, name: Any, about: About) -> State:
-    try:
-        data = (folder / name).read_bytes()
-    except OSError as error:
-        raise InputError(f"{folder / name} cannot be read: {error.strerror}. Copy the whole folder") from None
-    if hashlib.sha256(data).hexdigest() != about.files.get(name):
-        raise InputError(
-            f"{folder / name} is damaged: it is not the file that {ABOUT} names. Copy the folder again, or fit it anew"
-        )
-    try:
-        state: dict[str, Tensor] = load(data)
-    except (SafetensorError, ValueError) as error:
-        raise InputError(f"{folder / name} is no safetensors file ({error}). Fit it anew") from None
-    return state
-
-
-def _method_of(about: About, method_file: Path | None) -> Method:
-    """The method that a model was fitted with, not yet fitted."""
-    if method_file is not None and about.method not in methods.names():
-        found = register_file(method_file)
-        if about.method not in found:
-            raise InputError(
-                f"{method_file} defines {', '.join(found)}, but the model needs the method {about.method!r}"
-            )
-    package, version = about.provenance.method_package, about.provenance.method_package_version
-    needs = (
-        f"the file {about.method_file} (give it with --method-file)" if about.method_file else f"{package} {version}"
-    )
-    if about.method not in methods.names():
-        remedy = "" if about.method_file else f": pip install {package}=={version}"
-        raise InputError(f"the model needs the method {about.method!r} of {needs}, which is not installed here{remedy}")
-    try:
-        cls = methods.get(about.method)
-        config = cls.Config(**about.method_config)
-    except UnknownNameError as error:
-        raise InputError(f"the model needs the method {about.method!r} of {needs}: {error}") from None
-    except ValidationError as error:
-        raise InputError(
-            f"the model needs another version of {about.method} ({first_problem(error)}), of {needs}"
-        ) from None
-    if cls.version != about.method_version:
-        raise InputError(
-            f"the model was fitted by version {about.method_version} of {about.method}, but version {cls.version} is here: "
-            f"fit it anew, or get {needs}"
-        )
-    method: Method = cls(config)
-    return method

@@ -6,6 +6,7 @@ import itertools
 import math
 import os
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,13 +14,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
 from osad_bench.benchmark.cell.training import EVAL_BATCH
 from osad_bench.benchmark.decide.conformal import check, p_values
 from osad_bench.benchmark.features.cache import BATCH, in_threads
 from osad_bench.core.errors import InputError
 from osad_bench.datasets.base import DatasetError
-from osad_bench.datasets.reading.images import read_rgb, suffixes_read
+from osad_bench.datasets.reading.images import decode_rgb, suffixes_read
 from osad_bench.datasets.reading.tiles import squared
 
 if TYPE_CHECKING:
@@ -78,7 +80,7 @@ class Photographs:
     files
         Name to path, sorted.
     passed_over
-        Number of files that are no images, by the ending of their names.
+        Number of files that are no images, by the ending of their names, and of folders that were not looked into.
     """
 
     files: dict[str, Path]
@@ -93,17 +95,27 @@ class Photographs:
 def find(places: Sequence[Path | str]) -> Photographs:
     """Images among files and below folders, sub-folders included; hidden files and folders are passed over.
 
+    Links to folders are not followed, as they may lead in a circle; they are counted, as is a sub-folder that cannot be read.
+
     Raises
     ------
     InputError
-        A place does not exist, or a folder cannot be read.
+        A place does not exist, or is a folder that cannot be read.
     """
     files: dict[str, Path] = {}
-    passed: dict[str, int] = {}
+    passed: Counter[str] = Counter()
+
+    def unreadable(error: OSError) -> None:
+        if error.filename in map(str, places):
+            raise InputError(f"the folder {error.filename} cannot be read: {error.strerror}") from None
+        passed["folder that cannot be read"] += 1
+
     for place in map(Path, places):
         if place.is_dir():
-            for folder, below, names in os.walk(place):
+            for folder, below, names in os.walk(place, onerror=unreadable):
                 below[:] = sorted(name for name in below if not name.startswith("."))
+                if linked := sum(Path(folder, name).is_symlink() for name in below):
+                    passed["linked folder"] += linked
                 for name in sorted(names):
                     path, ending = Path(folder, name), os.path.splitext(name)[1].lower()  # noqa: PTH122
                     if name.startswith("."):
@@ -111,12 +123,12 @@ def find(places: Sequence[Path | str]) -> Photographs:
                     if ending in suffixes_read():
                         files[path.relative_to(place).as_posix() if len(places) == 1 else path.as_posix()] = path
                     else:
-                        passed[ending or name] = passed.get(ending or name, 0) + 1
+                        passed[ending or name] += 1
         elif place.exists():
             files[place.as_posix()] = place
         else:
             raise InputError(f"there is no file or folder {place}; give photographs, or a folder of them")
-    return Photographs(files, passed)
+    return Photographs(files, dict(passed))
 
 
 @dataclass(frozen=True)
@@ -128,8 +140,8 @@ class _Read:
     problems: dict[str, str]
 
 
-def read_image(path: Path, upright: bool) -> npt.NDArray[np.uint8]:
-    """Read a photograph as images of data sets are read: RGB, (H, W, 3).
+def read_image(path: Path, upright: bool) -> Image.Image:
+    """A photograph as images of data sets are read, in RGB.
 
     Parameters
     ----------
@@ -142,7 +154,7 @@ def read_image(path: Path, upright: bool) -> npt.NDArray[np.uint8]:
         It cannot be read; the message names it.
     """
     try:
-        return read_rgb(path, upright=upright)
+        return decode_rgb(path, upright=upright)
     except OSError as error:
         raise DatasetError(f"image {path} cannot be read: {error.strerror or error}") from None
 
@@ -216,6 +228,13 @@ def _judged(
         yield Verdict(name, path, score, p_value, decision)
 
 
+def _there(places: Sequence[Path | str]) -> list[tuple[str, Path]]:
+    try:
+        return list(find(places).files.items())
+    except InputError:
+        return []
+
+
 PAUSE = 1.0
 """Seconds between two looks at a watched folder."""
 
@@ -225,8 +244,8 @@ def watching(
 ) -> Iterator[Verdict]:
     """Yield verdicts of the files that are there, then of each new or changed file; runs until it is interrupted.
 
-    A file is read once two looks, `pause` seconds apart, found the same size and time of change, so that a file that is
-    still being written is not called broken.
+    A file is read once its size and time have been the same at two looks, so that one that is still being written is not
+    called broken. A folder that is away for a while (a share of the network) is looked for again.
 
     Raises
     ------
@@ -238,7 +257,7 @@ def watching(
     while True:
         now: dict[str, tuple[int, int]] = {}
         ready = []
-        for name, path in find(places).files.items():
+        for name, path in _there(places):
             try:
                 status = path.stat()
             except OSError:  # gone since it was listed

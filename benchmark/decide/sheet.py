@@ -24,6 +24,7 @@ from osad_bench.benchmark.decide.score import Rows, Verdict, read_image
 from osad_bench.benchmark.decide.words import said_of_scores
 from osad_bench.benchmark.features.cache import BATCH
 from osad_bench.core.errors import InputError
+from osad_bench.core.files import check_writable
 from osad_bench.core.text import printable
 from osad_bench.datasets.base import DatasetError
 from osad_bench.datasets.reading.tiles import put_back, squared
@@ -59,6 +60,7 @@ def check_sheet(path: Path) -> None:
     """
     if path.suffix.lower() not in ENDINGS:
         raise InputError(f"--sheet {path}: expected a name that ends in {', '.join(ENDINGS)}")
+    check_writable(path, "--sheet")
 
 
 def write_sheet(
@@ -111,12 +113,11 @@ def draw_tiles(model: Fitted, verdicts: Sequence[Verdict]) -> list[Tile]:
         rows: Rows = model.rows(np.stack([squared(image, size, tiles) for image in images]))
         found = model.maps(rows)
         if found is not None:
-            maps += [put_back(heat, image.shape[0], image.shape[1], tiles) for heat, image in zip(found, images)]
+            maps += [put_back(heat, image.height, image.width, tiles) for heat, image in zip(found, images)]
         for image in images:
-            small = Image.fromarray(image)
-            side = 2 * SIDE if is_long(*small.size) else SIDE
-            small.thumbnail((side, side))
-            photographs.append(small)
+            side = 2 * SIDE if is_long(*image.size) else SIDE
+            image.thumbnail((side, side))
+            photographs.append(image)
     heats = [overlay(one, heat) for one, heat in zip(photographs, on_one_scale(maps))] if maps else []
     return [
         Tile(verdict, photograph, heats[index] if heats else None)
@@ -152,8 +153,9 @@ def caption(verdict: Verdict, width: int = 60) -> list[str]:
     """Two lines: the file name (its end, if longer than `width`), and the decision with score and p-value."""
     name = printable(verdict.file)
     name = name if len(name) <= width else "…" + name[1 - width :]
-    p_value = "" if verdict.p_value is None else f"   p = {verdict.p_value:.3g}"
-    return [name, f"{verdict.decision}   score {verdict.score:.4g}{p_value}".strip()]
+    p_value = "" if verdict.p_value is None else f", p = {verdict.p_value:.3g}"
+    decision = f"{verdict.decision}, " if verdict.decision else ""
+    return [name, f"{decision}score {verdict.score:.4g}{p_value}"]
 
 
 def picture(tiles: Sequence[Tile]) -> Image.Image:

@@ -21,6 +21,11 @@ def percent(share: float) -> str:
     return f"{100 * share:.3g} %"
 
 
+def usual_promise(held_out: int) -> str:
+    """The value of ``--false-alarms`` to begin with: the first of 1 %, 5 %, 10 % … that so many normals can promise."""
+    return next((f"{share:g}" for share in (0.01, 0.05, 0.1, 0.2, 0.5) if held_out >= needed(share)), "0")
+
+
 def said_of_fit(model: Fitted) -> list[str]:
     """What a model was fitted to, and what it can promise."""
     to, held = model.about.fitted_to, len(model.calibration)

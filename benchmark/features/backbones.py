@@ -253,7 +253,7 @@ def timm_backbone(name: str, weights: Path | None = None) -> Backbone:
     import timm
 
     fixed = getattr(timm.get_pretrained_cfg(name), "fixed_input_size", False)
-    any_size = {"dynamic_img_size": True, "dynamic_img_pad": True} if fixed else {}
+    any_size: dict[str, Any] = {"dynamic_img_size": True, "dynamic_img_pad": True} if fixed else {}
     try:
         module = timm.create_model(name, pretrained=weights is None, features_only=True, **any_size)
     except Exception as error:
@@ -296,5 +296,5 @@ def load_backbone(name: str, weights: Path | None = None) -> Backbone:
         try:
             backbones.get(name)
         except UnknownNameError as error:
-            raise UnknownNameError(f"{error} Any timm model's name works too") from None
+            raise UnknownNameError(f"{error}. Any timm model's name works too") from None
     return timm_backbone(name, weights)

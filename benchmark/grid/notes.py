@@ -45,8 +45,9 @@ def notes_on(cells: Sequence[PlannedCell], machine: Machine) -> list[str]:
             tested.setdefault((cell.cell.dataset, protocol.shots), size)
     for (name, shots), (left, known) in tested.items():
         if left < WORTH_HAVING and left + known >= 2:
+            better = max(1, (left + known) // 2)
+            remedy = f"; --shots {better} leaves {left + known - better}" if better < known else ""
             notes.append(
-                f"{name}: M = {shots} of {left + known} anomalies leaves {left} to test on, which tells little; "
-                f"--shots {max(1, (left + known) // 2)} leaves {left + known - max(1, (left + known) // 2)}"
+                f"{name}: M = {shots} of {left + known} anomalies leaves {left} to test on, which tells little{remedy}"
             )
     return notes

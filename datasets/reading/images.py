@@ -119,7 +119,17 @@ def _broken(path: Path, error: Exception) -> DatasetError:
 
 
 def read_rgb(path: Path, box: Box | None = None, *, upright: bool = False) -> npt.NDArray[np.uint8]:
-    """Decode an image, or a box of it, to RGB.
+    """Decode an image, or a box of it, to RGB; see `decode_rgb`.
+
+    Returns
+    -------
+    array of shape (H, W, 3), uint8
+    """
+    return np.array(decode_rgb(path, box, upright=upright))
+
+
+def decode_rgb(path: Path, box: Box | None = None, *, upright: bool = False) -> Image.Image:
+    """Decode an image, or a box of it, to Pillow's RGB.
 
     Palettes, CMYK and grey become RGB; transparency is dropped, as every published loader does; 16-bit grey keeps its
     full range, 0 to 65535 becoming 0 to 255 (Pillow's own conversion would clip it at 255).
@@ -132,10 +142,6 @@ def read_rgb(path: Path, box: Box | None = None, *, upright: bool = False) -> np
         Part of the image to return; None for all of it.
     upright
         Turn the image as its EXIF orientation says; else pixels are returned as stored (Pillow turns TIFF in any case).
-
-    Returns
-    -------
-    array of shape (H, W, 3), uint8
 
     Raises
     ------
@@ -180,13 +186,13 @@ def is_turned(image: Image.Image) -> bool:
     return _transposition(image) is not None
 
 
-def _as_rgb(image: Image.Image) -> npt.NDArray[np.uint8]:
-    """Convert a decoded image of any mode but F."""
+def _as_rgb(image: Image.Image) -> Image.Image:
+    """Convert a decoded image of any mode but F; the result stays when the file is closed."""
     if image.mode.startswith("I"):  # I;16 and its byte orders, and I, as which Pillow opens some 16-bit files
         wide = np.asarray(image).astype(np.int64)
         grey = np.clip((wide * 255 + 32767) // 65535, 0, 255).astype(np.uint8)
-        return np.ascontiguousarray(np.repeat(grey[:, :, None], 3, axis=2))
-    return np.array(image.convert("RGB"), dtype=np.uint8)
+        image = Image.fromarray(grey)
+    return image.convert("RGB")
 
 
 def read_mask(path: Path) -> npt.NDArray[np.bool_]:

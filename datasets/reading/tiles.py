@@ -24,14 +24,16 @@ def fitting(height: int, width: int) -> int:
     return min(MOST_TILES, whole if ratio * ratio < whole * (whole + 1) else whole + 1)
 
 
-def squared(image: npt.NDArray[np.uint8], size: int, tiles: int = 1) -> npt.NDArray[np.uint8]:
-    """(H, W, 3) to (tiles * size, size, 3) by Pillow's antialiased bilinear filter.
+def squared(image: npt.NDArray[np.uint8] | Image.Image, size: int, tiles: int = 1) -> npt.NDArray[np.uint8]:
+    """An RGB image, (H, W, 3) or Pillow's, to (tiles * size, size, 3) by Pillow's antialiased bilinear filter.
 
     A photograph that is wider than high is cut into parts from left to right, of which the left one comes first.
     """
-    wide = tiles > 1 and image.shape[1] > image.shape[0]
+    if not isinstance(image, Image.Image):
+        image = Image.fromarray(image)
+    wide = tiles > 1 and image.width > image.height
     shape = (tiles * size, size) if wide else (size, tiles * size)  # Pillow's: width first
-    resized = np.asarray(Image.fromarray(image).resize(shape, Image.Resampling.BILINEAR))
+    resized = np.asarray(image.resize(shape, Image.Resampling.BILINEAR))
     return np.concatenate(np.split(resized, tiles, axis=1)) if wide else resized
 
 

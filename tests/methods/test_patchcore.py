@@ -8,7 +8,7 @@ from scipy.ndimage import map_coordinates, uniform_filter
 from scipy.spatial.distance import cdist
 from sklearn.metrics import roc_auc_score
 
-from osad_bench.methods.parts.coreset import coreset, patches
+from osad_bench.methods.parts.coreset import coreset, nearest, patches
 from osad_bench.methods.patchcore import PatchCore
 
 
@@ -27,6 +27,16 @@ def test_the_coreset_is_greedy_k_centre():
     for count in range(1, 12):
         gaps = distances[:, chosen[:count]].min(axis=1)
         assert gaps[chosen[count]] == gaps.max()
+
+
+def test_the_nearest_in_memory_are_those_of_cdist_to_the_last_bit():
+    points, memory = (
+        torch.randn(*shape, generator=torch.Generator().manual_seed(0)) for shape in ((7, 90, 24), (130, 24))
+    )
+    distance, index = nearest(points, memory)  # 630 patches: more than a chunk
+    whole = torch.cdist(points.flatten(0, 1), memory).min(dim=1)
+    assert torch.equal(distance.flatten(), whole.values)
+    assert torch.equal(index.flatten(), whole.indices)
 
 
 def test_a_coreset_as_large_as_the_points_keeps_them_all():

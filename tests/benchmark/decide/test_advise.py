@@ -9,7 +9,12 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from osad_bench.benchmark.decide.advise import corrected, interval, within_chance
+from osad_bench.benchmark.decide.advise import advise, choose, corrected, within_chance
+from osad_bench.benchmark.decide.comparison import Results, interval
+from osad_bench.benchmark.decide.remedies import remedies_of
+from osad_bench.core.errors import InputError
+from osad_bench.datasets.base import Sample
+from osad_bench.datasets.catalogue import open_dataset
 
 SMALL = ["--set", "image_size=64", "--methods", "mahalanobis,evidence", "--splits", "3", "--jobs", "1"]
 
@@ -56,9 +61,11 @@ def test_advice_is_one_method_with_its_recall_and_what_cannot_be_told(cli, parts
     arguments = ["advise", f"folder:{parts}", *SMALL]
     done = cli(*arguments)
     assert done.returncode == 0, done.stderr
-    assert "Use mahalanobis (Mahalanobis): of 2 methods" in done.stdout, "both separate them: the simpler one"
-    assert "The data cannot tell it from evidence" in done.stdout
-    assert "mahalanobis never sees an anomaly" in done.stdout
+    assert "Use evidence (Evidence (ours)): AUROC 1.000 between your anomalies and your normals." in done.stdout
+    assert (
+        "mahalanobis has 1.000, a difference within chance, but never sees an anomaly; evidence learns" in done.stdout
+    )
+    assert "The data cannot tell it from mahalanobis" in done.stdout
     assert (
         "At 1 % false alarms its recall cannot be told: that takes 99 normals kept from the fit, and there are 12."
         in done.stdout
@@ -67,13 +74,22 @@ def test_advice_is_one_method_with_its_recall_and_what_cannot_be_told(cli, parts
     assert (
         "with 36, fit holds 18 out and can promise 5.26 % false alarms or more; 198 are enough for 1 %" in done.stdout
     )
-    assert "there are fewer of burr (3)" in done.stdout
-    assert "\nnext: osad-bench fit mahalanobis" in done.stdout
+    assert "fewer are there of burr (3)" in done.stdout
+    assert f"\nnext: osad-bench fit evidence folder:{parts} --set image_size=64 --out model\n" in done.stdout
     assert "0 to do" in cli(*arguments).stderr, "what was computed is kept"
     found = json.loads(cli(*arguments, "--json").stdout)
-    assert found["method"] == "mahalanobis"
+    assert found["method"] == "evidence"
     assert [one["method"] for one in found["candidates"]] == ["mahalanobis", "evidence"]
     assert found["recall"][0]["share"] is None
+
+
+def test_a_floor_is_recommended_where_its_lead_is_more_than_chance():
+    above = np.full((2, 3, 12), 0.9)
+    above[1] -= np.random.default_rng(0).uniform(0.02, 0.2, 12)
+    results = Results(["patchcore", "whitened"], [f"{n}" for n in range(12)], above, above, 50, {})
+    assert choose(results, [0, 1]) == (0, [0, 1])
+    above[1] = 0.9 + np.linspace(-0.1, 0.08, 12)
+    assert choose(results, [0, 1]) == (1, [1]), "the floor's lead of 0.01 is within chance"
 
 
 def test_enough_normals_give_a_recall_with_its_interval(cli, parts, part, tmp_path):
@@ -99,6 +115,30 @@ def test_contradicting_labels_and_copies_are_named(cli, parts, tmp_path):
     assert "Correct contradicting labels: 2 images" in done.stdout
     assert "test/hole/which.png" in done.stdout
     assert "1 copy of other images" in done.stdout
+
+
+def test_too_few_to_compare_on_is_said_before_anything_runs(parts, tmp_path):
+    shutil.copytree(parts / "train" / "good", tmp_path / "photos")
+    names = sorted(path.name for path in (tmp_path / "photos").iterdir())
+    for normals, anomalies, message in [
+        (10, 0, "has no anomaly; at least 2 are needed, one to learn from and one to test on. Label more$"),
+        (7, 3, "has 7 different normals, and comparing methods takes at least 8"),
+    ]:
+        rows = [f"photos/{name},{int(index >= normals)}" for index, name in enumerate(names[: normals + anomalies])]
+        (tmp_path / f"{normals}.csv").write_text("\n".join(["path,label", *rows]))
+        with pytest.raises(InputError, match=message):
+            advise(f"csv:{tmp_path}/{normals}.csv")
+
+
+def test_enough_normals_in_the_wrong_place_are_to_be_moved(parts):
+    dataset = open_dataset(f"folder:{parts}")
+    samples = [Sample(f"train/good/{n}.png", 0, partition="train") for n in range(200)]
+    dataset.__dict__["samples"] = (*samples, *dataset.samples)  # as if there were 200 more
+    results = Results(["evidence"], [], np.zeros((1, 1, 0)), np.zeros((1, 1, 0)), 83, {})
+    (first, *_) = remedies_of(dataset, results, [], np.zeros(0), set(), set(), 1)
+    assert first == (
+        "Move 16 normals from train/good to test/good and ask again: then the recall at 1 % false alarms can be told"
+    )
 
 
 def test_one_anomaly_is_too_few_to_compare_on(cli, parts, tmp_path):

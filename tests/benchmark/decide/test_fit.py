@@ -15,8 +15,9 @@ from PIL import Image
 from osad_bench.benchmark.cell.execute import execute, register_file
 from osad_bench.benchmark.cell.machine import Machine
 from osad_bench.benchmark.cell.split import Split
+from osad_bench.benchmark.decide.about import ABOUT, CALIBRATION, METHOD, digest_of
 from osad_bench.benchmark.decide.fit import division, fit, fit_cell, to_hold_out
-from osad_bench.benchmark.decide.model import ABOUT, CALIBRATION, METHOD, load_model
+from osad_bench.benchmark.decide.model import load_model
 from osad_bench.benchmark.grid.plan import plan, read_grid
 from osad_bench.core.errors import InputError
 from osad_bench.core.registry import methods
@@ -138,12 +139,30 @@ def test_what_lies_at_the_place_of_a_model_is_never_lost(fitted, tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("command", "option"),
+    [
+        (["fit", "mahalanobis", "folder:nothing", "--out", "{place}"], "--out"),
+        (["fit", "whitened", "folder:nothing", "--out", "model", "--onnx", "{place}"], "--onnx"),
+        (["score", "nothing", "nothing", "--sheet", "{place}"], "--sheet"),
+    ],
+)
+def test_a_place_that_cannot_be_written_is_refused_before_the_work(cli, tmp_path, command, option):
+    (tmp_path / "file").write_text("mine")
+    place = tmp_path / "file" / "below" / "it.html"
+    done = cli(*(part.format(place=place) for part in command))
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"error: {option} {place} cannot be written: {tmp_path / 'file'}: Not a directory")
+
+
+@pytest.mark.parametrize(
     ("damage", "message"),
     [
         (lambda folder: (folder / ABOUT).unlink(), "is no model"),
         (lambda folder: (folder / ABOUT).write_text("{"), "it is no JSON"),
         (lambda folder: (folder / ABOUT).write_text('{"format": 99}'), "newer osad-bench"),
         (lambda folder: (folder / ABOUT).write_text('{"format": 1}'), "is damaged: method is missing"),
+        (lambda folder: edited(folder, '"image_size": 64', '"image_size": 128'), "is damaged or was changed"),
+        (lambda folder: edited(folder, '"seed": 0', '"seed": "x"'), "is damaged: seed"),
         (lambda folder: (folder / METHOD).unlink(), "cannot be read"),
         (lambda folder: (folder / METHOD).write_bytes(b"\x80\x04."), "is damaged"),
         (lambda folder: (folder / CALIBRATION).write_bytes(b""), "is damaged"),
@@ -162,8 +181,15 @@ def test_a_damaged_model_is_refused_in_one_sentence(fitted, tmp_path, damage, me
 
 
 def changed(folder: Path, name: str, value: object) -> None:
-    about = json.loads((folder / ABOUT).read_text("utf-8"))
-    (folder / ABOUT).write_text(json.dumps(about | {name: value}), "utf-8")
+    """As if the model had been made so: its digest fits."""
+    about = json.loads((folder / ABOUT).read_text("utf-8")) | {name: value}
+    (folder / ABOUT).write_text(json.dumps(about | {"digest": digest_of(about)}), "utf-8")
+
+
+def edited(folder: Path, before: str, after: str) -> None:
+    text = (folder / ABOUT).read_text("utf-8")
+    assert text.count(before) == 1
+    (folder / ABOUT).write_text(text.replace(before, after), "utf-8")
 
 
 OWN = '''

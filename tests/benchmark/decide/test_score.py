@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +19,10 @@ from PIL import Image
 
 from osad_bench.benchmark.decide.fit import fit
 from osad_bench.benchmark.decide.model import Fitted
-from osad_bench.benchmark.decide.score import Verdict, find
+from osad_bench.benchmark.decide.score import Verdict, find, watching
 from osad_bench.benchmark.decide.sheet import draw_tiles, on_one_scale, overlay
 from osad_bench.benchmark.decide.tables import row
+from osad_bench.core.errors import InputError
 
 
 @pytest.fixture
@@ -132,6 +134,8 @@ def test_the_sheet_shows_the_most_anomalous_with_their_heat_maps(cli, model, pho
     assert text.count("data:image/jpeg") == 12
     assert text.count('class="anomaly"') == 6, "the most anomalous of 20, 8 of them with a spot"
     assert "broken.jpg" in text
+    assert "<strong>anomaly, score " in text
+    assert "<p>Promised: a normal like those" in text
     assert "http" not in text.replace("http-equiv", "")
 
 
@@ -191,6 +195,34 @@ def test_files_and_folders_are_found_once_each_in_order(photos):
     assert len(find([photos / "good", photos / "burr/00.png"]).files) == 13
 
 
+def test_a_folder_that_is_not_looked_into_is_counted(photos, monkeypatch):
+    (photos / "more").symlink_to(photos / "good", target_is_directory=True)
+    assert find([photos]).said() == "1 .txt, 1 linked folder"
+    scan = os.scandir
+
+    def locked(folder: str):
+        if Path(folder).name in ("burr", "alone"):
+            raise PermissionError(13, "Permission denied", str(folder))
+        return scan(folder)
+
+    monkeypatch.setattr(os, "scandir", locked)
+    found = find([photos])
+    assert found.said() == "1 .txt, 1 folder that cannot be read, 1 linked folder"
+    assert next(iter(found.files)) == "good/00.png"
+    (photos / "alone").mkdir()
+    with pytest.raises(InputError, match="alone cannot be read: Permission denied"):
+        find([photos / "alone"])
+
+
+def test_a_watched_folder_that_is_away_for_a_while_is_looked_for_again(fitted, photos):
+    found = watching(fitted("evidence"), [photos / "good"], None, pause=0)
+    assert next(found).file == "00.png"
+    (photos / "good").rename(photos / "away")
+    threading.Timer(0.2, (photos / "away").rename, [photos / "good"]).start()
+    shutil.copy(photos / "away" / "00.png", photos / "away" / "new.png")
+    assert "new.png" in [next(found).file for _ in range(12)]
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
 def test_a_watched_folder_gives_a_row_per_file_as_it_arrives_and_ends_by_ctrl_c(model, photos, tmp_path):
     incoming = tmp_path / "incoming"
@@ -229,6 +261,7 @@ def test_fit_says_what_was_fitted_to_what_and_what_can_be_promised(cli, parts, t
     assert done.returncode == 0, done.stderr
     assert done.stdout == ""
     assert "Mahalanobis fitted to 24 normals and 8 anomalies (3 burr, 5 hole)" in done.stderr
+    assert "next: osad-bench score model PHOTOS --false-alarms 0.1 --sheet" in done.stderr
     assert (
         "12 other normals held out for the threshold: the smallest share of false alarms that it can promise is 7.69 %"
         in done.stderr

@@ -44,3 +44,10 @@ def test_a_picture_with_two_labels_is_named_with_both_files(tmp_path: Path, phot
 def test_an_m_that_leaves_too_few_to_test_on_is_told_with_one_that_does(tmp_path: Path, photos: Path):
     (note,) = notes(tmp_path, photos, shots=10)
     assert "M = 10 of 12 anomalies leaves 2 to test on, which tells little; --shots 6 leaves 6" in note
+
+
+def test_where_no_other_m_leaves_more_none_is_proposed(tmp_path: Path, photos: Path):
+    for path in [*sorted((photos / "test" / "red").iterdir())[2:], *sorted((photos / "test" / "blue").iterdir())[1:]]:
+        path.unlink()
+    (note,) = notes(tmp_path, photos, shots=1)
+    assert note.endswith("M = 1 of 3 anomalies leaves 2 to test on, which tells little")
