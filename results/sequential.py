@@ -176,7 +176,13 @@ class Verdict:
 
 
 def follow(
-    differences: Sequence[float], image_variances: Callable[[int], float], looks: Sequence[int], most: int, alpha: float
+    differences: Sequence[float],
+    image_variances: Callable[[int], float],
+    looks: Sequence[int],
+    most: int,
+    alpha: float,
+    *,
+    final: bool = False,
 ) -> Verdict:
     """Test two methods at several looks, as if each had been made when its seeds were there.
 
@@ -192,6 +198,8 @@ def follow(
         Seeds that will be run at the most.
     alpha
         Two-sided error rate of all looks together.
+    final
+        No look follows the last of these, although it has fewer seeds than `most`, as cells failed.
     """
     boundary, done = Boundary(alpha), list[Look]()
     needed: int | None = None
@@ -205,7 +213,8 @@ def follow(
             return Verdict(state, [*done, Look(seeds, mean, 0.0, 1.0, 0.0, 0.0)])
         needed = _needed(mean, of_seeds, of_images, alpha)
         last = (of_images + _widened(most) * of_seeds / most) / variance
-        share = 1.0 if seeds >= most or last > 1 - LEAST_STEP else last
+        over = seeds >= most or (final and seeds == looks[-1])
+        share = 1.0 if over or last > 1 - LEAST_STEP else last
         if boundary.times and share < boundary.times[-1] + LEAST_STEP and share < 1:
             continue  # the estimates of the variances changed: this look has nothing new
         if boundary.times and boundary.times[-1] >= 1:
