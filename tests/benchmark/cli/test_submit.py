@@ -88,7 +88,7 @@ def test_a_submission_about_images_that_are_not_here_is_recomputed_and_called_un
     elsewhere = photos.rename(photos.with_name("as the reviewer calls them"))
     done = cli("verify", "mine.osad.zip", "--datasets", f"folder:{elsewhere}")
     assert "verified: mahalanobis on folder/photos" in done.stderr
-    others = Path(shutil.copytree(elsewhere, photos))
+    others = Path(shutil.copytree(elsewhere, photos.with_name("others")))
     next((others / "train" / "good").iterdir()).unlink()
     done = cli("verify", "mine.osad.zip", "--datasets", f"folder:{others}")
     assert f"images of the submitter's own, and folder:{others} holds others" in done.stdout
