@@ -166,6 +166,10 @@ def test_a_plan_that_was_frozen_first_tells_what_was_asked_for(cli, run, tmp_pat
     plan = json.loads((tmp_path / "plan.json").read_text())
     assert len(plan["cells"]) == 4
     assert not (tmp_path / "store").exists(), "nothing is computed"
+    again = cli("run", "--methods", "devnet", *SMALL, "--dry-run", "--freeze", "plan.json")
+    assert again.returncode == 2
+    assert "a frozen plan is not written over" in again.stderr
+    assert json.loads((tmp_path / "plan.json").read_text()) == plan
     run()
     assert cli("run", "--methods", "whitened", *SMALL, "--out", "store").returncode == 0
     done = cli("report", "store", "--plan", "plan.json", "--no-figures")
