@@ -82,7 +82,9 @@ def run(
     if freeze is not None and (not where.dry_run or until is not None):
         raise InputError("--freeze goes with --dry-run, and with a fixed number of --seeds instead of --until")
     if freeze is not None and freeze.exists():
-        raise InputError(f"--freeze {freeze}: it is there already, and a frozen plan is not written over; name another file")
+        raise InputError(
+            f"--freeze {freeze}: it is there already, and a frozen plan is not written over; name another file"
+        )
     if until is None and between is None:
         outcome = work([asked], options)
     else:

@@ -60,8 +60,8 @@ def running(tmp_path: Path):
             preexec_fn=lambda: [signal.signal(one, signal.SIG_DFL) for one in (signal.SIGINT, signal.SIGHUP)],
         )  # fmt: skip
     try:
-        # The resource tracker and two workers.
-        assert waits_for(lambda: len(descendants(process.pid)) >= 3, 240), (tmp_path / "told").read_text()
+        # The resource tracker, the process that forks the workers, and two workers.
+        assert waits_for(lambda: len(descendants(process.pid)) >= 4, 240), (tmp_path / "told").read_text()
         yield process
     finally:
         left = [process.pid, *descendants(process.pid)]
