@@ -128,6 +128,14 @@ def test_workers_have_the_environment_of_now_and_no_module_of_a_run(monkeypatch:
         assert pool.submit(eval, "'torch' in __import__('sys').modules").result()
 
 
+def test_a_worker_does_not_wait_at_its_end_for_the_lock_of_one_that_was_killed():
+    """A process that is killed while it sends an epoch keeps the lock of the queue for good."""
+    events = grid_workers._start().Queue()
+    with events._wlock, grid_workers._pool(1, events) as pool:  # left only when its process has ended
+        told = "from osad_bench.benchmark.grid import guard; guard.events.put(('key', 1, 1, {}))"
+        pool.submit(exec, told).result()
+
+
 def test_failed_cells_are_left_alone_until_they_are_asked_for(tmp_path: Path, bad_methods):
     machine = Machine(tmp_path / "cache")
     cells = plan(
