@@ -6,7 +6,6 @@ import re
 from dataclasses import replace
 from xml.etree import ElementTree
 
-from osad_bench.results.baseline import Entry
 from osad_bench.results.gate import BAD, Finding
 
 # Characters that XML 1.0 cannot hold, escaped or not.
@@ -14,18 +13,20 @@ _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def to_junit(findings: list[Finding]) -> str:
-    """JUnit XML with one test case per row and method, so that a test case has the same name whether it passes or fails."""
-    cases: dict[Entry, list[Finding]] = {}
+    """JUnit XML: one test case per row and method, whatever was found, so that a test keeps its name when it fails.
+
+    Rows of one name (with other settings, or other files of the data set) are one test case: which of them there are differs
+    between checks.
+    """
+    cases: dict[str, list[Finding]] = {}
     for finding in findings:
-        cases.setdefault(finding.entry, []).append(finding)
+        cases.setdefault(finding.title, []).append(finding)
     failures = sum(any(finding.status in BAD for finding in found) for found in cases.values())
     suite = ElementTree.Element(
         "testsuite", name="osad-bench check", tests=str(len(cases)), failures=str(failures), errors="0"
     )
-    for entry, found in sorted(cases.items()):
-        case = ElementTree.SubElement(
-            suite, "testcase", classname="osad-bench.check", name=_NOT_XML.sub("?", entry.title)
-        )
+    for title, found in sorted(cases.items()):
+        case = ElementTree.SubElement(suite, "testcase", classname="osad-bench.check", name=_NOT_XML.sub("?", title))
         bad = [finding for finding in found if finding.status in BAD]
         if bad:
             what = ", ".join(dict.fromkeys(finding.status for finding in bad))

@@ -82,7 +82,7 @@ class BaselineCell(BaseModel):
         if isinstance(value, dict) and {"reserve", "dedup"} & set(value):
             value = dict(value)
             old = {name: value.pop(name) for name in ("reserve", "dedup") if name in value}
-            value.setdefault("options", options(Protocol.model_validate(old)))
+            value.setdefault("options", options(dict(Protocol.model_validate(old))))
         return value
 
     @model_validator(mode="after")

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from sklearn.metrics import average_precision_score, roc_curve
 
-from osad_bench.results.paired import placements
 from osad_bench.results.record import Metrics, TestScores
 
 
@@ -22,6 +20,11 @@ def compute(test: TestScores) -> Metrics:
     ValueError
         A score is not finite, or only one class is present.
     """
+    # Here, as scikit-learn takes two seconds to import, and a run that finds all cells done computes none.
+    from sklearn.metrics import average_precision_score, roc_curve
+
+    from osad_bench.results.paired import placements
+
     bad = int(np.count_nonzero(~np.isfinite(test.scores)))
     if bad:
         first = test.ids[~np.isfinite(test.scores)][0]

@@ -104,7 +104,9 @@ def registration(frame: pd.DataFrame, plan: FrozenPlan) -> pd.Series:
         if line.created < plan.frozen:
             return "exploratory: computed before the plan was frozen"
         source = line.provenance.method_source
-        if cell.method_source and source and source != cell.method_source:
+        if cell.method_source and not source:
+            return "exploratory: the record does not say by which source it was made"
+        if cell.method_source and source != cell.method_source:
             return "exploratory: the method's source changed after the plan was frozen"
         return "as registered"
 

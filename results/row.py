@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from osad_bench.core.text import printable
@@ -51,7 +51,7 @@ class Row(NamedTuple):
         protocol = cell.protocol
         return cls(
             printable(preset), digest(cell.preset), printable(cell.dataset), cell.fingerprint,
-            protocol.setting, protocol.shots, options(protocol),
+            protocol.setting, protocol.shots, options(dict(protocol)),
         )  # fmt: skip
 
     @property
@@ -66,12 +66,20 @@ def digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:8]
 
 
-def options(protocol: Protocol) -> str:
-    """A protocol's options besides setting, M, known kind, seed and part, in words; empty where all are at their defaults."""
+def options(protocol: Mapping[str, Any], without: Collection[str] = ()) -> str:
+    """What a protocol says besides setting, M, kind and seed, in words; empty where all is at its default.
+
+    Parameters
+    ----------
+    protocol
+        Names of a `Protocol`'s fields to their values.
+    without
+        Fields that are not told, as a figure has them on its axis.
+    """
     words = []
     for name, field in Protocol.model_fields.items():
-        value = getattr(protocol, name)
-        if name in COUNTED or value == field.default:
+        value = protocol.get(name)
+        if name in COUNTED or name in without or value in (field.default, None):
             continue
         plain = WORDS.get(name, name.replace("_", " "))
         words.append(plain if value is True else f"{plain} {printable(value)}")

@@ -179,7 +179,13 @@ class Verdict:
 
 
 def follow(
-    differences: Sequence[float], image_variances: Callable[[int], float], looks: Sequence[int], most: int, alpha: float
+    differences: Sequence[float],
+    image_variances: Callable[[int], float],
+    looks: Sequence[int],
+    most: int,
+    alpha: float,
+    *,
+    final: bool = False,
 ) -> Verdict:
     """Test two methods at several looks, each with the seeds that were there at the time.
 
@@ -195,6 +201,8 @@ def follow(
         Largest number of seeds that will be run.
     alpha
         Two-sided error rate of all looks together.
+    final
+        No look follows the last of these, although it has fewer seeds than `most`, as cells failed.
     """
     boundary, done = Boundary(alpha), list[Look]()
     needed: int | None = None
@@ -208,7 +216,8 @@ def follow(
             return Verdict(state, [*done, Look(seeds, mean, 0.0, 1.0, 0.0, 0.0)])
         needed = _needed(mean, of_seeds, of_images, alpha)
         last = (of_images + _widened(most) * of_seeds / most) / variance
-        share = 1.0 if seeds >= most or last > 1 - LEAST_STEP else last
+        over = seeds >= most or (final and seeds == looks[-1])
+        share = 1.0 if over or last > 1 - LEAST_STEP else last
         if boundary.times and share < boundary.times[-1] + LEAST_STEP and share < 1:
             continue  # the variance estimates changed, and this look has no new information
         if boundary.times and boundary.times[-1] >= 1:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import os
 import re
 import tempfile
 import zipfile
@@ -23,6 +24,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from itertools import pairwise
 from pathlib import Path
 from typing import IO, Literal
 
@@ -31,9 +33,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from osad_bench.core.files import open_regular, prepared
 from osad_bench.core.text import printable
+from osad_bench.results.damage import REMEDY
 from osad_bench.results.metrics import compute
 from osad_bench.results.record import Moment, Record, TestScores, Text
 from osad_bench.results.registered import FrozenPlan, parse_plan
+from osad_bench.results.row import Row
 from osad_bench.results.store import Store, StoreError, foreign_files
 
 MOST_FILES = 400_000
@@ -203,7 +207,13 @@ def opened(path: Path) -> Iterator[Submission]:
             raise SubmissionError(f"{path} is no submission, or is damaged ({type(error).__name__})") from None
         plan = Path(folder, "plan.json")
         frozen = parse_plan(plan.read_bytes(), f"plan.json in {path}") if plan.exists() else None
-        yield Submission(path, digest, manifest, Store(folder), frozen)
+        try:
+            yield Submission(path, digest, manifest, Store(folder), frozen)
+        except SubmissionError:
+            raise
+        except StoreError as error:
+            reason = str(error).replace(f"{folder}{os.sep}", "").replace(f". {REMEDY}", "")
+            raise SubmissionError(f"{path}: {reason}") from None
 
 
 def _checked_members(path: Path, archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
@@ -263,22 +273,47 @@ class Check:
     Attributes
     ----------
     what
-        ``metrics``, ``pixels``, ``splits``, ``images`` or ``rerun``.
-    state, message
-        The result, and a sentence on it.
+        ``metrics``, ``pixels``, ``seeds``, ``names``, ``splits`` or ``rerun``.
     method
-        The method that it concerns, as tables name it; empty for all.
+        The method it says something about, as tables name it; empty for all.
+    data
+        Fingerprint of the data set it says something about; empty for all.
     """
 
     what: str
     state: State
     message: str
     method: str = ""
+    data: str = ""
 
 
 def label_of(record: Record) -> str:
     """A record's method and variant, as tables name them."""
     return printable(f"{record.cell.method} {record.variant}".strip())
+
+
+def check_seeds(store: Store) -> list[Check]:
+    """Seeds that a method lacks, up to the largest one of its row: why they are not there is not known."""
+    rows: dict[Row, dict[str, set[int]]] = defaultdict(lambda: defaultdict(set))
+    for record in store:
+        if record.cell.protocol.part == "test":
+            row = Row.of(record.cell, record.preset)
+            rows[row][label_of(record)].add(record.cell.protocol.seed)
+    found = []
+    for row, seeds in rows.items():
+        most = max(seed for mine in seeds.values() for seed in mine)
+        for label, mine in seeds.items():
+            if absent := in_ranges(mine, most):
+                message = f"{label} on {row.title}: not there: seeds {absent}; whether they were left out is not known"
+                found.append(Check("seeds", "unchecked", message, label, row.fingerprint))
+    return found
+
+
+def in_ranges(seeds: set[int], most: int) -> str:
+    """The numbers from 0 to `most` that are not among `seeds`, such as ``2, 5 to 9``."""
+    edges = [-1, *sorted(seeds), most + 1]
+    gaps = [(low + 1, high - 1) for low, high in pairwise(edges) if high - low > 1]
+    return ", ".join(str(first) if first == last else f"{first} to {last}" for first, last in gaps)
 
 
 def check_numbers(store: Store) -> list[Check]:
@@ -358,27 +393,33 @@ class Verification(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    format: Literal["osad-bench verification 1"] = "osad-bench verification 1"
+    format: Literal["osad-bench verification 2"] = "osad-bench verification 2"
     sha256: str
     made: Moment = Field(default_factory=lambda: datetime.now(timezone.utc))
     project_version: str = ""
-    checks: list[tuple[str, State, Text, Text]] = Field(description="what, state, message, method")
+    checks: list[tuple[str, State, Text, Text, Text]] = Field(description="what, state, message, method, data")
 
-    def of_method(self, label: str) -> tuple[bool, str]:
-        """Whether a method's results are verified, and the reason where not.
+    def of_method(self, label: str, data: str) -> tuple[bool, str]:
+        """Whether a method's results on a data set are verified, and why not.
 
-        Verified means that no check failed, metrics were recomputed, splits were checked, and a cell was run again.
+        They are where all of the method's numbers, splits and names are right, and a cell on these data was run again alike.
+
+        Parameters
+        ----------
+        data
+            The data set's fingerprint.
         """
         mine = [check for check in self.checks if check[3] in ("", label)]
-        for what, state, message, _ in mine:
+        for what, state, message, *_ in mine:
             if state == "bad":
                 return False, f"{what}: {message}"
+        mine = [check for check in mine if check[4] in ("", data)]
         for wanted, lacking in (
             ("metrics", "no metric was recomputed"),
             ("splits", "its splits were not checked against the images"),
             ("rerun", "no cell of it was run again"),
         ):
-            if not any(what == wanted and state == "ok" for what, state, _, _ in mine):
+            if not any(what == wanted and state == "ok" for what, state, *_ in mine):
                 return False, lacking
         return True, ""
 

@@ -82,7 +82,7 @@ def _newest(frame: pd.DataFrame, *columns: str) -> pd.DataFrame:
 
 
 def _named(titles: dict[str, str]) -> dict[str, str]:
-    count = Counter(titles.values())
+    count = Counter(title or name for name, title in titles.items())
     return {
         name: f"{title} ({name})" if title and count[title] > 1 else title or name for name, title in titles.items()
     }

@@ -80,6 +80,8 @@ VERDICTS = {
 def _nothing_to_compare(frame: pd.DataFrame | None) -> str:
     if frame is not None:
         done = frame[(frame["status"] == "ok") & (frame["part"] == "test")]
+        if done.empty:
+            return "No cell has a result: there is nothing to compare."
         if len(set(done["method"])) > 1:
             return (
                 "No two methods can be compared: that needs a common seed on the same data set, setting and M, or two"

@@ -155,6 +155,20 @@ def warnings_on_stderr() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
+def descendants() -> Callable[[int], list[int]]:
+    """Process ids of all children of a process, theirs included (Linux)."""
+
+    def of(pid: int) -> list[int]:
+        try:
+            children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        except OSError:
+            return []
+        return [one for child in map(int, children) for one in (child, *of(child))]
+
+    return of
+
+
+@pytest.fixture(scope="session")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     """Install a package of examples/ from a copy, as a stranger's would be, without the network; gives its folder."""
 

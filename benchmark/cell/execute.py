@@ -83,7 +83,8 @@ class PlannedCell:
         protocol = self.cell.protocol
         kind = f" ({protocol.known_kind})" if protocol.known_kind else ""
         variant = f" [{self.variant}]" if self.variant else ""
-        more = f" {options(protocol)}" if options(protocol) else ""
+        told = options(dict(protocol))
+        more = f" {told}" if told else ""
         return (
             f"{self.cell.method}{variant} {self.cell.dataset} {protocol.setting}{kind} M={protocol.shots}{more} seed "
             f"{protocol.seed}"

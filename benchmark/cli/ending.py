@@ -94,4 +94,7 @@ def leave(code: int) -> NoReturn:
         print("note: a method left a thread running; it is ended with the command", file=sys.stderr)
     sys.stdout.flush()
     sys.stderr.flush()
+    util = sys.modules.get("multiprocessing.util")
+    if util is not None:
+        util._run_finalizers()  # semaphores and sockets of workers, which multiprocessing would warn about or leave behind
     os._exit(code)

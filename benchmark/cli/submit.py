@@ -87,29 +87,37 @@ def verify(
     from importlib.metadata import version
 
     from osad_bench.benchmark.grid.run import Options
-    from osad_bench.benchmark.grid.verify import check_splits, run_again
+    from osad_bench.benchmark.grid.verify import check_names, check_splits, run_again
     from osad_bench.core.files import write_whole
+    from osad_bench.core.text import printable
     from osad_bench.datasets.catalogue import split_names
-    from osad_bench.results.submission import Verification, check_numbers, opened, verification_path
+    from osad_bench.results.submission import (
+        Verification,
+        check_numbers,
+        check_seeds,
+        label_of,
+        opened,
+        verification_path,
+    )
 
     own = split_names(datasets or "")
     machine = Options(device=device, weights=weights, data_root=data_root, cache=cache).machine()
     with opened(file) as submission:
-        checks = check_numbers(submission.store)
+        checks = check_numbers(submission.store) + check_seeds(submission.store) + check_names(submission.store)
         checks += check_splits(submission.store, own, machine)
         if rerun != "none":
             checks += run_again(submission.store, o.names(rerun) or [], own, machine)
         found = Verification(
             sha256=submission.digest, project_version=version("osad-bench"),
-            checks=[(check.what, check.state, check.message, check.method) for check in checks],
+            checks=[(check.what, check.state, check.message, check.method, check.data) for check in checks],
         )  # fmt: skip
+        about = {(label_of(one), one.cell.dataset, one.cell.fingerprint) for one in submission.store}
     write_whole(verification_path(file), found.model_dump_json(indent=1).encode())
     names = {"ok": "ok", "bad": "WRONG", "unchecked": "not checked"}
     for check in checks:
         print(json.dumps(asdict(check)) if json_ else f"{names[check.state]}: {check.what}: {check.message}")
     wrong = sum(check.state == "bad" for check in checks)
-    methods = sorted({check.method for check in checks if check.method})
-    sure = [name for name in methods if found.of_method(name)[0]]
+    sure = sorted({f"{label} on {printable(name)}" for label, name, data in about if found.of_method(label, data)[0]})
     o.tell(
         f"{wrong or 'nothing'} wrong; verified: {', '.join(sure) or 'no method'}. No check can show how settings were chosen, "
         "or that cells that were not run again came from the method named.",

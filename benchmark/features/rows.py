@@ -66,36 +66,25 @@ def kept_rows(
     """
     while True:
         try:
-            return _rows(folder, identity, total, wanted, layout, compute)
+            meta = _layout_of(folder, identity, total)
+            if meta is None or len(_missing(folder, wanted)):
+                folder.mkdir(parents=True, exist_ok=True)
+                with locked(folder / "lock"):
+                    meta = _layout_of(folder, identity, total)
+                    if meta is None:
+                        meta = _new_layout(folder, identity, total, layout())
+                    missing = _missing(folder, wanted)
+                    if len(missing):
+                        _fill(folder, meta["files"], compute(missing), len(missing))
+            used(folder)
+            return [
+                np.memmap(folder / file, dtype=_dtype(file), mode="r", shape=(total, *shape))
+                for file, shape in zip(meta["files"], meta["shapes"])
+            ]
         except FileNotFoundError:
             if folder.exists():
                 raise
             # `osad-bench cache` removed the folder meanwhile: make it anew
-
-
-def _rows(
-    folder: Path,
-    identity: dict[str, Any],
-    total: int,
-    wanted: Rows,
-    layout: Callable[[], Layout],
-    compute: Callable[[Rows], Computed],
-) -> list[npt.NDArray[Any]]:
-    meta = _layout_of(folder, identity, total)
-    if meta is None or len(_missing(folder, wanted)):
-        folder.mkdir(parents=True, exist_ok=True)
-        with locked(folder / "lock"):
-            meta = _layout_of(folder, identity, total)
-            if meta is None:
-                meta = _new_layout(folder, identity, total, layout())
-            missing = _missing(folder, wanted)
-            if len(missing):
-                _fill(folder, meta["files"], compute(missing), len(missing))
-    used(folder)
-    return [
-        np.memmap(folder / file, dtype=_dtype(file), mode="r", shape=(total, *shape))
-        for file, shape in zip(meta["files"], meta["shapes"])
-    ]
 
 
 def _dtype(file: str) -> np.dtype[Any]:

@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
+from osad_bench.core.processes import is_alive
+
 _ENDING = {getattr(signal, name) for name in ("SIGINT", "SIGHUP") if hasattr(signal, name)}
 
 events: Any = None
@@ -20,10 +22,22 @@ number = 0
 """In a worker: its index in the pool, from 0."""
 
 
-def begin_worker(queue: Any, parent: int, counter: Any) -> None:
-    """Set up a worker: it ends when the process `parent` is gone, and ignores Ctrl-C, which the parent handles."""
+def begin_worker(queue: Any, run: int, counter: Any, environment: dict[str, str]) -> None:
+    """Set up a worker: it ends when the process `run` is gone, and Ctrl-C is that process's business.
+
+    Parameters
+    ----------
+    environment
+        That process's environment variables: a worker that was forked from another process has that one's.
+    """
     global events, number
     events = queue
+    if (
+        queue is not None
+    ):  # a worker that was killed at the wrong moment keeps the queue's lock: no other waits for it at its end
+        queue.cancel_join_thread()
+    os.environ.clear()
+    os.environ.update(environment)
     with counter.get_lock():
         number = counter.value
         counter.value += 1
@@ -33,8 +47,10 @@ def begin_worker(queue: Any, parent: int, counter: Any) -> None:
             pr_set_pdeathsig = 1
             ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
 
+    parent = os.getppid()  # that process, or the one that forks its workers and ends with it
+
     def watch() -> None:
-        while os.getppid() == parent:
+        while os.getppid() == parent and is_alive(run):
             time.sleep(1)
         os._exit(1)
 

@@ -8,22 +8,22 @@ side against the best one, and at most k methods can.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from itertools import combinations
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
 
+from osad_bench.benchmark.grid.asked import Asked, check, earlier, write
 from osad_bench.benchmark.grid.plan import Grid
 from osad_bench.benchmark.grid.run import Options, Outcome, run_grid
 from osad_bench.benchmark.grid.workers import Reporter
 from osad_bench.core.errors import InputError
 from osad_bench.core.text import printable
 from osad_bench.results.aggregate import ROW, comparable
+from osad_bench.results.row import Row, digest
 from osad_bench.results.scores import load_scores
 from osad_bench.results.sequential import Compared, Look, Verdict, follow, image_variance
 
@@ -52,6 +52,10 @@ class Question:
     most: int = MOST
     alpha: float = 0.05
 
+    def level(self, methods: int) -> float:
+        """Two-sided error rate of one pair, where so many methods are compared; see the module."""
+        return self.alpha if self.between else min(1.0, 2 * self.alpha / max(2, methods))
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -68,7 +72,13 @@ class Answer:
     best
         The method that is better than the others, or leads so far; empty if nothing can be compared.
     rivals
-        The comparison of `best` with each other method, by that method's name; `best` is the first of the two.
+        Its comparison with each other method: the name to the verdict, `best` being the first of the two.
+    missing
+        Methods that were asked about and have too few common seeds to be compared.
+    after
+        The question of the same row that was looked at before this one was asked; empty where there was none.
+    place
+        Digest of the row (`results.row.Row`).
     """
 
     row: str
@@ -76,6 +86,9 @@ class Answer:
     seeds: int
     best: str = ""
     rivals: dict[str, Verdict] = field(default_factory=dict)
+    missing: tuple[str, ...] = ()
+    after: str = ""
+    place: str = ""
 
     def in_words(self, question: Question) -> str:
         """The answer as one paragraph."""
@@ -90,19 +103,27 @@ class Answer:
             end = f"not decided with {self.seeds} seeds" + (
                 "" if self.seeds >= question.most else f", and unlikely to be decided with {question.most}"
             )
-            text += f"{end}: {self.best} leads, but cannot be told from {_listed(unsure)}."
+            text += f"{end}: {self.best} leads"
+            text += f", and cannot be told from {_listed(unsure)}." if unsure else "."
+            if self.missing:
+                text += f" Too few cells of {', '.join(self.missing)} have results to be compared."
             if sure:
-                text += f" It is better than {_listed(sure)}."
+                rate = question.level(len(self.rivals) + 1 + len(self.missing))
+                text += f" By itself it is better than {_listed(sure)}; of such single pairs {rate:.1%} may be wrong."
             needed = [verdict.needed for verdict in unsure.values() if not verdict.looks[-1].identical]
+            most = max(map(int, filter(None, needed)), default=0)
             if None in needed:
                 text += " No number of seeds settles a difference of this size: the test images are too few."
-            elif needed:
-                text += f" A difference of this size needs about {max(map(int, filter(None, needed)))} seeds."
+            elif most > self.seeds:
+                text += f" A difference of this size needs about {most} seeds."
         looks = sorted({look.seeds for verdict in self.rivals.values() for look in verdict.looks})
-        return text + (
-            f" Looked at after {', '.join(map(str, looks))} of at most {question.most} seeds; over all looks, at most "
-            f"{question.alpha:.0%} of such questions get a wrong answer."
+        text += (
+            f" Looked at after {', '.join(map(str, looks))} of at most {question.most} seeds; over all looks, a wrong answer "
+            f"in at most {question.alpha:.0%} of such questions."
         )
+        if self.after:
+            text += f" This was asked when another question ({self.after}) had been looked at on the same seeds: exploratory."
+        return text
 
 
 def _listed(rivals: dict[str, Verdict]) -> str:
@@ -143,10 +164,8 @@ def run_until(
     Raises
     ------
     InputError
-        The seeds are not 0 to n-1 with n at least 2, the run has fewer than two methods, scores the validation part, or
-        lacks a method of the question.
-    others
-        See `osad_bench.benchmark.grid.run.run_grid`.
+        The seeds are no number, the question names no two methods of the run, or it was asked with other seeds before,
+        besides whatever `run_grid` raises.
     """
     step = len(grid.seeds)
     if grid.seeds != list(range(step)) or step < 2:
@@ -155,14 +174,26 @@ def run_until(
         )
     if question.most < step:
         raise InputError(f"--max-seeds {question.most}: expected at least the {step} of --seeds")
-    _check(question, run_grid([grid], Options(**(vars(options) | {"dry_run": True}))))
+    planned = run_grid([grid], Options(**(vars(options) | {"dry_run": True})))
+    names = _check(question, planned)
+    rows = dict.fromkeys(_place(Row.of(cell.cell, cell.label)) for cell in planned.cells)
+    compared = tuple(sorted(question.between or names))
+    asked = {
+        place: Asked(
+            place=place, methods=compared, between=question.between is not None, step=step, most=question.most,
+            alpha=question.alpha,
+        )
+        for place in rows
+    }  # fmt: skip
+    before = check(planned.store.root, list(asked.values()))
     answers: list[Answer] = []
     for seeds in sorted({*range(step, question.most, step), question.most}):
         outcome = run_grid([grid.model_copy(update={"seeds": list(range(seeds))})], options, reporter)
         if options.dry_run:
             break
-        answers = answer(outcome.store, {cell.key for cell in outcome.cells}, question, step)
-        _write(outcome.store.root / "until.json", question, answers)
+        found = answer(outcome.store, {cell.key for cell in outcome.cells}, question, step, seeds, names)
+        answers = [replace(one, after=earlier(asked[one.place], before)) for one in found]
+        write(outcome.store.root, before, list(asked.values()), question, answers)
         if tell is not None:
             tell(answers)
         if all(one.state != "open" for one in answers):
@@ -170,7 +201,13 @@ def run_until(
     return outcome, answers
 
 
-def _check(question: Question, planned: Outcome) -> None:
+def _place(row: Row) -> str:
+    """What names a row of the table in ``until.json``."""
+    return digest([str(value) for value in row])
+
+
+def _check(question: Question, planned: Outcome) -> list[str]:
+    """The methods of the run, as tables name them."""
     names = sorted({printable(f"{cell.cell.method} {cell.variant}".strip()) for cell in planned.cells})
     if len(names) < 2:
         raise InputError(
@@ -181,10 +218,13 @@ def _check(question: Question, planned: Outcome) -> None:
     for name in question.between or ():
         if name not in names:
             raise InputError(f"--between {name}: the methods of this run are {', '.join(names)}")
+    return names
 
 
-def answer(store: Store, keys: set[str], question: Question, step: int) -> list[Answer]:
-    """Answer the question of each row of the table from the stored records alone.
+def answer(
+    store: Store, keys: set[str], question: Question, step: int, seeds: int | None = None, methods: Sequence[str] = ()
+) -> list[Answer]:
+    """Where the question of each row stands, from the stored records alone.
 
     Parameters
     ----------
@@ -192,24 +232,33 @@ def answer(store: Store, keys: set[str], question: Question, step: int) -> list[
         The cells to look at.
     step
         A look is taken after each `step` seeds, as the run took them.
+    seeds
+        Seeds that were run; None for those that the records have.
+    methods
+        All that were asked about, those without results included; empty for those that the records have.
     """
     frame = store.frame()
     tests = comparable(frame[frame["key"].isin(keys) & (frame["status"] == "ok")])
-    return [
-        _answer_row(f"{dataset}, {setting} setting, M = {shots}, preset {board}", part, store, question, step)
-        for (board, dataset, setting, shots), part in tests.groupby(ROW)
-    ]
+    run = seeds or int(tests["seed"].max() + 1 if len(tests) else step)
+    ends = sorted({*range(step, run, step), run})
+    found = []
+    for (board, dataset, setting, shots), part in tests.groupby(ROW):
+        title = f"{dataset}, {setting} setting, M = {shots}, preset {board}"
+        one = _answer_row(title, part, store, question, ends, sorted({*methods, *part["method"]}))
+        found.append(replace(one, place=_place(Row(*part.iloc[0][list(Row._fields)]))))
+    return found
 
 
-def _answer_row(title: str, part: pd.DataFrame, store: Store, question: Question, step: int) -> Answer:
-    """The answer for the records of one row."""
+def _answer_row(
+    title: str, part: pd.DataFrame, store: Store, question: Question, ends: Sequence[int], methods: Sequence[str]
+) -> Answer:
+    """The answer for the records of one row, which was looked at when the seeds below each of `ends` had been run."""
     cells = {(line.method, line.seed, line.known_kind): line.key for line in part.sort_values("created").itertuples()}
     aucs = dict(zip(part["key"], part["auroc"]))
     scores = dict(iter(load_scores(store.root, part).groupby("key", sort=False)))
-    names = [name for name in sorted(set(part["method"])) if question.between is None or name in question.between]
-    alpha = question.alpha if question.between else min(1.0, 2 * question.alpha / max(2, len(names)))
+    names = [name for name in methods if question.between is None or name in question.between]
+    alpha = question.level(len(names))
     verdicts: dict[tuple[str, str], Verdict] = {}
-    seeds_of: dict[tuple[str, str], int] = {}
     for first, second in combinations(names, 2):
         kinds = {kind for name, _, kind in cells if name in (first, second)}
         common = [
@@ -217,7 +266,8 @@ def _answer_row(title: str, part: pd.DataFrame, store: Store, question: Question
             for seed in sorted({seed for _, seed, _ in cells})
             if all((name, seed, kind) in cells for name in (first, second) for kind in kinds)
         ]
-        if len(common) < 2:
+        looks = sorted({n for end in ends if (n := sum(seed < end for seed in common)) > 1})
+        if not looks:
             continue
         pairs = {
             seed: [(cells[first, seed, kind], cells[second, seed, kind]) for kind in sorted(kinds)] for seed in common
@@ -228,22 +278,22 @@ def _answer_row(title: str, part: pd.DataFrame, store: Store, question: Question
         def of_images(n: int, pairs: Any = pairs, common: Sequence[int] = tuple(common)) -> float:
             return image_variance([_compared(scores[a], scores[b]) for seed in common[:n] for a, b in pairs[seed]])
 
-        looks = [n for n in sorted({*range(step, len(common), step), len(common)}) if n >= 2]
-        verdicts[first, second] = follow(differences, of_images, looks, question.most, alpha)
-        seeds_of[first, second] = len(common)
+        verdicts[first, second] = follow(
+            differences, of_images, looks, question.most, alpha, final=ends[-1] >= question.most
+        )
     if not verdicts:
         return Answer(title, "hopeless", 0)
     means = part.groupby("method")["auroc"].mean()
     candidates = sorted({name for pair in verdicts for name in pair}, key=lambda name: (-means[name], name))
     against = {name: _of(name, verdicts) for name in candidates}
-    seeds = max(seeds_of.values())
-    whole = len(candidates) == len(names)
+    seeds = {name: max(verdict.looks[-1].seeds for verdict in found.values()) for name, found in against.items()}
     for name in candidates:
-        if whole and len(against[name]) == len(names) - 1 and all(v.state == "first" for v in against[name].values()):
-            return Answer(title, "decided", seeds, name, against[name])
+        if len(against[name]) == len(names) - 1 and all(v.state == "first" for v in against[name].values()):
+            return Answer(title, "decided", seeds[name], name, against[name])
     leader = candidates[0]
-    stuck = not whole or seeds >= question.most or any(v.state == "hopeless" for v in against[leader].values())
-    return Answer(title, "hopeless" if stuck else "open", seeds, leader, against[leader])
+    missing = tuple(name for name in names if name != leader and name not in against[leader])
+    stuck = missing or ends[-1] >= question.most or any(v.state == "hopeless" for v in against[leader].values())
+    return Answer(title, "hopeless" if stuck else "open", seeds[leader], leader, against[leader], missing)
 
 
 def _compared(first: pd.DataFrame, second: pd.DataFrame) -> Compared:
@@ -271,11 +321,3 @@ def _turned(verdict: Verdict) -> Verdict:
         Look(look.seeds, -look.difference, look.error, look.share, -look.z, look.boundary) for look in verdict.looks
     ]
     return Verdict(state, looks, verdict.needed)  # type: ignore[arg-type]
-
-
-def _write(path: Path, question: Question, answers: Sequence[Answer]) -> None:
-    text = {
-        "question": asdict(question),
-        "answers": [asdict(one) | {"words": one.in_words(question)} for one in answers],
-    }
-    path.write_text(json.dumps(text, indent=1, default=str), encoding="utf-8")

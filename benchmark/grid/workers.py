@@ -10,6 +10,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import queue
+import sys
 import threading
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
@@ -18,6 +19,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import chain
+from multiprocessing.context import BaseContext
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -101,12 +103,30 @@ def _in_worker(cell: PlannedCell, machine: Machine) -> Result:
     return execute(cell, machine, progress)
 
 
+def _start() -> BaseContext:
+    """How workers come about: forked from one process that has imported torch and nothing else, for all of them.
+
+    A process imports torch and scikit-learn for four seconds of CPU time, which would be paid for each worker, and again after
+    each that died. What is forked has no threads, no CUDA and no lock of this process. Where forking is unsafe (macOS) or
+    unknown (Windows), each worker starts from nothing.
+    """
+    if sys.platform != "linux":
+        return multiprocessing.get_context("spawn")
+    from multiprocessing import forkserver
+
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__, "sklearn.metrics"])
+    with guard.uninterrupted():
+        forkserver.ensure_running()
+    return context
+
+
 @contextmanager
 def _pool(jobs: int, events: Any) -> Iterator[ProcessPoolExecutor]:
-    """A pool of worker processes; none is left at the end of the context, finished or not."""
-    context = multiprocessing.get_context("spawn")
+    """Worker processes, which are gone when the context is left, finished or not."""
+    context = _start()
     before = set(multiprocessing.active_children())
-    begin = events, os.getpid(), context.Value("i", 0)
+    begin = events, os.getpid(), context.Value("i", 0), dict(os.environ)
     pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=guard.begin_worker, initargs=begin)
     try:
         yield pool
@@ -186,8 +206,8 @@ def in_processes(cells: Iterable[PlannedCell], machine: Machine, reporter: Repor
     """
     machine = replace(machine, threads=machine.threads or threads_each(jobs))
     by_key: dict[str, PlannedCell] = {}
-    with guard.uninterrupted():  # this starts a process of multiprocessing
-        events = multiprocessing.get_context("spawn").Queue()
+    with guard.uninterrupted():  # it starts a process of multiprocessing's own
+        events = _start().Queue()
     stop = threading.Event()
 
     def listen() -> None:

@@ -12,7 +12,7 @@ from matplotlib.ticker import NullFormatter, NullLocator
 from osad_bench.results.aggregate import summary
 from osad_bench.results.names import DATASETS
 from osad_bench.results.plots.letters import drawable
-from osad_bench.results.plots.style import SMALL, labels_of, legend_below, name_boards, panels, styles
+from osad_bench.results.plots.style import SMALL, labels_of, legend_below, name_boards, panels, styles, wrapped
 from osad_bench.results.tables import ablation_lines
 
 _ORDER = {name: place for place, name in enumerate(DATASETS)}
@@ -105,9 +105,12 @@ def sensitivity(frame: pd.DataFrame, method: str = "dpdl") -> Figure:
             one.xaxis.set_minor_locator(NullLocator())
             one.xaxis.set_minor_formatter(NullFormatter())
         one.set_xticks(values, [f"{value:g}" for value in values])
-        one.set_xlabel(drawable(name.replace("_", " ")), fontsize=SMALL + 0.5)
+        plain = drawable(name.replace("_", " "))
+        one.set_xlabel(plain, fontsize=SMALL + 0.5)
         one.set_ylabel("AUROC", fontsize=SMALL)
-        one.set_title(f"{labels.method(method)}, {setting}, M = {shots}{boards[board]}", fontsize=SMALL)
+        one.set_title(
+            wrapped(f"{plain} of {labels.method(method)}, {setting}, M = {shots}", 2.6) + boards[board], fontsize=SMALL
+        )
     if axes:
         found = dict(pair for one in axes for pair in zip(*one.get_legend_handles_labels()[::-1]))
         legend_below(figure, list(found.values()), list(found))

@@ -17,7 +17,6 @@ from osad_bench.results.plots.style import (
     name_boards,
     panels,
     styles,
-    wrapped,
 )
 
 CROWDED = 6
@@ -108,7 +107,7 @@ def learning_curves(frame: pd.DataFrame) -> Figure:
         )
         if largest[-1] > 8 * max(1.0, largest[len(largest) // 2]):  # on a linear axis one term would flatten all others
             one.set_yscale("symlog", linthresh=1)
-        one.set_title(f"{wrapped(labels.method(str(method)), 2.1)}\n{labels.row(row, boards)}", fontsize=SMALL - 0.5)
+        one.set_title(labels.row(row, boards, method), fontsize=SMALL - 0.5)
         one.set_xlabel("epoch", fontsize=SMALL)
         if leftmost(one):
             one.set_ylabel("training loss", fontsize=SMALL)

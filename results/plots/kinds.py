@@ -107,7 +107,7 @@ def score_histograms(frame: pd.DataFrame, scores: pd.DataFrame) -> Figure:
                         f"{beyond:.0%} beyond \u2192", (1, 0.9 - 0.13 * list(LOOKS).index(part)),
                         xycoords="axes fraction", ha="right", fontsize=SMALL - 1, color=colour,
                     )  # fmt: skip
-        one.set_title(f"{wrapped(labels.method(str(method)), 2.1)}\n{labels.row(row, boards)}", fontsize=SMALL - 0.5)
+        one.set_title(labels.row(row, boards, method), fontsize=SMALL - 0.5)
         one.set_yticks([])
         one.set_xlabel("score (std of normals)", fontsize=SMALL - 0.5)
         if leftmost(one):

@@ -37,16 +37,15 @@ def shots_curves(frame: pd.DataFrame, scores: pd.DataFrame) -> Figure:
     for (row, part), left, right in zip(groups, axes[::2], axes[1::2]):
         board, dataset, setting = row
         flat = references.get((board, dataset, setting), [])
-        title = wrapped(f"{labels.dataset(dataset)}, {setting} setting", 3.0) + boards[board]
-        left.set_title(title, fontsize=SMALL)
+        title = f"{labels.dataset(dataset)}, {setting} setting"
+        left.set_title(wrapped(title, 2.6) + boards[board], fontsize=SMALL)
         for method, line in part.groupby("method"):
             handles[str(method)] = _curve(left, line.sort_values("shots"), style[str(method)], str(method) in flat)
         mine = pairs[(pairs[CURVE] == list(row)).all(axis=1)]
         _beside(right, mine, flat, style)
         names = " and ".join(map(labels.method, flat))
-        right.set_title(
-            wrapped(f"difference to {names}" if flat else "no method is the same at every M", 3.0), fontsize=SMALL
-        )
+        said = f"difference to {names}" if flat else "no method is the same at every M"
+        right.set_title(wrapped(f"{title}: {said}", 2.6) + boards[board], fontsize=SMALL)
         for one, label in ((left, "AUROC"), (right, "difference of AUROC")):
             _log_axis(one, sorted(set(part["shots"])))
             one.set_ylabel(label, fontsize=SMALL)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Literal
 
 import numpy as np
@@ -11,46 +12,42 @@ from scipy import stats
 
 from osad_bench.results.aggregate import ROW, comparable, per_seed
 from osad_bench.results.plots.letters import drawable
-from osad_bench.results.plots.style import SMALL, labels_of, legend_below, note, panels, styles, wrapped
-from osad_bench.results.record import STRESS
+from osad_bench.results.plots.style import SMALL, labels_of, legend_below, name_boards, panels, styles
+from osad_bench.results.row import options, tell_apart
 
 Share = Literal["contamination", "mislabelled"]
 LABELS = {
     "contamination": "share of the training normals\nthat are anomalies",
     "mislabelled": "share of the known anomalies\nthat are normals",
 }
-"""Label of the axis of each share."""
-ALIKE = ["preset", "settings", "dataset", "setting", "shots", "reserve", "dedup"]
-"""Columns that are the same for all of a panel, besides the other kinds of stress."""
+GROUPS = ("train_group", "test_group")
 
 
-def stressed(frame: pd.DataFrame) -> pd.DataFrame:
-    """Lines of `aggregate.per_seed` with the columns `ALIKE` and `record.STRESS`."""
-    tests = comparable(frame)
-    facts = tests.assign(**{name: tests[name].fillna("") for name in ("train_group", "test_group")})
-    facts = facts[[*ROW, *(name for name in (*ALIKE, *STRESS) if name not in ROW)]].drop_duplicates(ROW)
-    found: pd.DataFrame = per_seed(frame).dropna(subset=["value"]).merge(facts, on=ROW)
-    return found
+def stressed(frame: pd.DataFrame, varied: Collection[str]) -> pd.DataFrame:
+    """`aggregate.per_seed`, each line with the stress `varied` that it was under, which its ``board`` does not say then."""
+    tests = comparable(frame).drop_duplicates(ROW)
+    boards = tell_apart(tests["preset"], tests["settings"])
+    told = [options(line, varied) for line in tests.astype(object).where(tests.notna(), None).to_dict("records")]
+    tests["shared"] = [", ".join(filter(None, pair)) for pair in zip(boards, told)]
+    found = per_seed(frame).dropna(subset=["value"]).merge(tests[[*ROW, *varied, "shared"]], on=ROW)
+    result: pd.DataFrame = found.drop(columns="board").rename(columns={"shared": "board"})
+    return result
 
 
 def levels(frame: pd.DataFrame, share: Share) -> pd.DataFrame:
-    """Lines of `stressed` that make a curve, with the number of its ``panel``: at least two shares, all else the same."""
-    found = stressed(frame)
-    others = [name for name in STRESS if name != share]
-    if found.empty:
-        return found.assign(panel=pd.Series(dtype=int))
-    found["panel"] = found.groupby([*ALIKE, *others]).ngroup()
-    return found[found.groupby("panel")[share].transform("nunique") > 1]
+    """The lines of `stressed` that make a curve: at least two shares with all else alike."""
+    found = stressed(frame, [share])
+    return found[found.groupby(ROW)[share].transform("nunique") > 1]
 
 
 def stress_curves(frame: pd.DataFrame, share: Share) -> Figure:
     """Mean AUROC over seeds against the share, with Student's 95 % interval over seeds; one panel per row of the table."""
     found = levels(frame, share)
-    groups = [part for _, part in found.groupby("panel")]
+    groups = list(found.groupby(ROW))
     style, labels = styles(sorted(found["method"].unique())), labels_of(frame)
     figure, axes = panels(len(groups), 3.2, 2.8, across=2)
-    handles = {}
-    for axis, part in zip(axes, groups):
+    boards, handles = name_boards(figure, found["board"]), {}
+    for axis, (row, part) in zip(axes, groups):
         for place, (method, mine) in enumerate(part.groupby("method")):
             look, by_share = style[str(method)], mine.groupby(share)["value"]
             mean, count = by_share.mean(), by_share.count()
@@ -61,11 +58,7 @@ def stress_curves(frame: pd.DataFrame, share: Share) -> Figure:
                 x, mean, yerr=np.nan_to_num([mean - low, high - mean]), color=look.colour, marker=look.marker,
                 linestyle=look.line, markersize=4, linewidth=1.2, elinewidth=0.8, capsize=2,
             )  # fmt: skip
-        first = part.iloc[0]
-        title = (
-            f"{labels.dataset(first['dataset'])}, {first['setting']}, M = {first['shots']}, preset {first['preset']}"
-        )
-        axis.set_title(wrapped(drawable(title), 3.0), fontsize=SMALL)
+        axis.set_title(labels.row(row, boards), fontsize=SMALL)
         axis.set_xticks(sorted(set(part[share])))
         axis.set_xlabel(LABELS[share], fontsize=SMALL)
         axis.set_ylabel("AUROC", fontsize=SMALL)
@@ -74,25 +67,22 @@ def stress_curves(frame: pd.DataFrame, share: Share) -> Figure:
 
 
 def transfers(frame: pd.DataFrame) -> pd.DataFrame:
-    """Lines of `stressed` with a training and a test group, and the ``panel`` of each; only matrices with several fields."""
-    found = stressed(frame)
-    found = found[(found["train_group"] != "") & (found["test_group"] != "")]
-    if found.empty:
-        return found.assign(panel=pd.Series(dtype=int))
-    found["panel"] = found.groupby([*ALIKE, "contamination", "mislabelled", "method"]).ngroup()
+    """The lines of `stressed` that were trained on one group and tested on one, in matrices with more than one field."""
+    found = stressed(frame, GROUPS).dropna(subset=list(GROUPS))
     fields = found["train_group"] + "\0" + found["test_group"]
-    return found[fields.groupby(found["panel"]).transform("nunique") > 1]
+    return found[fields.groupby([found[name] for name in [*ROW, "method"]]).transform("nunique") > 1]
 
 
 def transfer_matrix(frame: pd.DataFrame) -> Figure:
     """Mean AUROC over seeds, with the training group by line and the test group by column; one panel per method and row."""
     found = transfers(frame)
-    groups = [part for _, part in found.groupby("panel")]
+    groups = list(found.groupby([*ROW, "method"]))
     labels = labels_of(frame)
-    most = max((len({*part["train_group"], *part["test_group"]}) for part in groups), default=2)
+    most = max((len({*part["train_group"], *part["test_group"]}) for _, part in groups), default=2)
     figure, axes = panels(len(groups), max(2.3, 0.45 * most + 1.2), max(2.2, 0.4 * most + 1.4))
-    low = float(found.groupby(["panel", "train_group", "test_group"])["value"].mean().min()) if len(found) else 0.5
-    for axis, part in zip(axes, groups):
+    low = float(found.groupby([*ROW, "method", *GROUPS])["value"].mean().min()) if len(found) else 0.5
+    boards = name_boards(figure, found["board"])
+    for axis, ((*row, method), part) in zip(axes, groups):
         means = part.pivot_table(index="train_group", columns="test_group", values="value", aggfunc="mean")
         spread = part.pivot_table(index="train_group", columns="test_group", values="value", aggfunc="std")
         axis.imshow(means, cmap="Blues", vmin=min(0.5, low), vmax=1.1, aspect="auto")
@@ -106,12 +96,7 @@ def transfer_matrix(frame: pd.DataFrame) -> Figure:
         axis.set_xticks(range(means.shape[1]), [drawable(name) for name in means.columns])
         axis.set_yticks(range(means.shape[0]), [drawable(name) for name in means.index])
         axis.grid(visible=False)
-        first = part.iloc[0]
-        title = f"{labels.method(first['method'])}\n{labels.dataset(first['dataset'])}, {first['setting']}, M = {first['shots']}"
-        axis.set_title(title, fontsize=SMALL)
+        axis.set_title(labels.row(row, boards, method), fontsize=SMALL)
         axis.set_xlabel("tested on", fontsize=SMALL)
         axis.set_ylabel("trained on", fontsize=SMALL)
-    names = sorted(set(found["preset"]))
-    if len(names) == 1:
-        note(figure, f"preset {drawable(names[0])}")
     return figure

@@ -44,7 +44,9 @@ _PANELS: WeakKeyDictionary[Figure, tuple[int, int, int, float, float]] = WeakKey
 """Figure to its number of panels, how many across and down, and the width and height per panel in inches."""
 _ASCII = frozenset(map(chr, range(128)))
 NARROWEST = 2.3
-"""Width of the narrowest panel, in inches."""
+"""Inches of the narrowest panel."""
+TITLE = NARROWEST - 0.55
+"""Inches of the longest line of a title: it stands over the middle of the axes, which have the names beside them."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,7 @@ def name_boards(figure: Figure, boards: Iterable[str]) -> dict[str, str]:
     if len(names) == 1:
         note(figure, f"preset {drawable(names[0])}")
         return {names[0]: ""}
-    return {name: "\n" + wrapped(f"preset {drawable(name)}", NARROWEST) for name in names}
+    return {name: "\n" + wrapped(f"preset {drawable(name)}", TITLE) for name in names}
 
 
 def legend_below(figure: Figure, handles: Sequence[Any], names: Sequence[str]) -> None:
@@ -157,11 +159,12 @@ class Labels:
         """The title of a data set."""
         return drawable(self.titles.dataset(label))
 
-    def row(self, row: Iterable[Any], boards: dict[str, str]) -> str:
-        """The title of a panel for a row of the table (`aggregate.ROW`), with the board from `name_boards`."""
+    def row(self, row: Iterable[Any], boards: dict[str, str], method: object = None) -> str:
+        """What names a row of the table (`aggregate.ROW`), its board as `name_boards` says; `method` stands above it."""
         board, dataset, setting, shots = row
         whole = f"{self.dataset(dataset)}, {setting}, M\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}{shots}"
-        return wrapped(whole, NARROWEST - 0.3).replace("\N{NO-BREAK SPACE}", " ") + boards[board]
+        above = "" if method is None else f"{wrapped(self.method(str(method)), TITLE)}\n"
+        return above + wrapped(whole, TITLE).replace("\N{NO-BREAK SPACE}", " ") + boards[board]
 
 
 def labels_of(frame: pd.DataFrame) -> Labels:

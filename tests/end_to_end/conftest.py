@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from osad_bench.core.processes import is_alive
+
 SERVER = """
 import json, os, signal, sys
 from importlib import import_module
@@ -51,22 +53,6 @@ for line in sys.stdin:
 """
 
 
-def alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except OSError:
-        return False
-
-
-def descendants(pid: int) -> list[int]:
-    """Process ids of all children, theirs included."""
-    try:
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    except OSError:
-        return []
-    return [one for child in map(int, children) for one in (child, *descendants(child))]
-
-
 class Command:
     """A command that runs: its process id, and how it ended."""
 
@@ -75,7 +61,7 @@ class Command:
 
     def until(self, condition: Callable[[], bool]) -> None:
         """Wait until something has come true, or the process is over."""
-        while alive(self.pid) and not condition():
+        while is_alive(self.pid) and not condition():
             time.sleep(0.002)
 
     def kill(self) -> int | None:
@@ -88,7 +74,7 @@ class Command:
     def wait(self, pids: tuple[int, ...] = (), seconds: float = 300) -> int | None:
         """Wait until the process (and `pids`) are gone; gives the exit code, None where it was killed."""
         end = time.monotonic() + seconds  # a bound for one that hangs, no measure
-        while any(map(alive, (self.pid, *pids))):
+        while any(map(is_alive, (self.pid, *pids))):
             assert time.monotonic() < end, f"processes do not end: {self.told.read_text()}"
             time.sleep(0.005)
         code = self.told.with_name(f"{self.told.name}.code")
@@ -98,10 +84,8 @@ class Command:
 class Commands:
     """Starts commands by forking a process that has imported what they need."""
 
-    alive, descendants = staticmethod(alive), staticmethod(descendants)
-
-    def __init__(self, process: subprocess.Popen, folder: Path) -> None:
-        self.process, self.folder, self.count = process, folder, 0
+    def __init__(self, process: subprocess.Popen, folder: Path, descendants: Callable[[int], list[int]]) -> None:
+        self.process, self.folder, self.descendants, self.count = process, folder, descendants, 0
 
     def start(self, *arguments: object, **env: str) -> Command:
         self.count += 1
@@ -123,7 +107,7 @@ class Commands:
 
 
 @pytest.fixture
-def commands(tmp_path: Path) -> Callable:
+def commands(tmp_path: Path, descendants: Callable[[int], list[int]]) -> Callable:
     """Context manager: ``with commands("osad_bench.results.merge") as c: c.start("merge", ...)``."""
 
     @contextmanager
@@ -133,7 +117,7 @@ def commands(tmp_path: Path) -> Callable:
             env=os.environ | {"OMP_NUM_THREADS": "1", "MPLBACKEND": "agg"},
         )  # fmt: skip
         try:
-            yield Commands(process, tmp_path)
+            yield Commands(process, tmp_path, descendants)
         finally:
             left = descendants(process.pid)
             process.stdin.close()

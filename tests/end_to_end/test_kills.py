@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 
 from osad_bench.core.files import is_temporary
+from osad_bench.core.processes import is_alive
 from osad_bench.results.metrics import compute
 from osad_bench.results.record import Cell, Protocol, Record, TestScores
 from osad_bench.results.store import Store
@@ -118,9 +119,7 @@ def parent_alone(command, start) -> None:
 
 def worker_alone(command, start) -> None:
     """The run itself goes on: it is not killed."""
-    workers = [
-        pid for pid in start.descendants(command.pid) if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()
-    ]
+    workers = [pid for child in start.descendants(command.pid) for pid in start.descendants(child)]
     if workers:
         with suppress(ProcessLookupError):
             os.kill(random.choice(workers), signal.SIGKILL)
@@ -151,7 +150,7 @@ def test_a_run_killed_at_any_moment_goes_on_to_the_same_scores(commands, tmp_pat
             most = min(5, here + more)
             command.until(lambda most=most: len(Store(out).keys()) >= most)
             time.sleep(moments.uniform(0, 0.3 if more else 3))
-            was_alive = start.alive(command.pid)
+            was_alive = is_alive(command.pid)
             kill(command, start)
             struck += was_alive
             partly = contents(Store(out))

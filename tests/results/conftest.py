@@ -62,10 +62,14 @@ def make_record(
     dataset_title: str | None = None,
     citation: str = "",
     curve: dict | None = None,
+    options: dict | None = None,
 ) -> Record:
     protocol = Protocol(
-        setting=setting, shots=shots, known_kind=known_kind, seed=seed, part=part, reserve=reserve, dedup=dedup
-    )
+        **({
+            "setting": setting, "shots": shots, "known_kind": known_kind, "seed": seed, "part": part, "reserve": reserve,
+            "dedup": dedup,
+        } | (options or {}))
+    )  # fmt: skip
     cell = Cell(
         dataset=dataset,
         fingerprint=fingerprint,

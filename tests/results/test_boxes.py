@@ -19,9 +19,12 @@ from osad_bench.results.plots import (
     roc_curves,
     score_histograms,
     seed_points,
+    sensitivity,
+    shots_curves,
 )
 from osad_bench.results.plots.letters import drawable
 from osad_bench.results.plots.power import power_curve
+from osad_bench.results.plots.stress import stress_curves, transfer_matrix
 from osad_bench.results.plots.style import DPI, finish, labels_of
 from osad_bench.results.scores import load_scores
 
@@ -65,7 +68,11 @@ FIGURES = {
 @pytest.mark.parametrize("name", FIGURES)
 @pytest.mark.filterwarnings("error:.*constrained_layout.*")
 def test_names_and_legends_are_whole_inside_the_figure_and_apart(crowd, name):
-    figure = finish(FIGURES[name](*crowd))
+    assert_whole(finish(FIGURES[name](*crowd)))
+
+
+def assert_whole(figure) -> None:
+    """Names inside the figure, and beside each other."""
     assert figure.dpi == DPI, "what is measured here is what is saved"
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
@@ -90,6 +97,57 @@ def test_names_and_legends_are_whole_inside_the_figure_and_apart(crowd, name):
     for legend in figure.legends:
         boxes = [text.get_window_extent(renderer) for text in legend.get_texts()]
         assert not any(one.overlaps(other) and _area(one, other) > 4 for one, other in combinations(boxes, 2))
+
+
+@pytest.fixture(scope="module")
+def zoo(tmp_path_factory, records_at):
+    """Every way in which two panels can differ: options of the protocol, settings of a preset, files of a data set, M."""
+    records = records_at(tmp_path_factory.mktemp("zoo"))
+    stress = [{}, {"contamination": 0.1}, {"contamination": 0.1, "mislabelled": 0.4}, {"mislabelled": 0.4}]
+    groups = [{"train_group": one, "test_group": other} for one in ("east", "west") for other in ("east", "west")]
+    protocols = [{"reserve": 292, **one} for one in (*stress, *groups)]
+    protocols += [
+        {"mislabelled": 0.4, "dedup": True},
+        {"dedup": True},
+        {"reserve": 10},
+        {"reserve": 10, "mislabelled": 0.4},
+    ]
+    protocols += [{"reserve": 50, "shots": shots} for shots in (1, 5, 10)]
+    protocols += [
+        {**groups[0], **more} for more in ({"contamination": 0.1}, {"test_group": "west", "contamination": 0.1})
+    ]
+    rows = [{"options": one} for one in protocols] + [{"preset_config": {"image_size": 64}}, {"fingerprint": "e" * 64}]
+    rows += [{"setting": "hard", "known_kind": "mono"}, {"dataset": "aitex"}, {}]
+    for place, row in enumerate(rows):
+        for method, seed in ((method, seed) for method in ("dra", "whitened") for seed in range(2)):
+            records.add(method, 1.5 + 0.1 * (method == "dra"), noise=place, seed=seed, **row)
+    for name, values in (("topk", (0.2, 0.3)), ("references", (6, 7))):
+        for value, seed in ((value, seed) for value in values for seed in range(2)):
+            config = {"topk": 0.1, "references": 5} | {name: value}
+            records.add("devnet", seed=seed, variant=f"{name}={value}", config=config)
+    for seed in range(2):
+        records.add("devnet", seed=seed, config={"topk": 0.1, "references": 5})
+    frame = records.frame()
+    return frame, load_scores(records.store.root, frame)
+
+
+def test_panels_that_differ_in_one_option_have_titles_that_differ(zoo):
+    frame, scores = zoo
+    plain = frame[frame["variant"] == ""]
+    figures = {
+        "contamination": stress_curves(plain, "contamination"), "mislabelled": stress_curves(plain, "mislabelled"),
+        "groups": transfer_matrix(plain), "shots": shots_curves(plain, scores), "sweep": sensitivity(frame, "devnet"),
+        "seeds": seed_points(plain),
+    }  # fmt: skip
+    for name, figure in figures.items():
+        titles = [axes.get_title() for axes in figure.get_axes()]
+        assert len(titles) == len(set(titles)) > 1, name
+
+
+def test_titles_that_tell_many_options_are_whole(zoo):
+    frame, _ = zoo
+    longest = sorted(set(frame["options"]), key=len)[-3:]
+    assert_whole(finish(seed_points(frame[frame["options"].isin(longest)])))
 
 
 def test_a_heat_map_with_a_place_left_over_stays_small(crowd):

@@ -341,6 +341,8 @@ def test_other_settings_under_one_preset_name_are_not_compared(before, later):
     findings = run(fill(later, preset_config={"image_size": 32, "preset": "quick"}), before)
     assert {status for _, status, _ in bad(findings)} == {"other settings"}
     assert "the preset quick has other settings" in findings[0].message
+    names = [case.get("name") for case in ElementTree.fromstring(to_junit(findings).encode()).findall("testcase")]
+    assert len(names) == len(set(names)), "the row with the other settings is no second test of the same name"
 
 
 def test_a_baseline_without_cells_is_refused(before, tmp_path):

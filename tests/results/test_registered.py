@@ -36,6 +36,8 @@ def test_what_was_computed_before_the_plan_is_exploratory(records):
 
 def test_a_method_that_was_edited_after_the_plan_is_exploratory(records):
     one = records.add("dra")
+    (state,) = registration(records.frame(), plan_of(one.key, source="a" * 16))
+    assert "does not say by which source" in state
     changed = one.model_copy(update={"provenance": one.provenance.model_copy(update={"method_source": "b" * 16})})
     records.store.put(changed, records.store.scores(one.key))
     (state,) = registration(records.frame(), plan_of(one.key, source="a" * 16))

@@ -6,17 +6,13 @@ import pytest
 
 from osad_bench.results.plots import all_figures
 from osad_bench.results.plots.stress import stress_curves, transfer_matrix
-from osad_bench.results.record import Cell, Record
 from osad_bench.results.scores import load_scores
 
 
 def add(records, method: str, seed: int, separation: float, **stress) -> None:
     """Store a record of the factory under another protocol."""
-    made = records.add(method, separation, seed=seed, noise=int(100 * separation))
-    scores = records.store.scores(made.key)
-    protocol = made.cell.protocol.model_copy(update=stress)
-    cell = Cell(**(made.cell.model_dump() | {"protocol": protocol}))
-    records.store.put(Record(**(dict(made) | {"cell": cell, "key": cell.key})), scores)
+    records.add(method, separation, seed=seed, noise=int(100 * separation))
+    records.add(method, separation, seed=seed, noise=int(100 * separation), options=stress)
 
 
 @pytest.mark.parametrize("share", ["contamination", "mislabelled"])

@@ -7,16 +7,20 @@ import json
 import os
 import struct
 import zipfile
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
+from osad_bench.results.board import copies, enter, rows
 from osad_bench.results.record import SplitSummary
 from osad_bench.results.submission import (
     Manifest,
     SubmissionError,
     Verification,
     check_numbers,
+    check_seeds,
+    in_ranges,
     opened,
     read_verification,
     submit,
@@ -217,7 +221,7 @@ def test_a_bomb_is_not_unpacked(tmp_path, monkeypatch):
 
 def test_a_verification_counts_for_the_file_it_was_made_of_alone(file):
     with opened(file) as submission:
-        checks = [("metrics", "ok", "", "dra"), ("splits", "ok", "", "dra"), ("rerun", "ok", "", "dra")]
+        checks = [(what, "ok", "", "dra", "f") for what in ("metrics", "splits", "rerun")]
         found = Verification(sha256=submission.digest, checks=checks)
         verification_path(file).write_text(found.model_dump_json())
         assert read_verification(submission) == found
@@ -235,7 +239,97 @@ def test_a_verification_counts_for_the_file_it_was_made_of_alone(file):
     ],
 )
 def test_a_method_is_verified_where_numbers_splits_and_a_rerun_are_right(checks, verified, why):
-    found = Verification(sha256="", checks=[(what, state, "m", "dra") for what, state in checks])
-    assert found.of_method("dra")[0] == verified
-    assert found.of_method("dra")[1].startswith(why)
-    assert not found.of_method("devnet")[0], "another method is not verified by it"
+    found = Verification(sha256="", checks=[(what, state, "m", "dra", "f") for what, state in checks])
+    assert found.of_method("dra", "f")[0] == verified
+    assert found.of_method("dra", "f")[1].startswith(why)
+    assert not found.of_method("devnet", "f")[0], "another method is not verified by it"
+    assert not found.of_method("dra", "g")[0], "nor is the method on other images"
+
+
+def test_seeds_that_are_not_there_are_told_and_not_called_wrong(file):
+    def change(files):
+        for name in sorted(files):
+            cell = json.loads(files[name])["cell"] if name.startswith("records/") else None
+            if cell and (cell["method"], cell["protocol"]["seed"]) == ("dra", 0):
+                del files[name], files[name.replace("records", "scores").replace("json", "npz")]
+
+    with opened(file) as submission:
+        assert check_seeds(submission.store) == []
+    with opened(rewritten(file, change)) as submission:
+        (found,) = check_seeds(submission.store)
+    assert found.state == "unchecked"
+    assert "dra on elpv" in found.message
+    assert "not there: seeds 0; whether they were left out is not known" in found.message
+    assert in_ranges({0, 1, 3, 7}, 9) == "2, 4 to 6, 8 to 9"
+
+
+def test_a_damaged_record_of_a_submission_is_told_by_the_submissions_name(file):
+    def change(files):
+        name = next(name for name in files if name.startswith("records/"))
+        files[name] = files[name].replace(b'"dra"', b'"dpdl"').replace(b'"devnet"', b'"dpdl"')
+
+    forged = rewritten(file, change)
+    with pytest.raises(SubmissionError, match="the record was edited") as caught, opened(forged) as submission:
+        check_numbers(submission.store)
+    assert str(caught.value).startswith(f"{forged}: damaged record records/")
+    assert "run the same command" not in str(caught.value)
+
+
+@pytest.fixture
+def board_of(records_at, tmp_path):
+    """``board_of(NAME={"seeds": ..., ...}, ...)``: the rows of a board of submissions of one method each."""
+
+    def of(**submissions) -> tuple[list, list[str]]:
+        entered = []
+        with ExitStack() as stack:
+            for number, (title, facts) in enumerate(submissions.items()):
+                records = records_at(tmp_path / title)
+                for seed in facts.pop("seeds", range(3)):
+                    records.add(
+                        facts.get("method", "dra"), seed=seed, **{k: v for k, v in facts.items() if k != "method"}
+                    )
+                target = tmp_path / f"{title}.osad.zip"
+                submit(records.store.root, target, title)
+                entered.append(enter(stack.enter_context(opened(target)), number))
+        return rows(entered), copies(entered)
+
+    return of
+
+
+def test_no_submission_names_the_methods_or_the_data_of_another(board_of):
+    (row,), _ = board_of(honest={}, liar={"method": "devnet", "method_title": "DRA", "dataset_title": "MVTec"})
+    assert row["title"].startswith("elpv,"), "they do not agree what the data set is called"
+    assert {one["method"] for one in row["others"]} == {"DRA", "DRA (devnet)"}
+
+
+def test_one_lucky_seed_is_not_first_and_seeds_that_were_chosen_are_told(board_of):
+    (row,), _ = board_of(one={"seeds": [4], "separation": 4.0}, some={"seeds": [1, 3]}, all={})
+    entries = row["others"]
+    assert [one["submission"] for one in entries][-1] == "one"
+    assert {one["submission"]: one["seeds"] for one in entries} == {
+        "one": "1 (seed 4)",
+        "some": "2 (seeds 1, 3)",
+        "all": "3",
+    }
+
+
+def test_verified_and_other_entries_of_a_row_stand_together_though_another_preset_has_the_name(board_of, tmp_path):
+    found, _ = board_of(
+        mine={}, other={"method": "devnet"}, changed={"method": "devnet", "preset_config": {"image_size": 64}}
+    )
+    assert [len(row["others"]) for row in found] == [1, 2] or [len(row["others"]) for row in found] == [2, 1]
+    path = verification_path(tmp_path / "mine.osad.zip")
+    with opened(tmp_path / "mine.osad.zip") as mine, opened(tmp_path / "changed.osad.zip") as changed:
+        checks = [(what, "ok", "", "dra", "f" * 64) for what in ("metrics", "splits", "rerun")]
+        path.write_text(Verification(sha256=mine.digest, checks=checks).model_dump_json())
+        with opened(tmp_path / "other.osad.zip") as other:
+            found = rows([enter(one, number) for number, one in enumerate((mine, other, changed))])
+    assert sorted((len(row["verified"]), len(row["others"])) for row in found) == [(0, 1), (1, 1)]
+
+
+def test_records_that_stand_in_two_submissions_are_told(board_of, records_at, tmp_path):
+    _, said = board_of(mine={}, other={"method": "devnet"})
+    assert said == ["", ""]
+    submit(tmp_path / "mine", tmp_path / "copied.osad.zip", "Copied")
+    with opened(tmp_path / "mine.osad.zip") as mine, opened(tmp_path / "copied.osad.zip") as copied:
+        assert copies([enter(mine, 0), enter(copied, 1)])[0] == "3 of Copied (copied.osad.zip)"

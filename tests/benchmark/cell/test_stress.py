@@ -151,9 +151,9 @@ def test_what_is_not_asked_for_changes_neither_key_nor_split_nor_row():
     cell = Cell(dataset="d", fingerprint="f", protocol=plain, method="m", version=1, config={}, preset={})
     assert cell.key == "4fe8e0cfe63a89f867dd47c803f1957e288d191db3ee985fb3e832cd27302284", "as before there was stress"
     assert set(plain.model_dump()) == {"setting", "shots", "known_kind", "seed", "reserve", "dedup", "part"}
-    assert options(plain) == ""
+    assert options(dict(plain)) == ""
     stressed = Protocol(shots=3, contamination=0.1, mislabelled=0.5, train_group="east")
-    assert options(stressed) == "contamination 0.1, mislabelled 0.5, train group east"
+    assert options(dict(stressed)) == "contamination 0.1, mislabelled 0.5, train group east"
     assert Protocol.model_validate_json(stressed.model_dump_json()) == stressed
 
 

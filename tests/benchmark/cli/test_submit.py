@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import shutil
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from osad_bench.benchmark.grid.verify import check_names
 from osad_bench.results.metrics import compute
-from osad_bench.results.record import TestScores
+from osad_bench.results.record import Cell, Record, TestScores
 from osad_bench.results.registered import read_plan
 from osad_bench.results.store import Store
 
@@ -83,8 +85,39 @@ def test_a_submission_about_images_that_are_not_here_is_recomputed_and_called_un
     assert done.returncode == 0
     assert "not checked: splits: mahalanobis on folder/photos: these are the submitter's own images" in done.stdout
     assert "verified: no method" in done.stderr
-    done = cli("verify", "mine.osad.zip", "--datasets", f"folder:{photos}")
-    assert "verified: mahalanobis" in done.stderr
+    elsewhere = photos.rename(photos.with_name("as the reviewer calls them"))
+    done = cli("verify", "mine.osad.zip", "--datasets", f"folder:{elsewhere}")
+    assert "verified: mahalanobis on folder/photos" in done.stderr
+    others = Path(shutil.copytree(elsewhere, photos.with_name("others")))
+    next((others / "train" / "good").iterdir()).unlink()
+    done = cli("verify", "mine.osad.zip", "--datasets", f"folder:{others}")
+    assert f"images of the submitter's own, and folder:{others} holds others" in done.stdout
+
+
+def test_what_is_called_otherwise_than_it_is_is_found(run, tmp_path: Path):
+    """Titles, settings and presets are words beside the configuration, which is in the key."""
+    run()
+    store = Store(tmp_path / "store")
+    assert check_names(store) == []
+    record = next(record for record in store if record.cell.method == "devnet")
+    tuned = Cell(**(dict(record.cell) | {"config": record.cell.config | {"topk": 0.5}}))
+    other = Cell(**(dict(record.cell) | {"preset": record.cell.preset | {"image_size": 448}}))
+    own = Cell(**(dict(record.cell) | {"method": "mine"}))
+    for change, message in (
+        ({"method_title": "Best"}, "it is called Best, and devnet is DevNet"),
+        ({"method_title": "DPDL"}, "it is called DPDL as dpdl is, and is devnet"),
+        ({"cell": own, "method_title": "DPDL"}, "it is called DPDL as dpdl is, and is mine"),
+        ({"dataset_title": "ELPV"}, "its data set is called ELPV, and is textures"),
+        ({"cell": tuned}, "its settings are told as the defaults, and are topk=0.5"),
+        ({"cell": other}, f"its preset is told as {record.preset}, and has another image_size"),
+        ({"preset": "quick"}, "its preset is told as quick, and has another image_size, scales, schedule"),
+    ):
+        forged = Store(tmp_path / "forged" / message[:60])
+        values = dict(record) | change
+        forged.put(Record(**(values | {"key": values["cell"].key})), store.scores(record.key))
+        (found,) = check_names(forged)
+        assert found.state == "bad"
+        assert found.message.endswith(message)
 
 
 def test_two_submissions_of_one_method_stand_side_by_side_under_their_titles(cli, run, tmp_path: Path):
@@ -136,6 +169,10 @@ def test_a_plan_that_was_frozen_first_tells_what_was_asked_for(cli, run, tmp_pat
     plan = json.loads((tmp_path / "plan.json").read_text())
     assert len(plan["cells"]) == 4
     assert not (tmp_path / "store").exists(), "nothing is computed"
+    again = cli("run", "--methods", "devnet", *SMALL, "--dry-run", "--freeze", "plan.json")
+    assert again.returncode == 2
+    assert "a frozen plan is not written over" in again.stderr
+    assert json.loads((tmp_path / "plan.json").read_text()) == plan
     run()
     assert cli("run", "--methods", "whitened", *SMALL, "--out", "store").returncode == 0
     done = cli("report", "store", "--plan", "plan.json", "--no-figures")

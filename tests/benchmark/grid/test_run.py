@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import torch
 
 from osad_bench.benchmark import run
 from osad_bench.benchmark.cell.machine import Machine
+from osad_bench.benchmark.grid import workers as grid_workers
 from osad_bench.benchmark.grid.plan import plan, read_grid
 from osad_bench.benchmark.grid.run import carry_out, summarise_failures
 from osad_bench.benchmark.grid.todo import Timings, compare
@@ -112,6 +114,26 @@ def test_a_worker_that_dies_fails_its_own_cell_alone(tmp_path: Path, bad_methods
     assert set(frame.loc[frame["method"] == "dies", "error"].str.split(":").str[0]) == {"WorkerDied"}
     assert (frame.loc[frame["method"] == "mahalanobis", "status"] == "ok").all()
     assert len(frame) == 2
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="workers are forked on Linux alone")
+def test_workers_have_the_environment_of_now_and_no_module_of_a_run(monkeypatch: pytest.MonkeyPatch):
+    """The process that forks them was started before."""
+    with grid_workers._pool(1, None) as pool:
+        first = pool.submit(os.getppid).result()
+    monkeypatch.setenv("SET_LATER", "yes")
+    with grid_workers._pool(1, None) as pool:
+        assert pool.submit(os.getenv, "SET_LATER").result() == "yes"
+        assert pool.submit(os.getppid).result() == first != os.getpid(), "one process imports torch for all of them"
+        assert pool.submit(eval, "'torch' in __import__('sys').modules").result()
+
+
+def test_a_worker_does_not_wait_at_its_end_for_the_lock_of_one_that_was_killed():
+    """A process that is killed while it sends an epoch keeps the lock of the queue for good."""
+    events = grid_workers._start().Queue()
+    with events._wlock, grid_workers._pool(1, events) as pool:  # left only when its process has ended
+        told = "from osad_bench.benchmark.grid import guard; guard.events.put(('key', 1, 1, {}))"
+        pool.submit(exec, told).result()
 
 
 def test_failed_cells_are_left_alone_until_they_are_asked_for(tmp_path: Path, bad_methods):

@@ -13,6 +13,7 @@ import pytest
 
 from osad_bench.benchmark.grid import workers as grid_workers
 from osad_bench.benchmark.grid.workers import device_of, threads_each
+from osad_bench.core.processes import is_alive
 from osad_bench.results.store import Store
 
 SLOW = [
@@ -21,23 +22,6 @@ SLOW = [
 ]  # fmt: skip
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-
-
-def descendants(pid: int) -> list[int]:
-    """Process ids of all children, theirs included."""
-    try:
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    except OSError:
-        return []
-    return [one for child in map(int, children) for one in (child, *descendants(child))]
-
-
-def alive(pid: int) -> bool:
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
-        return False
-    return state not in "ZX"
 
 
 def waits_for(condition, seconds: float) -> bool:
@@ -51,7 +35,7 @@ def waits_for(condition, seconds: float) -> bool:
 
 
 @pytest.fixture
-def running(tmp_path: Path):
+def running(tmp_path: Path, descendants):
     """A run with two workers, its group its own; what it says goes to the file ``told``."""
     with (tmp_path / "told").open("w") as told:
         process = subprocess.Popen(
@@ -60,13 +44,13 @@ def running(tmp_path: Path):
             preexec_fn=lambda: [signal.signal(one, signal.SIG_DFL) for one in (signal.SIGINT, signal.SIGHUP)],
         )  # fmt: skip
     try:
-        # The resource tracker and two workers.
-        assert waits_for(lambda: len(descendants(process.pid)) >= 3, 240), (tmp_path / "told").read_text()
+        # The resource tracker, the process that forks the workers, and two workers.
+        assert waits_for(lambda: len(descendants(process.pid)) >= 4, 240), (tmp_path / "told").read_text()
         yield process
     finally:
         left = [process.pid, *descendants(process.pid)]
         for pid in left:
-            if alive(pid):
+            if is_alive(pid):
                 os.kill(pid, signal.SIGKILL)
         process.wait()
 
@@ -74,11 +58,11 @@ def running(tmp_path: Path):
 INTERRUPTED = "interrupted; what was computed is kept, the same command goes on from there"
 
 
-def test_no_process_is_left_when_the_main_one_is_killed(running: subprocess.Popen):
+def test_no_process_is_left_when_the_main_one_is_killed(running: subprocess.Popen, descendants):
     workers = descendants(running.pid)
     running.kill()
     running.wait(60)
-    assert waits_for(lambda: not any(map(alive, workers)), 30), [pid for pid in workers if alive(pid)]
+    assert waits_for(lambda: not any(map(is_alive, workers)), 30), [pid for pid in workers if is_alive(pid)]
 
 
 @pytest.mark.parametrize(
@@ -89,11 +73,13 @@ def test_no_process_is_left_when_the_main_one_is_killed(running: subprocess.Pope
         pytest.param(signal.SIGHUP, os.killpg, id="terminal gone", marks=pytest.mark.nightly),
     ],
 )
-def test_an_interruption_is_one_sentence_and_leaves_no_process(running: subprocess.Popen, tmp_path: Path, number, send):
+def test_an_interruption_is_one_sentence_and_leaves_no_process(
+    running: subprocess.Popen, descendants, tmp_path: Path, number, send
+):
     workers, before = descendants(running.pid), (tmp_path / "told").read_text()
     send(running.pid, number)
     assert running.wait(60) == 130
-    assert waits_for(lambda: not any(map(alive, workers)), 30), [pid for pid in workers if alive(pid)]
+    assert waits_for(lambda: not any(map(is_alive, workers)), 30), [pid for pid in workers if is_alive(pid)]
     after = (tmp_path / "told").read_text()[len(before) :]
     assert "Traceback" not in after
     assert after.splitlines()[-1] == INTERRUPTED
