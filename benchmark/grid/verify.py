@@ -15,7 +15,7 @@ from osad_bench.benchmark.cell.machine import Machine
 from osad_bench.benchmark.cell.source import source_digest
 from osad_bench.benchmark.cell.split import split
 from osad_bench.benchmark.features.backbones import load_backbone
-from osad_bench.benchmark.grid.plan import method_named
+from osad_bench.benchmark.grid.usable import method_named
 from osad_bench.benchmark.preset import Preset
 from osad_bench.core.errors import InputError
 from osad_bench.core.registry import UnknownNameError, methods

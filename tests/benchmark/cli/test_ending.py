@@ -67,3 +67,24 @@ def test_a_command_that_goes_on_after_a_signal_is_left_alone(monkeypatch, capsys
     finally:
         signal.signal(signal.SIGTERM, before)
     assert ended == ([] if answers else [130])
+
+
+LEFT = """
+import atexit, os, sys, time, types
+from osad_bench.benchmark.cli import ending
+ending.GRACE = 0.2
+sys.modules["osad_bench.benchmark.cell.state"] = types.SimpleNamespace(left_behind=bool)  # as after a cell
+atexit.register({what})
+atexit.register(lambda: 1 / 0)
+ending.leave(3)
+"""
+
+
+@pytest.mark.parametrize("what", ["lambda: os._exit(0)", "lambda: time.sleep(600)"])
+def test_what_methods_left_for_the_end_changes_neither_the_exit_code_nor_how_long_it_takes(what):
+    done = subprocess.run([sys.executable, "-c", LEFT.format(what=what)], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 3
+    assert (
+        done.stderr
+        == "note: what a method left for the end of the command failed: ZeroDivisionError: division by zero\n"
+    )
