@@ -138,36 +138,22 @@ def _explain(error: Exception) -> int | None:
     if cluster is not None and isinstance(error, cluster.ClusterError):
         print(f"error: {printable(error)}", file=sys.stderr)
         return 1
-    if not isinstance(error, OSError):
+    if not isinstance(error, OSError) or error.errno is None:
         return None
     where = f" ({printable(error.filename)})" if error.filename else ""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         print(
             f"error: no space left on the disk{where}. Finished records are safe: free some space and run the same "
             "command again.",
             file=sys.stderr,
         )
         return 1
-    if error.filename and error.errno in _PLACES:
+    if error.filename:
         print(
             f"error: {printable(error.filename)} cannot be used: {error.strerror}. Give a place that exists and may be read and "
             "written.",
             file=sys.stderr,
         )
         return 2
-    return None
-
-
-_PLACES = (
-    errno.ENAMETOOLONG,
-    errno.ELOOP,
-    errno.EINVAL,
-    errno.EACCES,
-    errno.EPERM,
-    errno.EROFS,
-    errno.ENOENT,
-    errno.ENOTDIR,
-    errno.EISDIR,
-    errno.EEXIST,
-)
-"""What the system says of a file or folder that a user named wrongly."""
+    print(f"error: the system says: {error.strerror}. Finished records are safe.", file=sys.stderr)
+    return 1

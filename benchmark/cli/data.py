@@ -255,8 +255,9 @@ def card_(
     data_root: DataRoot = None,
 ) -> None:
     """Write a card in the Croissant format: what the data set holds, image by image, without the images."""
+    from osad_bench.core.files import write_named
     from osad_bench.datasets.inspect.croissant import card
 
     dataset = _one_task(name, "write the card of one", data_root)
     text = json.dumps(card(dataset), indent=1, ensure_ascii=False)
-    _write(dataset, out, ".croissant.json", lambda path: path.write_text(text + "\n", encoding="utf-8"))
+    _write(dataset, out, ".croissant.json", lambda path: write_named(path, text + "\n"))

@@ -22,6 +22,7 @@ from osad_bench.benchmark.grid.plan import Grid
 from osad_bench.benchmark.grid.run import Options, Outcome, run_grid
 from osad_bench.benchmark.grid.workers import Reporter
 from osad_bench.core.errors import InputError
+from osad_bench.core.files import write_named
 from osad_bench.core.text import printable
 from osad_bench.results.aggregate import ROW, comparable
 from osad_bench.results.scores import load_scores
@@ -273,4 +274,4 @@ def _write(path: Path, question: Question, answers: Sequence[Answer]) -> None:
         "question": asdict(question),
         "answers": [asdict(one) | {"words": one.in_words(question)} for one in answers],
     }
-    path.write_text(json.dumps(text, indent=1, default=str), encoding="utf-8")
+    write_named(path, json.dumps(text, indent=1, default=str))
