@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, NoReturn
 
+from osad_bench.core.errors import InputError
 from osad_bench.core.kept import PROCESS, kept
 
 MOST_SAID = 20_000
@@ -53,6 +54,39 @@ def foreign() -> Iterator[Outcome]:
             outcome.error = error
         if os.getpid() != process:
             leave(1)
+
+
+@contextlib.contextmanager
+def plugged(what: str, thing: object) -> Iterator[None]:
+    """Ask a plug-in's class or function for something: whatever it raises becomes one sentence, the end of the process too.
+
+    Lighter than `foreign`: what it does to the process stays. Errors of osad-bench's own classes and of the system are
+    sentences already, and those of a built-in `thing` are bugs, which keep their traceback.
+
+    Parameters
+    ----------
+    what
+        Such as ``data set 'mine'``.
+    thing
+        The class, its instance or the function.
+
+    Raises
+    ------
+    InputError
+        It raised something; the message names `what`.
+    """
+    try:
+        yield
+    except (KeyboardInterrupt, OSError):
+        raise
+    except BaseException as error:
+        if _is_ours(type(error)) or _is_ours(thing):
+            raise
+        raise InputError(f"{what} fails in the code that registers it: {said(error)}") from error
+
+
+def _is_ours(thing: object) -> bool:
+    return str(getattr(thing, "__module__", "")).partition(".")[0] == "osad_bench"
 
 
 def _keep_files(undo: contextlib.ExitStack) -> None:

@@ -112,6 +112,11 @@ def main() -> None:
         code = BROKEN_PIPE
     except (typer.Abort, KeyboardInterrupt):
         code = INTERRUPTED
+    except SystemExit as end:  # of a plug-in; typer's own ends come as a code, but for the shell's completion
+        if "_OSAD_BENCH_COMPLETE" in os.environ:
+            raise
+        print(f"error: the code of a plug-in ended the command (SystemExit: {printable(end.code)})", file=sys.stderr)
+        code = 1
     except Exception as error:
         code = _explain(error)
         if code is None:
