@@ -274,7 +274,7 @@ class Store:
                     (path.stem, printable(variant)): printable(name)
                     for name, variant in json.loads(_text_of(path)).items()
                 }
-            except (ValueError, AttributeError):
+            except (ValueError, AttributeError, RecursionError):
                 raise StoreError(f"damaged file {path}: delete it, and osad-bench ablate writes it anew") from None
         return result
 
