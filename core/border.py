@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import os
-import random
-import signal
 import sys
 import threading
 import traceback
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import NoReturn
+from types import TracebackType
+from typing import Any, NoReturn
+
+from osad_bench.core.errors import InputError
+from osad_bench.core.kept import PROCESS, kept
 
 MOST_SAID = 20_000
 """Characters of an error's message or traceback that are kept; the middle of a longer one is left out."""
+MOST_NAMED = 200
+"""Likewise of the name of an error's class."""
 
 
 @dataclass
@@ -30,53 +33,109 @@ class Outcome:
 def foreign() -> Iterator[Outcome]:
     """Context manager for foreign code: only Ctrl-C gets out, and the process's state is restored afterwards.
 
-    Yields an `Outcome`, which keeps whatever the code raises, `SystemExit` included; a call of ``os._exit`` is turned into
-    `SystemExit`. Restored are the working directory, the environment, the umask, the standard streams and, of Python, the
-    random state, warning filters, recursion limit, garbage collection and (in the main thread) signal handlers. What the
-    code or its child processes print to stdout goes to stderr, because stdout is for data.
+    Whatever it raises, `SystemExit` included, is kept in the `Outcome`; ``os._exit`` counts as that. What `core.kept` lists
+    is put back, and so are warning filters and the standard streams. What it prints to stdout, by child processes too, goes
+    to stderr, because stdout is for data. A process that it forks ends here at the latest.
     """
-    outcome = Outcome()
+    outcome, process = Outcome(), os.getpid()
     with contextlib.ExitStack() as undo:
-        _keep_interpreter(undo)
-        _keep_process(undo)
+        undo.enter_context(kept(PROCESS))
+        _keep_files(undo)
+        leave = _guard_exit()
         undo.enter_context(warnings.catch_warnings())
-        undo.enter_context(contextlib.redirect_stderr(sys.stderr))
-        undo.enter_context(contextlib.redirect_stdout(sys.stderr))
+        shared: Any = None if sys.stderr is None else _Unclosable(sys.stderr)  # None: it was closed from the start
+        undo.enter_context(contextlib.redirect_stderr(shared))
+        undo.enter_context(contextlib.redirect_stdout(shared))
         try:
             yield outcome
-        except KeyboardInterrupt:
-            raise
         except BaseException as error:
+            if type(error) is KeyboardInterrupt and os.getpid() == process:
+                raise
             outcome.error = error
+        if os.getpid() != process:
+            leave(1)
 
 
-def _keep_interpreter(undo: contextlib.ExitStack) -> None:
-    """Register callbacks that restore the interpreter's state."""
-    undo.callback(random.setstate, random.getstate())
-    undo.callback(sys.setrecursionlimit, sys.getrecursionlimit())
-    undo.callback(gc.enable if gc.isenabled() else gc.disable)
-    if threading.current_thread() is threading.main_thread():
-        for name in ("SIGINT", "SIGTERM", "SIGHUP"):
-            handler = signal.getsignal(getattr(signal, name)) if hasattr(signal, name) else None
-            if handler is not None:
-                undo.callback(signal.signal, getattr(signal, name), handler)
+@contextlib.contextmanager
+def plugged(what: str, thing: object) -> Iterator[None]:
+    """Ask a plug-in's class or function for something: whatever it raises becomes one sentence, the end of the process too.
+
+    Lighter than `foreign`: what it does to the process stays. Errors of osad-bench's own classes and of the system are
+    sentences already, and those of a built-in `thing` are bugs, which keep their traceback.
+
+    Parameters
+    ----------
+    what
+        Such as ``data set 'mine'``.
+    thing
+        The class, its instance or the function.
+
+    Raises
+    ------
+    InputError
+        It raised something; the message names `what`.
+    """
+    try:
+        yield
+    except (KeyboardInterrupt, OSError):
+        raise
+    except BaseException as error:
+        if _is_ours(type(error)) or _is_ours(thing):
+            raise
+        raise InputError(f"{what} fails in the code that registers it: {said(error)}") from error
 
 
-def _keep_process(undo: contextlib.ExitStack) -> None:
-    """Register callbacks that restore the process's state, and redirect its standard output to its standard error."""
-    if (folder := _folder()) is not None:
-        undo.callback(lambda: None if _folder() == folder else os.chdir(folder))
-    environment = dict(os.environ)
-    undo.callback(lambda: None if os.environ == environment else _set_environment(environment))
-    mask = os.umask(0)
-    os.umask(mask)
-    undo.callback(os.umask, mask)
-    with contextlib.suppress(OSError, ValueError):  # a closed stream
+def _is_ours(thing: object) -> bool:
+    return str(getattr(thing, "__module__", "")).partition(".")[0] == "osad_bench"
+
+
+def _keep_files(undo: contextlib.ExitStack) -> None:
+    """Keep what standard input, output and error are; send standard output to standard error meanwhile."""
+    for number in (0, 1, 2):
+        with contextlib.suppress(OSError):  # a closed one
+            copy = os.dup(number)
+            undo.callback(_put_file, copy, number)
+    with contextlib.suppress(OSError, ValueError, AttributeError):
         sys.stdout.flush()
-        kept = os.dup(1)
-        undo.callback(os.close, kept)
-        undo.callback(os.dup2, kept, 1)
+    with contextlib.suppress(OSError):
         os.dup2(2, 1)
+
+
+def _put_file(copy: int, number: int) -> None:
+    with contextlib.suppress(OSError):
+        os.dup2(copy, number)
+        os.close(copy)
+
+
+class _Unclosable:
+    """A stream that foreign code may write to, but neither close nor set up anew."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self._stream, name)
+        return _Unclosable(value) if name == "buffer" else value
+
+    def __enter__(self) -> _Unclosable:
+        return self
+
+    def __exit__(self, *_: TracebackType | object) -> None:
+        """Stay open."""
+
+    def close(self) -> None:
+        """Stay open."""
+
+    def detach(self) -> _Unclosable:
+        """Stay whole."""
+        return self
+
+    def reconfigure(self, **_: object) -> None:
+        """Stay as it is."""
+
+
+def _guard_exit() -> Callable[[int], NoReturn]:
+    """Let ``os._exit`` raise `SystemExit` in this process and thread; gives the real one. `kept` puts it back."""
     real, process, thread = os._exit, os.getpid(), threading.get_ident()
 
     def leave(status: int) -> NoReturn:
@@ -85,28 +144,15 @@ def _keep_process(undo: contextlib.ExitStack) -> None:
         real(status)  # a process that the code forked, or a thread of ours
 
     os._exit = leave
-    undo.callback(setattr, os, "_exit", real)
-
-
-def _set_environment(environment: dict[str, str]) -> None:
-    os.environ.clear()
-    os.environ.update(environment)
-
-
-def _folder() -> str | None:
-    """The working directory; None where it was removed."""
-    try:
-        return os.getcwd()  # noqa: PTH109 (a string, to compare and to return to)
-    except OSError:
-        return None
+    return real
 
 
 def message_of(error: BaseException) -> str:
     """The text of an exception as valid Unicode, shortened to about `MOST_SAID` characters; never raises."""
     try:
-        text = str(error)
-    except Exception:
-        text = "(no message: its __str__ fails)"
+        text = str.__str__(str(error))  # not a class of its own that derives from str
+    except BaseException:
+        text = "(its message cannot be had: __str__ fails)"
     return _shortened(text)
 
 
@@ -114,14 +160,21 @@ def traceback_of(error: BaseException) -> str:
     """The traceback of an exception as valid Unicode, shortened to about `MOST_SAID` characters; never raises."""
     try:
         text = "".join(traceback.format_exception(type(error), error, error.__traceback__))
-    except Exception:
-        text = f"{''.join(traceback.format_tb(error.__traceback__))}(the rest cannot be shown)"
+    except BaseException:
+        text = "(it cannot be shown)"
+        with contextlib.suppress(BaseException):
+            text = f"{''.join(traceback.format_tb(error.__traceback__))}(the rest cannot be shown)"
     return _shortened(text)
 
 
-def _shortened(text: str) -> str:
-    if len(text) > MOST_SAID:
-        half = MOST_SAID // 2
+def name_of(error: BaseException) -> str:
+    """The name of an exception's class, whatever its metaclass makes of it, and however long it is."""
+    return _shortened(type.__dict__["__name__"].__get__(type(error)), MOST_NAMED)
+
+
+def _shortened(text: str, most: int = MOST_SAID) -> str:
+    if len(text) > most:
+        half = most // 2
         text = f"{text[:half]}\n[{len(text) - 2 * half} characters left out]\n{text[-half:]}"
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
@@ -129,4 +182,4 @@ def _shortened(text: str) -> str:
 def said(error: BaseException) -> str:
     """Type and text of an exception, such as ``ValueError: too few rows``; the type alone where there is no text."""
     text = message_of(error)
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+    return f"{name_of(error)}: {text}" if text else name_of(error)

@@ -6,6 +6,7 @@ import errno
 import hashlib
 import os
 import re
+import select
 import socket
 import stat
 import tempfile
@@ -38,16 +39,16 @@ def is_temporary(name: str) -> bool:
 
 
 def read_bounded(path: Path, most: int = MOST_TEXT) -> bytes:
-    """Read a file that a user named, which may be a pipe, up to `most` bytes.
+    """The bytes of a file that a user named; it may be a pipe, and is refused where it does not begin or end.
 
     Raises
     ------
     InputError
-        It holds more than `most` bytes, or does not end.
+        It holds more than `most` bytes, or is a pipe that nobody writes to.
     OSError
         It cannot be read.
     """
-    with path.open("rb") as stream:
+    with _opened(path) as stream:
         content = stream.read(most + 1)
     if len(content) > most:
         raise InputError(
@@ -75,6 +76,21 @@ def check_writable(path: Path, option: str) -> None:
             pass
     except OSError as error:
         raise InputError(f"{option} {path} cannot be written: {above}: {error.strerror}") from None
+
+
+PATIENCE = 10
+"""Seconds that the first bytes of a pipe are waited for."""
+
+
+def _opened(path: Path) -> BinaryIO:
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    stream = os.fdopen(descriptor, "rb")
+    if stat.S_ISFIFO(os.fstat(descriptor).st_mode):
+        if not select.select([stream], [], [], PATIENCE)[0]:
+            stream.close()
+            raise InputError(f"{path} is a pipe that nobody writes to: nothing was read")
+        os.set_blocking(descriptor, True)
+    return stream
 
 
 @contextmanager
@@ -127,6 +143,37 @@ def write_whole(path: Path, content: bytes) -> None:
     """
     with prepared(path, lambda stream: stream.write(content)) as temporary:
         temporary.replace(path)
+
+
+IN_PLACE = (errno.EACCES, errno.EPERM, errno.EBUSY)
+"""What the system says where a file may be written, and its folder may not (a file that is mounted, say)."""
+
+
+def write_named(path: Path, content: str | bytes) -> None:
+    """Write a file that a user named: whole or not at all, or straight into the device or pipe that it is.
+
+    Its folder is made where it is missing; a link is followed.
+
+    Raises
+    ------
+    OSError
+        It cannot be written; what was there stays. The error names `path`.
+    """
+    data = content if isinstance(content, bytes) else content.encode("utf-8", "backslashreplace")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists() and (not path.is_file() or path.absolute().parts[1:2] in (("dev",), ("proc",))):
+            path.write_bytes(data)  # as /dev/stdout, which may be a file that the command writes to already
+            return
+        target = Path(os.path.realpath(path))
+        try:
+            write_whole(target, data)
+        except OSError as error:
+            if error.errno not in IN_PLACE or not target.exists():
+                raise
+            target.write_bytes(data)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from None
 
 
 def clear_forgotten(*folders: Path) -> int:

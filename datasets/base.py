@@ -22,6 +22,8 @@ from typing import ClassVar, Literal
 import numpy as np
 import numpy.typing as npt
 
+from osad_bench.core.border import message_of, plugged
+
 Partition = Literal["train", "test"]
 
 Progress = Callable[[str, int, int], None]
@@ -272,7 +274,8 @@ class Dataset(abc.ABC):
     @cached_property
     def samples(self) -> tuple[Sample, ...]:
         """All samples, sorted by id."""
-        samples = tuple(sorted(self.scan(), key=lambda sample: sample.id))
+        with plugged(f"data set {self.full_name!r}", self):
+            samples = tuple(sorted(self.scan(), key=lambda sample: sample.id))
         if not samples:
             raise DatasetError(
                 f"data set {self.full_name!r} is empty" + (f": no images in {self.root}" if self.root else "")
@@ -297,7 +300,8 @@ class Dataset(abc.ABC):
     @cached_property
     def digests(self) -> dict[str, str]:
         """`digest` of every sample, by id."""
-        return {sample.id: self.digest(sample) for sample in self.samples}
+        with plugged(f"data set {self.full_name!r}", self):
+            return {sample.id: self.digest(sample) for sample in self.samples}
 
     @cached_property
     def decoded(self) -> tuple[dict[str, str], dict[str, str]]:
@@ -402,17 +406,20 @@ class Dataset(abc.ABC):
         """
         try:
             image = self.load(sample)
-        except DatasetError:
+        except (DatasetError, KeyboardInterrupt):
             raise
-        except Exception as error:
+        except BaseException as error:
             where = f" in {self.root}" if self.root else ""
             raise DatasetError(
-                f"cannot read image {sample.id!r} of data set {self.full_name!r}{where}: {error}. "
+                f"cannot read image {sample.id!r} of data set {self.full_name!r}{where}: {message_of(error)}. "
                 f"Restore the file from the original download, or remove it (osad-bench datasets verify "
                 f"{self.full_name} lists every such file)."
             ) from error
-        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-            raise DatasetError(
-                f"{self.full_name}: {sample.id!r} was read as {image.dtype} {image.shape}, not uint8 (H, W, 3)"
-            )
+        if not _is_rgb(image):
+            what = f"{image.dtype} {image.shape}" if hasattr(image, "shape") else type(image).__name__
+            raise DatasetError(f"{self.full_name}: {sample.id!r} was read as {what}, not uint8 (H, W, 3)")
         return image
+
+
+def _is_rgb(image: object) -> bool:
+    return isinstance(image, np.ndarray) and image.ndim == 3 and image.shape[2] == 3 and image.dtype == np.uint8

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from osad_bench.core.border import plugged
 from osad_bench.core.places import default_data_root
 from osad_bench.core.registry import UnknownNameError, datasets, nearest
-from osad_bench.datasets.base import DatasetError, one_line
+from osad_bench.datasets.base import Dataset, DatasetError, one_line
 from osad_bench.datasets.reading.first_visit import FirstVisit
 from osad_bench.datasets.reading.layout import is_file, is_folder
 from osad_bench.datasets.reading.links import FOLLOW_LINKS, links_allowed
-
-if TYPE_CHECKING:
-    from osad_bench.datasets.base import Dataset
 
 
 def parse_name(name: str) -> tuple[str, str | None]:
@@ -42,6 +40,10 @@ def _class_of(name: str) -> Any:
             if is_here(name):
                 raise UnknownNameError(f"unknown data set {name!r}; images of your own are written {form}:{name}")
     cls = datasets.get(plain)
+    if not (isinstance(cls, type) and issubclass(cls, Dataset)):
+        raise UnknownNameError(
+            f"data set {plain!r} of {datasets.origin(plain)} is no class that derives from osad_bench.datasets.base.Dataset"
+        )
     if variant is not None and not cls.usage and variant not in cls.variants:
         known = [*([] if cls.needs_variant else [""]), *cls.variants]
         hint = nearest(variant, known, lambda one: f"{plain}/{one}" if one else plain)
@@ -64,7 +66,8 @@ def expand(name: str) -> list[str]:
     cls = _class_of(name)
     if variant is None and cls.needs_variant:
         return [f"{plain}/{one}" for one in cls.variants] or [name]
-    return [cls(root=None, variant=variant).spec] if variant is not None and cls.usage else [name]
+    with plugged(f"data set {name!r}", cls):
+        return [cls(root=None, variant=variant).spec] if variant is not None and cls.usage else [name]
 
 
 def split_names(text: str) -> list[str]:
@@ -107,9 +110,10 @@ def open_dataset(name: str, data_root: Path | None = None) -> Dataset:
     """
     variant = parse_name(name)[1]
     cls = _class_of(name)
-    root = _download(cls, data_root if data_root is not None else default_data_root()) if cls.folders else None
-    dataset: Dataset = cls(root=root, variant=variant)
-    dataset.progress = FirstVisit(one_line(name))
+    with plugged(f"data set {name!r}", cls):
+        root = _download(cls, data_root if data_root is not None else default_data_root()) if cls.folders else None
+        dataset: Dataset = cls(root=root, variant=variant)
+        dataset.progress = FirstVisit(one_line(name))
     return dataset
 
 

@@ -140,7 +140,13 @@ class Index:
         return result
 
     def glances(self) -> dict[str, tuple[Stamp, Glance]]:
-        """Key of each record to its `Stamp` and `Glance`; needs the columns `GLANCED`."""
+        """Of each record, what it looked like and what a run asks of it; nothing of an index whose texts are damaged."""
+        try:
+            return self._glances()
+        except (ValueError, TypeError, AttributeError, OverflowError, RecursionError):
+            return {}
+
+    def _glances(self) -> dict[str, tuple[Stamp, Glance]]:
         sources: dict[str, str] = {}
         for text in set(self.column("provenance")):
             sources[text] = json.loads(text).get("method_source", "")

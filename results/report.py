@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from osad_bench.core.errors import InputError
+from osad_bench.core.files import clear_forgotten, write_named
 from osad_bench.core.progress import Silent, Steps
 from osad_bench.results.aggregate import Metric
+from osad_bench.results.record import storable
 from osad_bench.results.registered import FrozenPlan, registered_in_words
 from osad_bench.results.store import load
 from osad_bench.results.tables import METRIC_TITLES, Table, tables
@@ -230,6 +232,7 @@ def chosen_records(frame: pd.DataFrame, **wishes: str | None) -> pd.DataFrame:
         if wish is None:
             continue
         values = frame[columns[option]].astype(str)
+        wish = storable(wish)  # bytes that are no UTF-8
         whole = values == wish.strip()  # a name may hold a comma
         if whole.any():
             frame = frame[whole]
@@ -334,6 +337,7 @@ def write(
     from osad_bench.results import latex, letters, render
 
     stem.parent.mkdir(parents=True, exist_ok=True)
+    clear_forgotten(stem.parent)
     narrow = alike(sheet.more)
     notes = [letters.NOTE] * any(name.startswith(LETTERS) for name in narrow)
     sentences = [*sheet.sentences, *notes]
@@ -362,16 +366,15 @@ def write(
         "csv": lambda: render.to_csv(records, metric),
     }
     for one in formats:
-        stem.with_name(f"{stem.name}.{one}").write_text(texts[one](), encoding="utf-8")
-    # In files of their own, as a paper includes the table but not a thousand lines of tests.
+        write_named(stem.with_name(f"{stem.name}.{one}"), texts[one]())
+    # In files of their own: a paper takes the table in and not a thousand lines of tests.
     for heading, slug in SLUGS.items():
         frames = {name: frame for name, frame in sheet.more.items() if name.startswith(heading)}
         if "tex" in formats and frames:
             text = "\n".join(latex.frame_to_latex(frame, name) for name, frame in alike(frames).items())
-            stem.with_name(f"{stem.name}-{slug}.tex").write_text(text, encoding="utf-8")
+            write_named(stem.with_name(f"{stem.name}-{slug}.tex"), text)
         if "csv" in formats and heading in frames:
-            text = render.frame_to_csv(frames[heading])
-            stem.with_name(f"{stem.name}-{slug}.csv").write_text(text, encoding="utf-8")
+            write_named(stem.with_name(f"{stem.name}-{slug}.csv"), render.frame_to_csv(frames[heading]))
 
 
 def draw(
@@ -416,11 +419,10 @@ def write_page(
     thumbnails, absent = pictures(dict(zip(frame["fingerprint"], frame["dataset"])), wanted)
     for sentence in absent:
         say(f"no pictures of {sentence}")
-    path.parent.mkdir(parents=True, exist_ok=True)
     narrow = alike(more)
     notes = [letters.NOTE] * any(name.startswith(LETTERS) for name in narrow)
     page = render_page(
         frame, scores, figures=drawn, sentences=[*sentences, *notes], more=narrow, thumbnails=thumbnails,
         citations=citations_of(frame),
     )  # fmt: skip
-    path.write_text(page, encoding="utf-8")
+    write_named(path, page)

@@ -8,6 +8,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -27,7 +28,7 @@ from osad_bench.benchmark.cell.training import CachedFeatures, FineTuned, preset
 from osad_bench.benchmark.features.backbones import load_backbone
 from osad_bench.benchmark.features.cache import FeatureCache
 from osad_bench.benchmark.preset import Preset
-from osad_bench.core.border import foreign, message_of, traceback_of
+from osad_bench.core.border import MOST_NAMED, foreign, message_of, name_of, traceback_of
 from osad_bench.core.errors import InputError
 from osad_bench.core.registry import load_file, methods
 from osad_bench.core.text import lines
@@ -137,6 +138,7 @@ def register_class(cls: type[Any]) -> str:
     name = getattr(cls, "name", None)
     if not isinstance(name, str) or not name:
         raise InputError(f"the method class {cls.__name__} has no name: add name = {cls.__name__.lower()!r} to it")
+    name = str.__str__(name)  # not a class of its own that derives from str
     methods.add(name, cls)
     return name
 
@@ -239,7 +241,7 @@ def execute(
     }
     facts: dict[str, Any] = {}
     parts: dict[str, Any] = {}
-    with foreign() as outcome, time_limited(machine.time_limit), as_cells_run(planned.preset, machine) as deterministic:
+    with foreign() as outcome, as_cells_run(planned.preset, machine) as deterministic, time_limited(machine.time_limit):
         precision = torch.float32 if planned.preset.frozen else precision_of(machine)
         facts = {
             "device": machine.device,
@@ -257,18 +259,20 @@ def execute(
     source = provenance(**({"device": machine.device} | facts))
     if outcome.error is None:
         return Record(**labels, **parts, status="ok", provenance=source), scores
-    return Record(**labels, status="failed", error=_failure(outcome.error), provenance=source), None
+    failure, outcome.error = _failure(outcome.error), None  # else it and this frame would keep each other alive
+    return Record(**labels, status="failed", error=failure, provenance=source), None
 
 
 def _failure(error: BaseException) -> Failure:
     """An error as a record holds it; if a GPU's memory ran out, this also frees what the cell held of it."""
     message = message_of(error)
-    full = isinstance(error, torch.cuda.OutOfMemoryError)
+    full = issubclass(type(error), torch.cuda.OutOfMemoryError)
     if full:
         message = f"{FULL} ({' '.join(message.split())})"
-    failure = Failure(type=type(error).__name__, message=lines(message), traceback=lines(traceback_of(error)))
+    failure = Failure(type=lines(name_of(error)), message=lines(message), traceback=lines(traceback_of(error)))
+    with suppress(Exception):  # an odd error
+        traceback.clear_frames(error.__traceback__)  # they hold the network and its gradients, and files of features
     if full:
-        traceback.clear_frames(error.__traceback__)  # they hold the network and its gradients
         gc.collect()
         torch.cuda.empty_cache()
     return failure
@@ -326,9 +330,8 @@ def fit_method(
     curve = fitting.curve
 
     def report(epoch: int, epochs: int, values: dict[str, float]) -> None:
-        told = {
-            str(name): float(value) for name, value in values.items()
-        }  # plain numbers, as they may be sent to another process
+        # Texts and numbers: a tensor would go to another process, too.
+        told = {str(name)[:MOST_NAMED]: float(value) for name, value in values.items()}
         for name, value in told.items():
             if not math.isfinite(value):
                 raise FloatingPointError(f"{name} is {value} in epoch {epoch} of {epochs}")

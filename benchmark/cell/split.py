@@ -38,7 +38,7 @@ from typing import NamedTuple
 from pydantic import ValidationError
 
 from osad_bench.core.errors import InputError
-from osad_bench.core.files import read_bounded
+from osad_bench.core.files import read_bounded, write_named
 from osad_bench.datasets.base import Dataset, Sample
 from osad_bench.datasets.duplicates import surplus_copies
 from osad_bench.results.record import Protocol
@@ -386,8 +386,7 @@ def write_split(path: Path, dataset: Dataset, protocol: Protocol, split: Split) 
     ]
     for part, ids in split.parts().items():
         lines += [f"{part}\t{_escaped(dataset.by_id[name].kind or '')}\t{_escaped(name)}" for name in ids]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(("\n".join(lines) + "\n").encode("utf-8", "surrogateescape"))
+    write_named(path, ("\n".join(lines) + "\n").encode("utf-8", "surrogateescape"))
 
 
 def read_split(path: Path) -> tuple[dict[str, str], Protocol, Split]:

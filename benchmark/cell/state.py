@@ -8,50 +8,104 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import copy
+from typing import Any
 
 import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
+from torch.utils._python_dispatch import _pop_mode
 
 from osad_bench.benchmark.cell.machine import Machine
 from osad_bench.benchmark.preset import Preset
+from osad_bench.core.kept import Part, kept
+
+
+def _flag(of: Any, name: str) -> Part:
+    """A setting that is an attribute of a module or of one of torch's back ends."""
+    return Part(lambda: getattr(of, name), lambda value: setattr(of, name, value))
+
+
+def _put_modes(_: None) -> None:
+    """Take away a default device and what else a method has put between torch's functions and their callers."""
+    torch.set_default_device(None)
+    torch.set_flush_denormal(False)
+    for left, take in ((_function_modes, torch._C._pop_torch_function_stack), (_dispatch_modes, _pop_mode)):
+        while left():
+            take()  # type: ignore[no-untyped-call, unused-ignore]
+
+
+def _function_modes() -> int:
+    return int(torch._C._len_torch_function_stack())
+
+
+def _dispatch_modes() -> int:
+    return int(torch._C._len_torch_dispatch_stack())
+
+
+def _autocasts() -> tuple[list[tuple[str, bool]], int]:
+    """Whether each sort of device computes in a shorter type, and how deep in contexts that say so torch is."""
+    depth = torch.autocast_increment_nesting() - 1  # type: ignore[no-untyped-call, unused-ignore]
+    torch.autocast_decrement_nesting()  # type: ignore[no-untyped-call, unused-ignore]
+    return [(device, torch.is_autocast_enabled(device)) for device in ("cpu", "cuda")], depth
+
+
+def _put_autocasts(before: tuple[list[tuple[str, bool]], int]) -> None:
+    for device, enabled in before[0]:
+        torch.set_autocast_enabled(device, enabled)  # type: ignore[no-untyped-call, unused-ignore]
+    while _autocasts()[1] > before[1]:
+        torch.autocast_decrement_nesting()  # type: ignore[no-untyped-call, unused-ignore]
+    torch.clear_autocast_cache()  # type: ignore[no-untyped-call, unused-ignore]
+
+
+def _of_gpus() -> list[torch.Tensor]:
+    return torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []  # type: ignore[no-untyped-call]
+
+
+TORCH = (
+    Part(lambda: None, _put_modes),  # first: else what follows would go through them
+    Part(_autocasts, _put_autocasts),
+    Part(torch.is_grad_enabled, torch.set_grad_enabled),
+    Part(torch.get_default_dtype, torch.set_default_dtype),
+    Part(torch.get_num_threads, torch.set_num_threads),
+    Part(
+        lambda: (torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()),
+        lambda value: torch.use_deterministic_algorithms(value[0], warn_only=value[1]),
+    ),
+    _flag(torch.utils.deterministic, "fill_uninitialized_memory"),
+    Part(torch.get_float32_matmul_precision, torch.set_float32_matmul_precision),
+    _flag(torch.backends.cuda.matmul, "allow_tf32"),
+    *(_flag(torch.backends.cudnn, name) for name in ("enabled", "benchmark", "deterministic", "allow_tf32")),
+    Part(torch._C._get_mkldnn_enabled, torch._C._set_mkldnn_enabled),
+    Part(
+        lambda: (torch.is_anomaly_enabled(), torch.is_anomaly_check_nan_enabled()),
+        lambda value: torch.autograd.set_detect_anomaly(*value),
+    ),
+    Part(lambda: copy(torch._tensor_str.PRINT_OPTS), lambda value: setattr(torch._tensor_str, "PRINT_OPTS", value)),
+    Part(torch.get_rng_state, torch.set_rng_state),
+    Part(_of_gpus, lambda value: torch.cuda.set_rng_state_all(value) if value else None),
+    Part(np.geterr, lambda value: np.seterr(**value)),
+    Part(np.geterrcall, np.seterrcall),
+    Part(np.get_printoptions, lambda value: np.set_printoptions(**value)),
+    Part(np.random.get_state, np.random.set_state),
+)
+"""Torch's and NumPy's global state."""
 
 
 @contextmanager
 def _torch_as_it_was() -> Iterator[None]:
-    """Restore torch's global state and NumPy's random state afterwards, and kill processes that a method left."""
-    grad, dtype, threads = torch.is_grad_enabled(), torch.get_default_dtype(), torch.get_num_threads()
-    strict, warn = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
-    benchmark, anomaly = torch.backends.cudnn.benchmark, torch.is_anomaly_enabled()
-    filled = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
-    precision, errors = torch.get_float32_matmul_precision(), np.geterr()
+    """Put torch's and NumPy's state back, whatever a method does to them; end the processes that it left."""
     children = set(multiprocessing.active_children())
-    random, numpy_random = torch.get_rng_state(), np.random.get_state()  # noqa: NPY002 (the state methods may touch)
-    of_gpus = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []  # type: ignore[no-untyped-call]
     alive = set(threading.enumerate())
-    try:
-        yield
-    finally:
-        torch.set_grad_enabled(grad)
-        torch.set_default_dtype(dtype)
-        torch.set_num_threads(threads)
-        torch.use_deterministic_algorithms(strict, warn_only=warn)
-        torch.backends.cudnn.benchmark = benchmark
-        torch.utils.deterministic.fill_uninitialized_memory = filled  # type: ignore[attr-defined]
-        torch.autograd.set_detect_anomaly(anomaly)
-        torch.set_default_device(None)
-        torch.set_float32_matmul_precision(precision)
-        torch.set_flush_denormal(False)
-        np.seterr(**errors)
-        torch.set_rng_state(random)
-        if of_gpus:
-            torch.cuda.set_rng_state_all(of_gpus)
-        np.random.set_state(numpy_random)  # noqa: NPY002
-        for child in set(multiprocessing.active_children()) - children:
-            child.kill()  # otherwise the interpreter waits for it at the end of the command
-        for thread in set(threading.enumerate()) - alive:
-            if not thread.daemon:  # the interpreter waits for it at the end of the command
-                _LEFT_BEHIND.append(thread)
+    with kept(TORCH), torch.inference_mode(False), torch.enable_grad():
+        try:
+            yield
+        finally:
+            for child in set(multiprocessing.active_children()) - children:
+                child.kill()  # the interpreter would wait for it when the command is over
+            for thread in set(threading.enumerate()) - alive:
+                if not thread.daemon:  # the interpreter would wait for it when the command is over
+                    _LEFT_BEHIND.append(thread)
 
 
 _LEFT_BEHIND: list[threading.Thread] = []
@@ -62,13 +116,17 @@ def left_behind() -> bool:
     return any(thread.is_alive() for thread in _LEFT_BEHIND)
 
 
+AGAIN = 10.0
+"""Seconds after which a cell that went on after its time limit is told again."""
+
+
 class TimeLimitError(BaseException):
     """A cell took longer than its time limit; not an Exception, so that a method's own handlers do not catch it."""
 
 
 @contextmanager
 def time_limited(seconds: float | None) -> Iterator[None]:
-    """Raise `TimeLimitError` in this thread after so many seconds; needs the main thread and SIGALRM, else no limit."""
+    """Raise `TimeLimitError` in this thread after so many seconds, and again where the method goes on all the same."""
     if seconds is None or not hasattr(signal, "SIGALRM") or threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -77,7 +135,7 @@ def time_limited(seconds: float | None) -> Iterator[None]:
         raise TimeLimitError(f"took longer than --time-limit {seconds:g} s")
 
     before = signal.signal(signal.SIGALRM, over)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    signal.setitimer(signal.ITIMER_REAL, seconds, AGAIN)
     try:
         yield
     finally:

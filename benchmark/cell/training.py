@@ -101,6 +101,9 @@ def score_rows(
                 found = method.score(read(padded))
             else:
                 found = method.score_measured(measured(padded), partial(read, padded))
+        if not isinstance(found, Tensor) or found.is_complex():
+            what = f"{found.dtype} numbers" if isinstance(found, Tensor) else f"a {type(found).__name__}"
+            raise ValueError(f"{method.name}.score returned {what}, expected a tensor of real numbers, one per image")
         if found.shape != (EVAL_BATCH,):
             raise ValueError(f"{method.name}.score returned shape {tuple(found.shape)} for {EVAL_BATCH} images")
         values.append(found.detach()[: len(part)].double())

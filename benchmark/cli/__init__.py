@@ -132,6 +132,11 @@ def main() -> None:
         code = BROKEN_PIPE
     except (typer.Abort, KeyboardInterrupt):
         code = INTERRUPTED
+    except SystemExit as end:  # of a plug-in; typer's own ends come as a code, but for the shell's completion
+        if "_OSAD_BENCH_COMPLETE" in os.environ:
+            raise
+        print(f"error: the code of a plug-in ended the command (SystemExit: {printable(end.code)})", file=sys.stderr)
+        code = 1
     except Exception as error:
         code = _explain(error)
         if code is None:
@@ -158,36 +163,22 @@ def _explain(error: Exception) -> int | None:
     if cluster is not None and isinstance(error, cluster.ClusterError):
         print(f"error: {printable(error)}", file=sys.stderr)
         return 1
-    if not isinstance(error, OSError):
+    if not isinstance(error, OSError) or error.errno is None:
         return None
     where = f" ({printable(error.filename)})" if error.filename else ""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         print(
             f"error: no space left on the disk{where}. Finished records are safe: free some space and run the same "
             "command again.",
             file=sys.stderr,
         )
         return 1
-    if error.filename and error.errno in _PLACES:
+    if error.filename:
         print(
             f"error: {printable(error.filename)} cannot be used: {error.strerror}. Give a path that exists and that you may "
             "read and write.",
             file=sys.stderr,
         )
         return 2
-    return None
-
-
-_PLACES = (
-    errno.ENAMETOOLONG,
-    errno.ELOOP,
-    errno.EINVAL,
-    errno.EACCES,
-    errno.EPERM,
-    errno.EROFS,
-    errno.ENOENT,
-    errno.ENOTDIR,
-    errno.EISDIR,
-    errno.EEXIST,
-)
-"""Error numbers of a file or folder that does not exist or cannot be used: an input error, not a bug."""
+    print(f"error: the system says: {error.strerror}. Finished records are safe.", file=sys.stderr)
+    return 1

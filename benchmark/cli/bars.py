@@ -19,12 +19,20 @@ EVERY = 10.0
 """Seconds between two lines of a log."""
 
 
+class _Progress(Progress):
+    """Says nothing where there is no terminal; rich itself prints an empty line at the end, up to its version 14.1."""
+
+    def stop(self) -> None:
+        if not self.disable:
+            super().stop()
+
+
 class Bars:
     """Progress bars on a terminal, lines in a log."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
-        self.bars = Progress(
+        self.bars = _Progress(
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),

@@ -50,7 +50,6 @@ def list_(
     from dataclasses import asdict
 
     from osad_bench.core.places import default_data_root
-    from osad_bench.datasets.base import one_line
     from osad_bench.datasets.inspect.listing import rows
 
     root = data_root if data_root is not None else default_data_root()
@@ -58,8 +57,9 @@ def list_(
     if as_json:
         print(json.dumps([asdict(line) for line in lines], indent=1))
         return
-    from rich.markup import escape
     from rich.table import Table
+
+    from osad_bench.benchmark.cli.bars import shown
 
     table = Table(
         "name", "domain", "images", "normal", "anomalous", "kinds", "licence", "state", box=None, pad_edge=False
@@ -71,20 +71,22 @@ def list_(
     for line in lines:
         numbers = ["" if n is None else str(n) for n in (line.images, line.normals, line.anomalies, line.kinds)]
         style = None if line.state == "found" else "dim"
-        table.add_row(line.name, escape(line.domain), *numbers, escape(line.licence), line.state, style=style)
+        table.add_row(
+            shown(line.name), shown(line.domain), *numbers, shown(line.licence), shown(line.state), style=style
+        )
     _console().print(table)
     console = _console(stderr=True)
     console.print(
-        f"\ndata root: {escape(one_line(str(root)))}  (--data-root or OSAD_BENCH_DATA); the numbers of missing data sets "
+        f"\ndata root: {shown(root)}  (--data-root or OSAD_BENCH_DATA); the numbers of missing data sets "
         "are the published ones",
         highlight=False,
         soft_wrap=True,
     )
     for line in lines:
         if line.hint:
-            console.print(f"[bold]{line.name}[/bold]: {escape(line.hint)}", highlight=False, soft_wrap=True)
+            console.print(f"[bold]{shown(line.name)}[/bold]: {shown(line.hint)}", highlight=False, soft_wrap=True)
     for usage in own:
-        console.print(f"your own images, {escape(usage)}", highlight=False, soft_wrap=True)
+        console.print(f"your own images, {shown(usage)}", highlight=False, soft_wrap=True)
 
 
 @app.command("verify")
@@ -143,21 +145,20 @@ def _crossing(dataset: Dataset, report: Report) -> int | None:
 
 
 def _print_report(console: Console, report: Report, crossing: int | None) -> None:
-    from rich.markup import escape
     from rich.table import Table
 
-    console.print(
-        f"[bold]{escape(report.dataset)}[/bold]  {escape(report.root or '')}", highlight=False, soft_wrap=True
-    )
+    from osad_bench.benchmark.cli.bars import shown
+
+    console.print(f"[bold]{shown(report.dataset)}[/bold]  {shown(report.root or '')}", highlight=False, soft_wrap=True)
     if report.counts:
         table = Table("part", "found", "published", box=None, pad_edge=False)
         for count in report.counts:
-            table.add_row(escape(count.part), str(count.found), "" if count.published is None else str(count.published))
+            table.add_row(shown(count.part), str(count.found), "" if count.published is None else str(count.published))
         console.print(table)
     styles = {"fatal": "red", "error": "red", "note": "yellow"}
     for problem in report.problems[:SHOWN]:
         console.print(
-            f"[{styles[problem.severity]}]{problem.severity}[/] {escape(str(problem))}",
+            f"[{styles[problem.severity]}]{problem.severity}[/] {shown(problem)}",
             highlight=False,
             soft_wrap=True,
         )
@@ -170,7 +171,7 @@ def _print_report(console: Console, report: Report, crossing: int | None) -> Non
 
 
 def _print_duplicates(console: Console, report: Report, crossing: int | None) -> None:
-    from rich.markup import escape
+    from osad_bench.benchmark.cli.bars import shown
 
     if not report.duplicates:
         if report.fingerprint:
@@ -190,7 +191,7 @@ def _print_duplicates(console: Console, report: Report, crossing: int | None) ->
     for group in sorted(report.duplicates, key=lambda group: -len(group.parts))[:SHOWN]:
         more = f" = {len(group.ids) - NAMED} more" if len(group.ids) > NAMED else ""
         ids = " = ".join(group.ids[:NAMED]) + more
-        console.print(f"  {escape(ids)}  ({escape(', '.join(group.parts))})", highlight=False, soft_wrap=True)
+        console.print(f"  {shown(ids)}  ({shown(', '.join(group.parts))})", highlight=False, soft_wrap=True)
     if len(report.duplicates) > SHOWN:
         console.print(f"  ... and {len(report.duplicates) - SHOWN} more groups; --json lists all")
     if crossing:
@@ -261,8 +262,9 @@ def card_(
     data_root: DataRoot = None,
 ) -> None:
     """Write a card in the Croissant format: what the data set holds, image by image, without the images."""
+    from osad_bench.core.files import write_named
     from osad_bench.datasets.inspect.croissant import card
 
     dataset = _one_task(name, "write the card of one", data_root)
     text = json.dumps(card(dataset), indent=1, ensure_ascii=False)
-    _write(dataset, out, ".croissant.json", lambda path: path.write_text(text + "\n", encoding="utf-8"))
+    _write(dataset, out, ".croissant.json", lambda path: write_named(path, text + "\n"))

@@ -10,9 +10,8 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.markup import escape
-
 from osad_bench.benchmark.cli import options as o
+from osad_bench.benchmark.cli.bars import shown
 
 if TYPE_CHECKING:
     from osad_bench.benchmark.features.backbones import Backbone
@@ -29,14 +28,14 @@ class _Report:
         self.console, self.traps = Console(), 0
 
     def fact(self, name: str, text: str) -> None:
-        self.console.print(f"[green]ok[/green]    {name}: {escape(text)}", highlight=False, soft_wrap=True)
+        self.console.print(f"[green]ok[/green]    {name}: {shown(text)}", highlight=False, soft_wrap=True)
 
     def note(self, name: str, text: str) -> None:
-        self.console.print(f"[yellow]note[/yellow]  {name}: {escape(text)}", highlight=False, soft_wrap=True)
+        self.console.print(f"[yellow]note[/yellow]  {name}: {shown(text)}", highlight=False, soft_wrap=True)
 
     def trap(self, name: str, text: str) -> None:
         self.traps += 1
-        self.console.print(f"[red]TRAP[/red]  {name}: {escape(text)}", highlight=False, soft_wrap=True)
+        self.console.print(f"[red]TRAP[/red]  {name}: {shown(text)}", highlight=False, soft_wrap=True)
 
 
 def _torch(report: _Report) -> bool:
@@ -102,6 +101,8 @@ def _fitting(backbone: Backbone) -> str:
 
 
 def _data(report: _Report, data_root: Path | None) -> None:
+    from osad_bench.core.border import plugged
+    from osad_bench.core.errors import InputError
     from osad_bench.core.places import default_data_root
     from osad_bench.core.registry import UnknownNameError, datasets
     from osad_bench.datasets.base import DatasetError
@@ -118,11 +119,13 @@ def _data(report: _Report, data_root: Path | None) -> None:
     here = []
     for name in datasets.names():
         try:
-            cls = datasets.get(name)
-            if cls.folders and cls.locate(root) is not None:
-                here.append(name)
+            with plugged(f"data set {name!r}", cls := datasets.get(name)):
+                if cls.folders and cls.locate(root) is not None:
+                    here.append(name)
         except (DatasetError, UnknownNameError):
             continue
+        except InputError as error:
+            report.trap("data", str(error))
     report.note(
         "data",
         f"downloads found in {root}: {', '.join(here) or 'none'}; osad-bench datasets list says where to get the others",

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import NoReturn
+from contextlib import contextmanager, suppress
+from typing import Any, NoReturn
+
+from osad_bench.core.border import said
 
 INTERRUPTED = 130
 GRACE = 4.0
@@ -58,11 +61,12 @@ def _watched(numbers: set[signal.Signals]) -> Iterator[None]:
     _answered.clear()
 
     def watch() -> None:
-        while heard := os.read(reading, 1):
-            if heard[0] in numbers and not _answered.wait(GRACE):
-                said_interrupted()
-                os._exit(INTERRUPTED)
-        os.close(reading)
+        with suppress(OSError):  # foreign code that closes all files closes these, too
+            while heard := os.read(reading, 1):
+                if heard[0] in numbers and not _answered.wait(GRACE):
+                    said_interrupted()
+                    os._exit(INTERRUPTED)
+            os.close(reading)
 
     before = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
     threading.Thread(target=watch, daemon=True).start()
@@ -71,7 +75,8 @@ def _watched(numbers: set[signal.Signals]) -> Iterator[None]:
     finally:
         _answered.set()
         signal.set_wakeup_fd(before)
-        os.close(writing)
+        with suppress(OSError):
+            os.close(writing)
 
 
 def goes_on() -> None:
@@ -85,16 +90,38 @@ def said_interrupted() -> None:
 
 
 def leave(code: int) -> NoReturn:
-    """End the process, even if threads are left that the interpreter would wait for."""
+    """End the process with this code, whatever threads and calls for the end of the process methods have left."""
     state = sys.modules.get("osad_bench.benchmark.cell.state")
     left = state is not None and state.left_behind()
-    if not left and code != INTERRUPTED:
-        sys.exit(code)
     if left and code != INTERRUPTED:
         print("note: a method left a thread running; it is ended with the command", file=sys.stderr)
-    sys.stdout.flush()
-    sys.stderr.flush()
-    util = sys.modules.get("multiprocessing.util")
-    if util is not None:
-        util._run_finalizers()  # semaphores and sockets of workers, which multiprocessing would warn about or leave behind
-    os._exit(code)
+    if left or code == INTERRUPTED:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        util = sys.modules.get("multiprocessing.util")
+        if util is not None:
+            util._run_finalizers()  # semaphores and sockets of workers, which would else be warned about or left behind
+        os._exit(code)
+    if state is not None:  # what is registered last is called first
+        atexit.unregister(_bound_the_end)
+        atexit.register(_bound_the_end, code)
+    sys.exit(code)
+
+
+def _bound_the_end(code: int) -> None:
+    """Let what is called at the end of the process change neither its code nor how long it takes, and fail in one line."""
+    real = os._exit
+
+    def complain(what: Any) -> None:
+        with suppress(Exception):
+            print(
+                f"note: what a method left for the end of the command failed: {said(what.exc_value)}", file=sys.stderr
+            )
+
+    def leave_so(status: int) -> NoReturn:  # noqa: ARG001
+        real(code)
+
+    sys.unraisablehook, os._exit = complain, leave_so
+    end = threading.Timer(GRACE, real, [code])
+    end.daemon = True
+    end.start()

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from osad_bench.benchmark.cli import options as o
+from osad_bench.core.files import write_named
 from osad_bench.core.tolerance import ACROSS_MACHINES
 
 BASELINE_EPILOG = """[bold]Example[/bold]
@@ -92,7 +93,6 @@ def check(
     if github:
         print(to_github(condensed(findings)))
     if junit is not None:
-        junit.parent.mkdir(parents=True, exist_ok=True)
-        junit.write_text(to_junit(findings), encoding="utf-8")
+        write_named(junit, to_junit(findings))
     o.tell(summarise(findings))
     return 1 if any(finding.status in BAD for finding in findings) else 0

@@ -24,9 +24,11 @@ def list_(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] =
     from rich.console import Console
     from rich.table import Table
 
+    from osad_bench.benchmark.cli.bars import shown
+
     table = Table("name", "from", "what it is", box=None)
     for row in rows:
-        table.add_row(*row.values())
+        table.add_row(*map(shown, row.values()))
     Console().print(table)
 
 
@@ -37,33 +39,37 @@ def show(name: Annotated[str, typer.Argument(help="A registered method.")]) -> N
 
     from rich.console import Console
     from rich.markdown import Markdown
-    from rich.markup import escape
     from rich.table import Table
 
-    from osad_bench.core.registry import methods
+    from osad_bench.benchmark.cli.bars import shown
+    from osad_bench.benchmark.grid.usable import method_named
+    from osad_bench.core.text import lines
 
-    method = methods.get(name)
+    method = method_named(name)
     console = Console()
-    console.print(f"[bold]{method.title}[/bold]  ({name}, version {method.version}, {method.kind})", highlight=False)
+    console.print(
+        f"[bold]{shown(method.title)}[/bold]  ({shown(name)}, version {method.version}, {shown(method.kind)})",
+        highlight=False,
+    )
     if method.citation:
-        console.print(escape(method.citation), highlight=False)
+        console.print(shown(method.citation), highlight=False)
     module = inspect.getmodule(method)
     for text in (inspect.getdoc(module) if module else "", inspect.cleandoc(method.__doc__ or "")):
         if text:
             console.print()
-            console.print(Markdown(text))
+            console.print(Markdown(lines(text)))
     if method.schedule is not None:
         schedule = ", ".join(f"{key} {value}" for key, value in method.schedule.model_dump().items())
-        console.print(f"\n[bold]published schedule[/bold]: {escape(schedule)}", highlight=False)
+        console.print(f"\n[bold]published schedule[/bold]: {shown(schedule)}", highlight=False)
     if method.pseudo_anomalies:
-        console.print(f"[bold]pseudo-anomalies[/bold]: {', '.join(method.pseudo_anomalies)}", highlight=False)
+        console.print(f"[bold]pseudo-anomalies[/bold]: {shown(', '.join(method.pseudo_anomalies))}", highlight=False)
     fields = method.Config.model_fields
     if fields:
         table = Table(
-            "setting", "default", "meaning and source", title=f"--set {name}.SETTING=VALUE", title_justify="left"
+            "setting", "default", "meaning and source", title=f"--set {shown(name)}.SETTING=VALUE", title_justify="left"
         )
         for key, field in fields.items():
-            table.add_row(key, str(field.default), escape(field.description or ""))
+            table.add_row(shown(key), shown(field.default), shown(field.description or ""))
         console.print(table)
     if method.departures:
-        console.print(f"Departures, with what they do to AUC: {escape(method.departures)}", highlight=False)
+        console.print(f"Departures, with what they do to AUC: {shown(method.departures)}", highlight=False)

@@ -44,6 +44,7 @@ def power(
 
     from osad_bench.benchmark.cli.bars import Steps
     from osad_bench.core.errors import InputError
+    from osad_bench.core.files import write_named
     from osad_bench.results.paired import differences as compare
     from osad_bench.results.plots import save
     from osad_bench.results.plots.power import power_curve
@@ -77,8 +78,7 @@ def power(
             f"{directory}: the spread over seeds is unknown: two methods with two common seeds are needed (run --seeds 5)"
         )
     folder = out or directory
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "power.csv").write_text(frame_to_csv(table), encoding="utf-8")
+    write_named(folder / "power.csv", frame_to_csv(table))
     written = [folder / "power.csv", *save(power_curve(pairs, labels_of(frame), level, target), folder / "power")]
     o.tell(f"wrote {', '.join(map(str, written))}")
     for name, part in alike({f"Power {target:g} at level {level:g}": table}).items():

@@ -84,6 +84,7 @@ def run(
     from osad_bench.benchmark.cli.screen import show_results, work, work_until
     from osad_bench.benchmark.grid.run import freeze_plan
     from osad_bench.core.errors import InputError
+    from osad_bench.core.files import write_named
 
     options = where.options()
     if freeze is not None and (not where.dry_run or until is not None):
@@ -98,6 +99,6 @@ def run(
         outcome = work_until(asked, options, until, o.names(between), max_seeds)
     if freeze is not None:
         frozen = freeze_plan(asked, outcome)
-        freeze.write_text(frozen.dump(), encoding="utf-8")
+        write_named(freeze, frozen.dump())
         o.tell(f"froze {len(frozen.cells)} cells in {freeze}; digest of the plan: {frozen.digest}")
     return 0 if where.dry_run else show_results(outcome, as_json=json_)

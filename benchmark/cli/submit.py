@@ -134,6 +134,7 @@ def board(
     from importlib.metadata import version
 
     from osad_bench.core.errors import InputError
+    from osad_bench.core.files import write_named
     from osad_bench.results.board import enter, render_board
     from osad_bench.results.submission import opened
 
@@ -144,6 +145,5 @@ def board(
                 raise InputError(f"{path} is the same submission as {seen[submission.digest]}; name it once")
             seen[submission.digest] = path
             entered.append(enter(submission, number))
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(render_board(entered, title, version("osad-bench")), encoding="utf-8")
+    write_named(out, render_board(entered, title, version("osad-bench")))
     o.tell(f"wrote {len(entered)} submissions to {out}")

@@ -24,7 +24,7 @@ from osad_bench.benchmark.decide.score import Rows, Verdict, read_image
 from osad_bench.benchmark.decide.words import said_of_scores
 from osad_bench.benchmark.features.cache import BATCH
 from osad_bench.core.errors import InputError
-from osad_bench.core.files import check_writable
+from osad_bench.core.files import check_writable, write_named
 from osad_bench.core.text import printable
 from osad_bench.datasets.base import DatasetError
 from osad_bench.datasets.reading.tiles import put_back, squared
@@ -91,7 +91,7 @@ def write_sheet(
     tiles = draw_tiles(model, shown)
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix.lower() == ".html":
-        path.write_text(_page(model, verdicts, tiles, false_alarms), encoding="utf-8")
+        write_named(path, _page(model, verdicts, tiles, false_alarms))
     else:
         picture(tiles).save(path)
 

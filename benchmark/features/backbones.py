@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from osad_bench.core.border import plugged
 from osad_bench.core.errors import InputError
 from osad_bench.core.registry import UnknownNameError, backbones
 
@@ -288,7 +289,12 @@ def load_backbone(name: str, weights: Path | None = None) -> Backbone:
         Neither a registered backbone nor a timm model.
     """
     if name in backbones.names():
-        backbone: Backbone = backbones.get(name)(weights)
+        with plugged(f"backbone {name!r} of {backbones.origin(name)}", make := backbones.get(name)):
+            backbone: Any = make(weights)
+        if not isinstance(backbone, Backbone):
+            raise InputError(
+                f"backbone {name!r} of {backbones.origin(name)} gives a {type(backbone).__name__}, expected a Backbone"
+            )
         return backbone
     import timm
 

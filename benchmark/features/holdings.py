@@ -82,7 +82,7 @@ def holdings(root: Path) -> list[Part]:
                 identity = json.loads((folder / META).read_bytes())["identity"]
                 fingerprint, last_use = str(identity["fingerprint"]), (folder / META).stat().st_mtime
                 what = _what(identity)
-            except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
                 continue  # being made, or being removed
             try:
                 name = (root / "names" / fingerprint).read_text("utf-8")

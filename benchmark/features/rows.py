@@ -100,7 +100,7 @@ def _layout_of(folder: Path, identity: dict[str, Any], total: int) -> dict[str, 
         }
         sizes[DONE] = total
         sound = meta["identity"] == identity and all((folder / file).stat().st_size == n for file, n in sizes.items())
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
     return meta if sound else None
 

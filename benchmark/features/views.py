@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from osad_bench.core.border import plugged
 from osad_bench.core.registry import pseudo_anomalies
 from osad_bench.datasets.base import Dataset
 from osad_bench.datasets.reading.tiles import squared
@@ -51,6 +52,10 @@ def shown(image: npt.NDArray[np.uint8], name: str, view: View) -> npt.NDArray[np
     """Apply a view to the resized image (H, W, 3) of a sample; `name` is its id."""
     if view.generator is None:
         return image
-    changed, _ = pseudo_anomalies.get(view.generator)(image, pseudo_generator(view.generator, name, view.draw))
-    result: npt.NDArray[np.uint8] = changed
+    make = pseudo_anomalies.get(view.generator)
+    with plugged(f"pseudo-anomaly {view.generator!r} of {pseudo_anomalies.origin(view.generator)}", make):
+        changed, _ = make(image, pseudo_generator(view.generator, name, view.draw))
+        result: npt.NDArray[np.uint8] = changed
+        if result.shape != image.shape or result.dtype != np.uint8:
+            raise ValueError(f"it gives {result.dtype} {result.shape}, expected uint8 {image.shape}")
     return result

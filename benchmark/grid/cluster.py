@@ -24,6 +24,7 @@ from typing import Any
 from osad_bench.benchmark.cell.execute import PlannedCell, execute
 from osad_bench.benchmark.cell.machine import Machine
 from osad_bench.benchmark.grid.workers import DIED, Reporter, Result, Results, died, failed, threads_each
+from osad_bench.core.border import message_of, name_of
 from osad_bench.core.errors import InputError
 
 AHEAD = 2
@@ -174,7 +175,7 @@ def _result(future: Any, cell: PlannedCell, machine: Machine) -> Result:
             f"the dask workers cannot run cells ({error}): install the same osad-bench, and the same plug-ins, on all of them"
         ) from None
     except Exception as error:
-        return failed(cell, machine, type(error).__name__, str(error))
+        return failed(cell, machine, name_of(error), message_of(error))
     return result
 
 

@@ -20,12 +20,15 @@ from datetime import datetime
 from pathlib import Path
 
 from osad_bench.benchmark.cell.execute import PlannedCell
+from osad_bench.core.files import open_regular
 from osad_bench.core.processes import is_alive, state_of
 from osad_bench.results.store import Store, StoreError
 
 BEAT, STALE, LOOK = 20.0, 120.0, 1.0
-"""Seconds between two heartbeats, seconds without one after which a lease of another machine has ended, and seconds between
-two looks at cells that other processes compute."""
+"""Seconds between two heartbeats, without one after which another machine's lease has ended, and between two looks at
+what others compute."""
+MOST = 10_000
+"""Bytes of a lease that are read."""
 
 
 @dataclass
@@ -153,11 +156,12 @@ def _ended(path: Path) -> bool:
     """Whether the owner of a lease is gone."""
     try:
         changed = path.stat().st_mtime
-        owner = json.loads(path.read_bytes())
+        with open_regular(path) as stream:
+            owner = json.loads(stream.read(MOST))
         here, pid, born = owner["host"] == socket.gethostname(), int(owner["pid"]), str(owner["born"])
     except FileNotFoundError:
         return True
-    except (OSError, ValueError, TypeError, KeyError):  # being written, or damaged
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):  # being written, or damaged
         return _silent(path)
     if not here:
         return time.time() - changed > STALE

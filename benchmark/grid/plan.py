@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-import pickle
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,8 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from osad_bench.benchmark.grid.usable import method_named
 from osad_bench.benchmark.preset import Preset, first_problem, load_preset, read_text
-from osad_bench.core.border import said
+from osad_bench.core.border import foreign, said
 from osad_bench.core.errors import InputError
 from osad_bench.core.garbage import uncollected
 from osad_bench.core.places import user_path
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from osad_bench.benchmark.cell.machine import Machine
     from osad_bench.benchmark.cell.split import Split
     from osad_bench.datasets.base import Dataset
-    from osad_bench.methods.base import Method
     from osad_bench.results.record import Cell, Protocol
 
 MOST_SEEDS = 10_000
@@ -177,41 +176,6 @@ def parse_change(text: str, option: str = "--set") -> tuple[str, list[Any]]:
     return name.strip(), [value(part.strip()) for part in parts]
 
 
-def method_named(name: str) -> type[Method]:
-    """The class registered as `name`, checked to be a method.
-
-    Raises
-    ------
-    UnknownNameError, InputError
-        There is none, or the registered object is not a method that can be run.
-    """
-    from osad_bench.methods.base import Method, MethodConfig
-
-    kind: Any = methods.get(name)
-    config, version = (getattr(kind, one, None) for one in ("Config", "version"))
-    problem = ""
-    if not (isinstance(kind, type) and issubclass(kind, Method)):
-        problem = "is no class that derives from osad_bench.methods.base.Method"
-    elif getattr(kind, "__abstractmethods__", None):
-        problem = f"lacks {', '.join(sorted(kind.__abstractmethods__))}"
-    elif not (isinstance(config, type) and issubclass(config, MethodConfig)):
-        problem = "has a Config that does not derive from MethodConfig"
-    elif not isinstance(version, int) or isinstance(version, bool):
-        problem = f"has the version {version!r}; a whole number is expected"
-    elif not all(isinstance(getattr(kind, one, None), str) for one in ("title", "kind", "citation")):
-        problem = "needs a title, a kind and a citation, each a text"
-    else:
-        try:
-            kind.Config().model_dump(mode="json")
-        except Exception as error:
-            detail = first_problem(error) if isinstance(error, ValidationError) else said(error)
-            problem = f"has settings without a usable default ({detail})"
-    if problem:
-        raise InputError(f"the method {name!r} of {methods.origin(name)} {problem}")
-    method: type[Method] = kind
-    return method
-
-
 def variants_of(name: str, changes: dict[str, list[Any]]) -> list[tuple[str, dict[str, Any]]]:
     """(label, complete configuration) of a method for every combination of the changes that concern it.
 
@@ -226,11 +190,12 @@ def variants_of(name: str, changes: dict[str, list[Any]]) -> list[tuple[str, dic
     result: dict[str, dict[str, Any]] = {}
     for combination in itertools.product(*own.values()):
         chosen = dict(zip(own, combination))
-        try:
+        with foreign() as outcome:
             config = kind.Config(**chosen).model_dump(mode="json")
-        except ValidationError as error:
+        if (error := outcome.error) is not None:
             known = ", ".join(kind.Config.model_fields) or "none"
-            raise InputError(f"--set {name}.…: {first_problem(error)}; settings of {name}: {known}") from None
+            problem = first_problem(error) if isinstance(error, ValidationError) else said(error)
+            raise InputError(f"--set {name}.…: {problem}; settings of {name}: {known}") from None
         changed = [f"{key}={value}" for key, value in config.items() if value != default[key]]
         result[", ".join(changed)] = config
     return list(result.items())
@@ -392,12 +357,13 @@ def _registered(asked: Sequence[Any]) -> dict[str, dict[str, Any]]:
         if isinstance(one, type):
             import cloudpickle
 
-            try:
-                found[register_class(one)] = {"method_class": cloudpickle.dumps(one)}
-            except (TypeError, AttributeError, RecursionError, pickle.PicklingError) as error:
+            name = register_class(one)
+            with foreign() as outcome:
+                found[name] = {"method_class": cloudpickle.dumps(one)}
+            if outcome.error is not None:
                 raise InputError(
-                    f"the class {one.__name__} cannot be sent to another process ({said(error)}): write it into a file, "
-                    "and give that file's path instead"
+                    f"the class {one.__name__} cannot be handed to another process ({said(outcome.error)}): write it into a "
+                    f"file, and give that file's path in its place"
                 ) from None
         elif one.endswith(".py"):
             path = user_path(one).absolute()

@@ -267,7 +267,9 @@ def carry_out(
             mine = leases.mine(left, store, before)
             if backend == "dask":
                 results = on_dask(mine, machine, reporter, scheduler, jobs)
-            elif jobs > 1:
+            elif (
+                jobs > 1 or machine.time_limit is not None
+            ):  # what does not end by itself can be ended in a process alone
                 results = in_processes(mine, machine, reporter, jobs)
             else:
                 results = one_by_one(mine, machine, reporter)

@@ -16,7 +16,8 @@ from osad_bench.benchmark.cell.machine import Machine
 from osad_bench.benchmark.cell.source import source_digest
 from osad_bench.benchmark.cell.split import split
 from osad_bench.benchmark.features.backbones import load_backbone
-from osad_bench.benchmark.grid.plan import method_named, parse_change
+from osad_bench.benchmark.grid.plan import parse_change
+from osad_bench.benchmark.grid.usable import method_named
 from osad_bench.benchmark.preset import BUILT_IN, Preset, load_preset
 from osad_bench.core.errors import InputError
 from osad_bench.core.registry import UnknownNameError, datasets, methods

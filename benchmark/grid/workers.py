@@ -10,13 +10,15 @@ from __future__ import annotations
 import multiprocessing
 import os
 import queue
+import signal
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from itertools import chain
 from multiprocessing.context import BaseContext
@@ -28,6 +30,7 @@ from joblib import cpu_count
 from osad_bench.benchmark.cell.execute import PlannedCell, execute
 from osad_bench.benchmark.cell.machine import Machine
 from osad_bench.benchmark.cell.provenance import provenance
+from osad_bench.benchmark.cell.state import TimeLimitError
 from osad_bench.benchmark.grid import guard
 from osad_bench.core.text import lines
 from osad_bench.results.record import Failure, Record, TestScores
@@ -39,7 +42,9 @@ if TYPE_CHECKING:
 
 Result = tuple[Record, "TestScores | None"]
 DIED = "WorkerDied"
-"""Failure type of a cell whose worker process is gone."""
+"""The type of the failure of a cell whose worker process is gone."""
+LATE = 15.0
+"""Seconds after its time limit when a cell's worker is ended."""
 Results = Generator[tuple[PlannedCell, Result], None, None]
 
 
@@ -95,6 +100,8 @@ def device_of(device: str, worker: int) -> str:
 def _in_worker(cell: PlannedCell, machine: Machine) -> Result:
     """Execute a cell in a worker process, sending epochs back if there is a queue."""
     machine = replace(machine, device=device_of(machine.device, guard.number))
+    if guard.events is not None:
+        guard.events.put((cell.key, os.getpid()))
 
     def progress(epoch: int, epochs: int, values: dict[str, float]) -> None:
         if guard.events is not None:
@@ -144,8 +151,45 @@ def one_by_one(cells: Iterable[PlannedCell], machine: Machine, reporter: Reporte
         yield cell, execute(cell, machine, lambda *values, cell=cell: reporter.epoch(cell, *values))
 
 
+class _Clock:
+    """Ends the workers of cells that go on after their time limit: one long call, or a method that catches everything.
+
+    Attributes
+    ----------
+    begun
+        Cell's key to its worker's process and the moment at which it began, as the worker tells.
+    ended
+        Keys of the cells whose workers were ended.
+    """
+
+    def __init__(self, limit: float | None) -> None:
+        self.limit, self.begun, self.ended = limit, dict[str, tuple[int, float]](), set[str]()
+
+    def wait(self, running: Iterable[Future[Result]], cells: Iterable[PlannedCell]) -> set[Future[Result]]:
+        """Wait until some are done; gives them."""
+        if self.limit is None:
+            return wait(running, return_when=FIRST_COMPLETED).done
+        while not (done := wait(running, timeout=1.0, return_when=FIRST_COMPLETED).done):
+            for key in {cell.key for cell in cells} & self.begun.keys():
+                process, begun = self.begun[key]
+                if time.monotonic() - begun > self.limit + LATE:
+                    self.ended.add(key)
+                    with suppress(ProcessLookupError):
+                        os.kill(process, signal.SIGKILL)
+        return done
+
+    def result(self, cell: PlannedCell, machine: Machine) -> Result:
+        """The failed record of a cell whose worker was ended."""
+        return failed(cell, machine, TimeLimitError.__name__, f"took longer than --time-limit {self.limit:g} s")
+
+
 def _together(
-    waiting: Iterator[PlannedCell], suspects: deque[PlannedCell], machine: Machine, jobs: int, events: Any
+    waiting: Iterator[PlannedCell],
+    suspects: deque[PlannedCell],
+    machine: Machine,
+    jobs: int,
+    events: Any,
+    clock: _Clock,
 ) -> Results:
     """Compute cells of `waiting` in `jobs` processes until all are done or a worker dies; `suspects` gets those running.
 
@@ -164,19 +208,22 @@ def _together(
     with _pool(jobs, events) as pool:
         fill()
         while running:
-            for future in wait(running, return_when=FIRST_COMPLETED).done:
+            for future in clock.wait(running, running.values()):
                 cell = running.pop(future)
                 try:
                     result = future.result()
                 except (BrokenProcessPool, CancelledError):
-                    suspects.append(cell)
+                    if cell.key in clock.ended:
+                        yield cell, clock.result(cell, machine)
+                    else:
+                        suspects.append(cell)
                 else:
                     fill()  # no process waits until this cell is stored
                     yield cell, result
 
 
-def _alone(suspects: deque[PlannedCell], machine: Machine, events: Any) -> Results:
-    """Compute cells one at a time in a process of their own; one that kills the process is recorded as failed."""
+def _alone(suspects: deque[PlannedCell], machine: Machine, events: Any, clock: _Clock) -> Results:
+    """Cells in a process of their own, one at a time: the one that kills it is recorded as failed."""
     while suspects:
         with _pool(1, events) as pool:
             alive = True
@@ -184,10 +231,12 @@ def _alone(suspects: deque[PlannedCell], machine: Machine, events: Any) -> Resul
                 cell = suspects.popleft()
                 with guard.uninterrupted():
                     future = pool.submit(_in_worker, cell, machine)
+                clock.wait([future], [cell])
                 try:
                     result = future.result()
                 except BrokenProcessPool as error:
-                    result, alive = died(cell, machine, str(error)), False
+                    ended = cell.key in clock.ended
+                    result, alive = clock.result(cell, machine) if ended else died(cell, machine, str(error)), False
                 yield cell, result
 
 
@@ -208,7 +257,7 @@ def in_processes(cells: Iterable[PlannedCell], machine: Machine, reporter: Repor
     by_key: dict[str, PlannedCell] = {}
     with guard.uninterrupted():  # it starts a process of multiprocessing's own
         events = _start().Queue()
-    stop = threading.Event()
+    stop, clock = threading.Event(), _Clock(machine.time_limit)
 
     def listen() -> None:
         while not stop.is_set():
@@ -218,7 +267,10 @@ def in_processes(cells: Iterable[PlannedCell], machine: Machine, reporter: Repor
                 continue
             except (EOFError, OSError):
                 return
-            reporter.epoch(by_key[key], *values)
+            if len(values) == 1:
+                clock.begun[key] = values[0], time.monotonic()
+            else:
+                reporter.epoch(by_key[key], *values)
 
     def asked_for() -> Iterator[PlannedCell]:
         for cell in cells:
@@ -230,9 +282,9 @@ def in_processes(cells: Iterable[PlannedCell], machine: Machine, reporter: Repor
     waiting, suspects = asked_for(), deque[PlannedCell]()
     try:
         while (first := next(waiting, None)) is not None:
-            # A worker that dies breaks its pool, and the pool does not say which of the running cells killed it.
-            yield from _together(chain([first], waiting), suspects, machine, jobs, events)
-            yield from _alone(suspects, machine, events)
+            # A worker that dies breaks its pool, and which of the running cells killed it is not told.
+            yield from _together(chain([first], waiting), suspects, machine, jobs, events, clock)
+            yield from _alone(suspects, machine, events, clock)
     finally:
         stop.set()
         listener.join(timeout=1)

@@ -6,6 +6,7 @@ differ in the same way, so that a black and white print can be read.
 
 from __future__ import annotations
 
+import io
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
+from osad_bench.core.files import write_named
 from osad_bench.results.plots.letters import drawable, family_for
 from osad_bench.results.titles import Titles, titles_of
 
@@ -210,9 +212,10 @@ def save(figure: Figure, path: Path | str) -> list[Path]:
     """Write ``path.pdf`` (vector, fonts embedded as TrueType) and ``path.png`` (`DPI`); return both paths."""
     stem = Path(path)
     finish(figure)
-    stem.parent.mkdir(parents=True, exist_ok=True)
     written = [stem.with_name(f"{stem.name}.{kind}") for kind in ("pdf", "png")]
     with rc_context({"pdf.fonttype": 42, "svg.fonttype": "none"}):
         for target in written:
-            figure.savefig(target, dpi=DPI, metadata={"CreationDate": None} if target.suffix == ".pdf" else None)
+            kind, stream = target.suffix[1:], io.BytesIO()
+            figure.savefig(stream, format=kind, dpi=DPI, metadata={"CreationDate": None} if kind == "pdf" else None)
+            write_named(target, stream.getvalue())
     return written

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import resource
+import signal
 import subprocess
 import sys
 import time
@@ -10,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from osad_bench.core import files
 from osad_bench.core.errors import InputError
 from osad_bench.core.files import (
     FORGOTTEN,
@@ -18,6 +21,7 @@ from osad_bench.core.files import (
     open_regular,
     prepared,
     read_bounded,
+    write_named,
     write_whole,
 )
 
@@ -68,3 +72,43 @@ def test_a_pipe_among_files_is_refused_and_never_waited_for(tmp_path: Path):
     for path in (tmp_path / "pipe", Path("/dev/zero")):
         with pytest.raises(OSError, match="no regular file"), open_regular(path):
             pass
+
+
+def test_a_named_file_is_whole_and_a_device_a_pipe_and_a_link_stay_what_they_are(tmp_path: Path):
+    reading, writing = os.pipe()
+    (tmp_path / "link").symlink_to(tmp_path / "new" / "target")
+    for place in (tmp_path / "link", Path(f"/dev/fd/{writing}"), Path("/dev/null")):
+        write_named(place, "text \udcff")
+    assert (tmp_path / "new" / "target").read_text() == "text \\udcff"
+    assert (tmp_path / "link").is_symlink()
+    assert os.read(reading, 100) == b"text \\udcff"
+    assert Path("/dev/null").is_char_device()
+    os.close(reading), os.close(writing)
+
+
+def test_a_named_file_that_cannot_be_written_stays_as_it_was_and_is_named(tmp_path: Path):
+    path = tmp_path / "page.html"
+    path.write_text("old")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # as Python does where it is not embedded
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))  # as a disk that fills up
+    try:
+        with pytest.raises(OSError, match="page.html") as error:
+            write_named(path, "new" * 1000)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, before)
+    assert error.value.filename == str(path)
+    assert [(one.name, one.read_text()) for one in tmp_path.iterdir()] == [("page.html", "old")]
+
+
+def test_a_pipe_that_nobody_writes_to_is_not_waited_for(tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(files, "PATIENCE", 0.1)
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(InputError, match="a pipe that nobody writes to"):
+        read_bounded(tmp_path / "pipe")
+    reading, writing = os.pipe()
+    with os.fdopen(writing, "wb") as stream:
+        stream.write(b"text")
+    assert read_bounded(Path(f"/dev/fd/{reading}")) == b"text"
+    os.close(reading)

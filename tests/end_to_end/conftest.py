@@ -78,7 +78,8 @@ class Command:
             assert time.monotonic() < end, f"processes do not end: {self.told.read_text()}"
             time.sleep(0.005)
         code = self.told.with_name(f"{self.told.name}.code")
-        return int(code.read_text()) if code.exists() else None
+        said = code.read_text() if code.exists() else ""  # empty: killed as it was about to be written
+        return int(said) if said else None
 
 
 class Commands:

@@ -86,9 +86,8 @@ def values_damaged(draw: Callable, value: object) -> object:
         if draw(st.integers(0, 5)) == 0:
             del parent[name]
         else:
-            parent[draw(st.sampled_from([name, name, name, "new", "\x1b"])) if isinstance(parent, dict) else name] = (
-                draw(st.sampled_from(ODD))
-            )
+            place = draw(st.sampled_from([name, name, name, "new", "\x1b"])) if isinstance(parent, dict) else name
+            parent[place] = odd(draw)
     return value
 
 

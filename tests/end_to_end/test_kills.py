@@ -17,10 +17,12 @@ from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from osad_bench.core.files import is_temporary
 from osad_bench.core.processes import is_alive
+from osad_bench.results.index import FILE
 from osad_bench.results.metrics import compute
 from osad_bench.results.record import Cell, Protocol, Record, TestScores
 from osad_bench.results.store import Store
@@ -97,6 +99,37 @@ def test_a_report_killed_at_any_moment_is_written_whole_the_next_time(commands, 
             start.done(*report)
             assert texts() == wanted
             assert contents(store) == before
+
+
+@pytest.mark.parametrize("kills", [pytest.param(2, id="2"), pytest.param(45, id="45", marks=pytest.mark.nightly)])
+def test_a_compact_killed_at_any_moment_leaves_the_records_and_an_index_that_is_whole_or_none(
+    commands, tmp_path: Path, kills
+):
+    parquet = pytest.importorskip("pyarrow.parquet")
+    store, moments, struck, index = filled(tmp_path / "store", 15), random.Random(kills), 0, tmp_path / "store" / FILE
+    wanted, frame = contents(store), store.frame()
+    compact = ("store", "compact", store.root)
+    with commands("osad_bench.benchmark.cli.bars", "osad_bench.results.store", "pyarrow.parquet") as start:
+        for number in range(kills):
+            if number % 2:  # by turns there was an older one, and none
+                index.unlink()
+            command = start.start(*compact)
+            if number % 4 < 2:  # in the middle of writing
+                command.until(lambda: bool(left_behind(store.root)))
+                time.sleep(moments.uniform(0, 0.003))
+            else:
+                time.sleep(moments.uniform(0, 0.15))
+            struck += command.kill() is None
+            assert contents(store) == wanted
+            if index.exists():
+                assert parquet.read_table(index).num_rows == len(wanted)
+            pd.testing.assert_frame_equal(store.frame(), frame)
+            start.done(*compact)
+            assert parquet.read_table(index)["key"].to_pylist() == sorted(wanted)
+            assert contents(store) == wanted
+            store.prepare()  # as the next run does
+            assert left_behind(store.root) == []
+    assert struck >= kills / 4, "most were over before they were killed"
 
 
 RUN = [

@@ -127,3 +127,15 @@ def test_without_pyarrow_records_are_read_and_compact_says_what_to_install(fille
     assert len(filled.frame()) == 3
     with pytest.raises(InputError, match=r"pip install 'osad-bench\[parquet\]'"):
         filled.compact()
+
+
+def test_texts_of_an_index_that_are_damaged_are_as_none(filled, settled):
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    path, count = filled.compact()
+    table = parquet.read_table(path)
+    place = table.column_names.index("provenance")
+    parquet.write_table(table.set_column(place, "provenance", pa.array(["[" * 100_000] * count)), path)
+    key = filled.keys()[0]
+    assert Store(filled.root).glance(key) == index.Glance.of(filled.get(key))

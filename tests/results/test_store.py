@@ -307,7 +307,7 @@ def test_names_of_ablations_of_several_stores_are_put_together(make_records, tmp
     assert Store(tmp_path / "m").ablations() == {("dra", "x=1"): "one", ("dra", "x=2"): "two", ("dra", "x=3"): "three"}
 
 
-@pytest.mark.parametrize("text", ["[1", "[]", "[" * 100_000], ids=["cut", "list", "deep"])
+@pytest.mark.parametrize("text", ["[1", "[" * 100_000, "[]", "9" * 5_000])
 def test_a_damaged_file_of_names_says_what_to_do(records, text):
     records.add("dra")
     (records.store.root / "ablations").mkdir()

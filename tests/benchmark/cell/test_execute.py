@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import builtins
 import gc
 import io
+import locale
+import logging
 import multiprocessing
 import os
 import random
+import resource
 import signal
 import sys
 import threading
@@ -19,6 +23,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch.overrides import TorchFunctionMode
 
 from osad_bench.benchmark.cell.execute import execute
 from osad_bench.benchmark.cell.machine import Machine
@@ -80,6 +85,37 @@ def raises(error: BaseException):
     return does
 
 
+class Ends(Exception):
+    def __str__(self) -> str:
+        sys.exit(0)
+
+
+class Words(str):
+    """A text that is none."""
+
+    def __len__(self) -> int:
+        return 1 // 0
+
+    __str__ = __len__
+
+
+class Wordy(Exception):
+    def __str__(self) -> str:
+        return Words("many")
+
+
+class Nothing(Exception):
+    """No instance of anything."""
+
+    @property
+    def __class__(self):
+        raise ValueError("no class")
+
+
+class Interrupted(KeyboardInterrupt):
+    """No Ctrl-C: the interpreter raises that itself."""
+
+
 class Unshowable(SyntaxError):
     """Its parts are not what a traceback expects."""
 
@@ -98,12 +134,23 @@ class Unshowable(SyntaxError):
         (MemoryError(), ("MemoryError", "")),
         (RecursionError("deep"), ("RecursionError", "deep")),
         (Unshowable("odd"), ("Unshowable", "odd")),
+        (Ends(), ("Ends", "(its message cannot be had: __str__ fails)")),
+        (Wordy(), ("Wordy", "many")),
+        (Interrupted("not by Ctrl-C"), ("Interrupted", "not by Ctrl-C")),
+        (type("\x1b[2J", (Exception,), {})("x"), ("\\x1b[2J", "x")),
     ],
 )
 def test_whatever_a_method_raises_is_a_failed_record_that_can_be_stored(tmp_path: Path, error, told):
     record = carried_out(tmp_path, raises(error))
     assert (record.status, record.error.type, record.error.message) == ("failed", *told)
     assert Record.model_validate_json(record.model_dump_json()) == record
+
+
+def test_an_error_that_denies_its_class_is_a_failed_record(tmp_path: Path):
+    def does(context):
+        raise Nothing("no")
+
+    assert carried_out(tmp_path, does).error.type == "Nothing"
 
 
 def test_the_end_of_the_process_is_the_end_of_the_cell_alone(tmp_path: Path):
@@ -132,6 +179,26 @@ def test_a_process_that_a_method_leaves_behind_is_ended(tmp_path: Path):
     assert carried_out(tmp_path, does).status == "ok"
     started[0].join(60)
     assert not started[0].is_alive()
+
+
+def test_a_process_that_a_method_forks_ends_with_the_cell(tmp_path: Path):
+    forked = []
+
+    def does(context):
+        forked.append(os.fork())
+
+    assert carried_out(tmp_path, does).status == "ok"
+    assert os.waitstatus_to_exitcode(os.waitpid(forked[0], 0)[1]) == 1
+
+
+@pytest.mark.parametrize("value", [None, [0.5] * 32, np.zeros(32), torch.zeros(32, dtype=torch.complex64)])
+def test_scores_that_are_no_tensor_of_real_numbers_are_refused_in_words(tmp_path: Path, value):
+    cls = type(
+        "Made", (Own,), {"does": lambda self, context: None, "score": lambda self, pyramid: value, "__doc__": "Made."}
+    )
+    (cell,) = planned(tmp_path, [cls])
+    error = execute(cell, machine(tmp_path))[0].error
+    assert "expected a tensor of real numbers, one per image" in error.message
 
 
 def test_ctrl_c_is_no_failure_of_a_cell(tmp_path: Path):
@@ -169,11 +236,48 @@ def disturb(context) -> None:
     torch.set_flush_denormal(True)
     torch.set_float32_matmul_precision("medium")
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    signal.set_wakeup_fd(-1)
+    signal.setitimer(signal.ITIMER_REAL, 100)
+    sys.stdout.close()
+    sys.stdout.reconfigure(errors="strict")
     sys.stderr = io.StringIO()
+    os.close(0), os.close(2)
+    sys.path.clear()
+    sys.modules["json"] = None
+    sys.excepthook = builtins.print = builtins.open = os.getcwd = None
+    locale.setlocale(locale.LC_ALL, "C")
+    logging.basicConfig(level=0, force=True)
+    logging.disable(50)
+    np.set_printoptions(threshold=1)
+    np.seterrcall(print)
+    torch.set_printoptions(precision=1)
+    torch.set_default_device("meta")
+    torch.autocast("cpu", dtype=torch.bfloat16).__enter__()
+    OPEN.append(torch.inference_mode())
+    OPEN[-1].__enter__()
+    OPEN.append(Mode())
+    OPEN[-1].__enter__()
+    torch._C._set_mkldnn_enabled(False)
+    torch.backends.cudnn.enabled = False
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    resource.setrlimit(resource.RLIMIT_NOFILE, (5, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+    sys.settrace(lambda *_: 1 / 0)
 
 
-@pytest.mark.parametrize("and_fails", [False, True])
-def test_what_a_method_does_to_its_process_reaches_nobody_else(tmp_path: Path, capfd, and_fails):
+OPEN: list = []
+"""Contexts of torch's that `disturb` has entered for good."""
+
+
+class Mode(TorchFunctionMode):
+    """Every function of torch fails."""
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        raise RuntimeError(function)
+
+
+def test_what_a_method_does_to_its_process_reaches_nobody_else(tmp_path: Path, capfd):
     def state() -> tuple:
         mask = os.umask(0)
         os.umask(mask)
@@ -181,18 +285,28 @@ def test_what_a_method_does_to_its_process_reaches_nobody_else(tmp_path: Path, c
         return (
             Path.cwd(), torch.get_rng_state().tolist(), random.getstate(), warnings.filters[:], torch.get_num_threads(),
             dict(os.environ), mask, sys.getrecursionlimit(), gc.isenabled(), np.geterr(), tiny.item(),
-            torch.get_float32_matmul_precision(), signal.getsignal(signal.SIGTERM), os._exit,
+            torch.get_float32_matmul_precision(), signal.getsignal(signal.SIGTERM), os._exit, signal.getsignal(signal.SIGCHLD),
+            signal.pthread_sigmask(signal.SIG_BLOCK, ()), signal.set_wakeup_fd(wakeup), sys.path[:], sys.modules["json"],
+            sys.excepthook, builtins.print, builtins.open, os.getcwd, locale.setlocale(locale.LC_ALL),
+            logging.root.handlers[:], logging.root.level, logging.root.manager.disable, np.get_printoptions(), np.geterrcall(),
+            repr(torch.tensor(1 / 3)), torch.zeros(1).device, torch.zeros(1).is_inference(), torch.is_autocast_enabled("cpu"),
+            (torch.ones(2, 2) @ torch.ones(2, 2)).dtype, torch.backends.mkldnn.is_available(), torch.backends.cudnn.enabled,
+            os.sched_getaffinity(0), resource.getrlimit(resource.RLIMIT_NOFILE), sys.gettrace(),
+            [os.fstat(number).st_ino for number in (0, 1, 2)],
         )  # fmt: skip
 
+    reading, wakeup = os.pipe()
+    os.set_blocking(wakeup, False)
+    of_pytest = signal.set_wakeup_fd(wakeup), signal.getitimer(signal.ITIMER_REAL)
+    signal.setitimer(signal.ITIMER_REAL, 0)
     before = state()
 
-    def does(context):
-        disturb(context)
-        if and_fails:
-            raise ValueError("as well")
-
-    assert carried_out(tmp_path, does).status == ("failed" if and_fails else "ok")
+    carried_out(tmp_path, disturb)
     assert state() == before
+    assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)
+    signal.setitimer(signal.ITIMER_REAL, *of_pytest[1])
+    signal.set_wakeup_fd(of_pytest[0])
+    os.close(reading), os.close(wakeup)
     assert torch.is_grad_enabled()
     assert torch.get_default_dtype() is torch.float32
     assert not torch.is_anomaly_enabled()

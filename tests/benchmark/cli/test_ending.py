@@ -15,8 +15,12 @@ LONG = """
 import hashlib, threading
 from osad_bench.benchmark.cli import ending
 with ending.ended_by_signals():
-    threading.Timer(1, print, ["ready"], {"flush": True}).start()  # when the call below is under way
-    hashlib.pbkdf2_hmac("sha256", b"", b"", 2**31 - 1)  # one call of half an hour, as NumPy and torch have some of minutes
+    print("ready", flush=True)
+    while True:
+        try:
+            hashlib.pbkdf2_hmac("sha256", b"", b"", 2**31 - 1)  # one call of half an hour, as NumPy and torch have of minutes
+        except KeyboardInterrupt:  # the signal came before that call
+            pass
 """
 
 
@@ -67,3 +71,32 @@ def test_a_command_that_goes_on_after_a_signal_is_left_alone(monkeypatch, capsys
     finally:
         signal.signal(signal.SIGTERM, before)
     assert ended == ([] if answers else [130])
+
+
+LEFT = """
+import atexit, os, sys, time, types
+from osad_bench.benchmark.cli import ending
+ending.GRACE = 0.2
+sys.modules["osad_bench.benchmark.cell.state"] = types.SimpleNamespace(left_behind=bool)  # as after a cell
+atexit.register({what})
+atexit.register(lambda: 1 / 0)
+ending.leave(3)
+"""
+
+
+@pytest.mark.parametrize("what", ["lambda: os._exit(0)", "lambda: time.sleep(600)"])
+def test_what_methods_left_for_the_end_changes_neither_the_exit_code_nor_how_long_it_takes(what):
+    done = subprocess.run([sys.executable, "-c", LEFT.format(what=what)], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 3
+    assert (
+        done.stderr
+        == "note: what a method left for the end of the command failed: ZeroDivisionError: division by zero\n"
+    )
+
+
+def test_a_plug_in_that_ends_the_process_does_not_end_the_command_well(cli, monkeypatch):
+    from osad_bench.datasets import catalogue
+
+    monkeypatch.setattr(catalogue, "expand", lambda name: sys.exit(0))
+    code, _, told = cli("datasets", "preview", "elpv")
+    assert (code, told) == (1, "error: the code of a plug-in ended the command (SystemExit: 0)\n")

@@ -6,8 +6,11 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import Future
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -113,3 +116,38 @@ def test_jobs_share_the_threads_that_one_alone_would_have(monkeypatch: pytest.Mo
     for cores, jobs, threads in [(16, 1, 8), (16, 3, 2), (4, 2, 2), (4, 8, 1)]:
         monkeypatch.setattr(grid_workers, "cpu_count", lambda cores=cores: cores)
         assert threads_each(jobs) == threads
+
+
+def test_the_worker_of_a_cell_that_goes_on_after_its_time_limit_is_ended():
+    clock, worker, future = grid_workers._Clock(1.0), subprocess.Popen(["sleep", "600"]), Future()
+    clock.begun["late"] = worker.pid, time.monotonic() - 2 - grid_workers.LATE
+    clock.begun["early"] = os.getpid(), time.monotonic()
+    threading.Thread(target=lambda: future.set_result(worker.wait())).start()
+    assert clock.wait([future], [SimpleNamespace(key="early"), SimpleNamespace(key="late")]) == {future}
+    assert (future.result(), clock.ended) == (-signal.SIGKILL, {"late"})
+
+
+STUBBORN = """
+import time
+from osad_bench.methods.base import Method
+class Stubborn(Method):
+    name = title = "stubborn"
+    def score(self, pyramid): return pyramid[0].mean((1, 2, 3))
+    def fit(self, train, context):
+        while True:
+            try: time.sleep(1)
+            except BaseException: pass
+"""
+
+
+@pytest.mark.nightly
+def test_a_method_that_catches_everything_is_ended_by_the_time_limit_alone(cli, tmp_path: Path):
+    (tmp_path / "stubborn.py").write_text(STUBBORN)
+    done = cli(
+        "run", "--methods", "stubborn.py,devnet", "--datasets", "textures", "--seeds", "1", "--floor", "none", "--set",
+        "image_size=32", "--set", "schedule.epochs=1", "--jobs", "1", "--time-limit", "30", "--out", "out",
+    )  # fmt: skip
+    records = {record.cell.method: record for record in Store(tmp_path / "out")}
+    assert done.returncode == 1
+    assert records["stubborn"].error.message == "took longer than --time-limit 30 s"
+    assert records["devnet"].status == "ok"
