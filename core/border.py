@@ -152,7 +152,7 @@ def message_of(error: BaseException) -> str:
     try:
         text = str.__str__(str(error))  # not a class of its own that derives from str
     except BaseException:
-        text = "(its message cannot be had: __str__ fails)"
+        text = "(no message: its __str__ fails)"
     return _shortened(text)
 
 

@@ -11,7 +11,8 @@ Which records a number comes from stands beside it, in a comment that no reader 
 
 STORE is a file of results/reference. WHERE names, separated by commas, a method, a data set, ``general`` or ``hard``, ``M = 10``,
 or any column of `osad_bench.results.load` as ``NAME=VALUE``. ``A - B`` is a difference, paired by seed; what stands outside
-brackets in ``[dpdl] - [mahalanobis], elpv`` counts for both. ``metric=fpr95`` or ``metric=diagnostics.oracle.best_auroc`` stands in place of AUROC. A head ``published`` asks for the papers' number instead.
+brackets in ``[dpdl] - [mahalanobis], elpv`` counts for both. ``metric=fpr95`` or ``metric=diagnostics.oracle.best_auroc`` stands in
+  place of AUROC; the settings of a variant are separated by spaces. A head ``published`` asks for the papers' number instead.
 
 A number is ``MEAN±STD`` over seeds (kinds of the hard setting averaged before), ``MEAN`` alone, with ``(N)`` for the number of
 seeds where that is not five. In README.md and findings.md each MEAN±STD must have its records named.
@@ -110,7 +111,7 @@ def selected(frame: pd.DataFrame, wanted: dict[str, str]) -> pd.DataFrame:
         kept = (
             (number - float(value)).abs() < 1e-9
             if number is not None
-            else frame[column].fillna("").astype(str) == value
+            else frame[column].fillna("").astype(str).str.replace(", ", " ") == value
         )
         frame = frame[kept]
     return frame
@@ -182,6 +183,10 @@ def published_number(text: str, wanted: dict[str, str]) -> str:
         paper, table = source.rstrip(")").split(", Table ")
         printed = printed[printed.source.str.startswith(paper) & (printed.table.astype(str) == table)]
         printed = printed[(printed.method == wanted["method"]) & (printed.dataset == wanted["dataset"])]
+        printed = printed[
+            (printed.setting == wanted.get("setting", "general"))
+            & printed.shots.isin((0, int(wanted.get("shots", 10))))
+        ]
     else:
         printed = published(1 if wanted.get("setting", "general") == "general" else 2)
         printed = printed[(printed.method == wanted["method"]) & (printed.dataset == wanted["dataset"])]
@@ -217,8 +222,7 @@ def check_table(place: str, store: str, where: str, lines: list[str]) -> tuple[i
             column = head[number]
             try:
                 if column.startswith("published"):
-                    data = head[number - 1] if head[number - 1] in set(frame.dataset_title) else ""
-                    label = f"{where},{row[0]},{data}"
+                    label = f"{where},{row[0]},{head[number - 1]}"
                     trouble = published_number(text, constraints(label, frame, axis))
                 elif "published" in row[0]:
                     label = f"{where},{row[0].replace('published', '')},{column}"

@@ -41,6 +41,7 @@ STANDS_FOR = {
     " --scheduler tcp://HOST:8786": "",
     "--device cuda": "--device cpu",
     "--rerun dpdl": "--rerun none",  # trains; tests/benchmark/grid does
+    "verify results/reference/main.osad.zip": "verify results/reference/first.osad.zip --rerun none",
     "/shared/": "", "$WORK/": "", "mine,": "./mine.py,", ",mine": "",
     "vit_small_patch14_dinov2": "vit_tiny_patch16_224",  # the same, an eighth of its size
     "show NAME": "show dpdl", "verify NAME": "verify brainmri",
@@ -104,8 +105,10 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for n in range(14)
     ]
     (folder / "parts.csv").write_text("\n".join(["path,label,kind", *rows]))
-    (folder / "uncertain").mkdir()
-    (folder / "uncertain" / "uncertain.csv").write_text("\n".join(["path,label,kind", *(f"../{row}" for row in rows)]))
+    shutil.copytree(folder / "photos" / "train" / "good", folder / "uncertain" / "cells")
+    kinds = ["", "mono", "poly"]
+    rows = [f"cells/{number}.png,{int(number % 3 > 0)},{kinds[number % 3]}" for number in range(90)]
+    (folder / "uncertain" / "uncertain.csv").write_text("\n".join(["path,label,kind", *rows]))
     (folder / "grid.toml").write_text('methods = ["dra"]\nseeds = 2\n')
     (folder / "small.toml").write_text('backbone = "efficientnet_lite0"\nfrozen = false\nimage_size = 96\n')
     torch.save(timm.create_model("vit_tiny_patch16_224").state_dict(), folder / "dinov2.pth")
@@ -113,6 +116,8 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (own,) = re.findall(r"^```python\n(.*?)^```", (ROOT / "docs" / "add-a-method.md").read_text("utf-8"), re.M | re.S)
     for name in ("pooled.py", "mine.py"):
         (folder / name).write_text(own)
+    (folder / "results").mkdir()
+    (folder / "results" / "reference").symlink_to(ROOT / "results" / "reference")
     for store in ("DIR", "HERE", "THERE", "osad-results", "all", "mine", "shots"):
         merge([ROOT / "results" / "reference" / "first.osad.zip"], folder / store)
     return folder

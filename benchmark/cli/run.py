@@ -88,7 +88,7 @@ def run(
 
     options = where.options()
     if freeze is not None and (not where.dry_run or until is not None):
-        raise InputError("--freeze goes with --dry-run, and with a fixed number of --seeds instead of --until")
+        raise InputError("--freeze needs --dry-run, and a fixed number of --seeds instead of --until")
     if freeze is not None and freeze.exists():
         raise InputError(
             f"--freeze {freeze}: it is there already, and a frozen plan is not written over; name another file"

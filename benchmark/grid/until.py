@@ -118,8 +118,8 @@ class Answer:
                 text += f" A difference of this size needs about {most} seeds."
         looks = sorted({look.seeds for verdict in self.rivals.values() for look in verdict.looks})
         text += (
-            f" Looked at after {', '.join(map(str, looks))} of at most {question.most} seeds; over all looks, a wrong answer "
-            f"in at most {question.alpha:.0%} of such questions."
+            f" Looked at after {', '.join(map(str, looks))} of at most {question.most} seeds; over all looks, at most "
+            f"{question.alpha:.0%} of such questions get a wrong answer."
         )
         if self.after:
             text += f" This was asked when another question ({self.after}) had been looked at on the same seeds: exploratory."

@@ -49,7 +49,7 @@ def _problem_with(kind: Any) -> str:
     if not _derives(kind.Config, MethodConfig):
         return "has a Config that does not derive from MethodConfig"
     if not isinstance(kind.version, int) or isinstance(kind.version, bool) or abs(kind.version) >= 2**53:
-        return f"has the version {printable(repr(kind.version)[:50])}, and a whole number is expected"
+        return f"has the version {printable(repr(kind.version)[:50])}; a whole number is expected"
     if not all(isinstance(one, str) for one in (kind.title, kind.kind, kind.citation)):
         return "needs a title, a kind and a citation, each a text"
     if long := next((one for one in ("title", "kind", "citation") if len(getattr(kind, one)) > MOST_LETTERS), ""):

@@ -140,8 +140,8 @@ def _open(name: str, fingerprint: str, own: Sequence[str], machine: Machine) -> 
         if name.startswith(("folder/", "csv/")):
             plain = name.replace("/", ":", 1)
             return None, (
-                f"images of the submitter's own, and {', '.join(own)} holds others" if own
-                else f"images of the submitter's own; say where they lie with --datasets {plain}"
+                f"these are the submitter's own images, and {', '.join(own)} holds other ones" if own
+                else f"these are the submitter's own images; say where they are with --datasets {plain}"
             )  # fmt: skip
         dataset = dataset_of(name, machine.data_root)
         if dataset.fingerprint == fingerprint:
@@ -206,7 +206,8 @@ def run_again(store: Store, wanted: Sequence[str], own: Sequence[str], machine: 
             found.append(Check("rerun", "unchecked", f"{label}: not run again; --rerun {label} does that", label, data))
     if unknown:
         raise InputError(
-            f"--rerun {sorted(unknown)[0]}: the submission has {', '.join(sorted({one for one, _ in groups}))}"
+            f"--rerun {sorted(unknown)[0]}: expected all, or a method or key of the submission; its methods are "
+            f"{', '.join(sorted({one for one, _ in groups}))}"
         )
     return found
 

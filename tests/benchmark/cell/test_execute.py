@@ -134,7 +134,7 @@ class Unshowable(SyntaxError):
         (MemoryError(), ("MemoryError", "")),
         (RecursionError("deep"), ("RecursionError", "deep")),
         (Unshowable("odd"), ("Unshowable", "odd")),
-        (Ends(), ("Ends", "(its message cannot be had: __str__ fails)")),
+        (Ends(), ("Ends", "(no message: its __str__ fails)")),
         (Wordy(), ("Wordy", "many")),
         (Interrupted("not by Ctrl-C"), ("Interrupted", "not by Ctrl-C")),
         (type("\x1b[2J", (Exception,), {})("x"), ("\\x1b[2J", "x")),

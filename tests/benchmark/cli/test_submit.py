@@ -91,7 +91,7 @@ def test_a_submission_about_images_that_are_not_here_is_recomputed_and_called_un
     others = Path(shutil.copytree(elsewhere, photos.with_name("others")))
     next((others / "train" / "good").iterdir()).unlink()
     done = cli("verify", "mine.osad.zip", "--datasets", f"folder:{others}")
-    assert f"images of the submitter's own, and folder:{others} holds others" in done.stdout
+    assert f"these are the submitter's own images, and folder:{others} holds other ones" in done.stdout
 
 
 def test_what_is_called_otherwise_than_it_is_is_found(run, tmp_path: Path):

@@ -62,7 +62,7 @@ def test_two_equal_methods_are_not_told_apart_and_the_reason_is_given(tmp_path):
     store, keys = filled(tmp_path, {"one": 1.5, "other": 1.5}, 20)
     (found,) = answer(store, keys, Question(most=20), 5)
     assert found.state == "hopeless"
-    assert "not decided with 15 seeds, and hardly to be with 20" in found.in_words(Question(most=20))
+    assert "not decided with 15 seeds, and unlikely to be decided with 20" in found.in_words(Question(most=20))
 
 
 def test_a_named_pair_is_asked_about_alone(tmp_path):
