@@ -129,7 +129,8 @@ def test_a_compact_killed_at_any_moment_leaves_the_records_and_an_index_that_is_
             assert contents(store) == wanted
             store.prepare()  # as the next run does
             assert left_behind(store.root) == []
-    assert struck >= kills // 8, "nearly all were over before they were killed"  # of two, on a fast machine, both may be
+    # Of two, on a fast machine, both may be over before.
+    assert struck >= kills // 8, "nearly all were over before they were killed"
 
 
 RUN = [
