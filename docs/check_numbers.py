@@ -30,7 +30,7 @@ from pathlib import Path
 import pandas as pd
 
 from osad_bench.results import load
-from osad_bench.results.published import numbers, published
+from osad_bench.results.published import numbers
 from osad_bench.results.submission import opened
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -38,7 +38,7 @@ COMPLETE = ("README.md", "findings.md")
 """Files in which no MEAN±STD may stand without its records."""
 USUAL = 5
 """Seeds of a number that does not say how many it has."""
-NUMBER = re.compile(r"([−+-]?)(\d?\.\d+|\d+\.\d+|\d+)(?:±(\d+\.\d+))?(?: \((\d+)\))?")
+NUMBER = re.compile(r"([−+-]?)(\d*\.\d+|\d+)(?:±(\d+\.\d+))?(?: \((\d+)\))?")
 TABLE = re.compile(r"^\s*<!-- records (\w+): (.*?) -->\s*$")
 INLINE = re.compile(r"([−+-]?\d+\.\d+(?:±\d+\.\d+)?(?: \(\d+\))?)<!-- (\w+): (.*?) -->")
 SPREAD = re.compile(r"\d\.\d+±\d\.\d+")
@@ -169,32 +169,26 @@ def compared(text: str, values: pd.Series[float]) -> str:
     right = given == mean and (not sign or float(plain) == 0 or (plain[0] == "-") == (sign in "−-"))
     if std is not None:
         right &= f"{values.std():.{digits}f}" == std
-    right &= len(values) == int(n or USUAL) or (n is None and std is None and len(values) > 1)
+    right &= len(values) == int(n or USUAL)
     spread = f"±{values.std():.{digits}f}" if len(values) > 1 else ""
     return "" if right else f"{text} is printed, and the records give {plain}{spread} (n = {len(values)})"
 
 
 def published_number(text: str, wanted: dict[str, str]) -> str:
-    """Empty where a paper prints `text` for this; the DPDL paper's Table 1, or the table named in brackets."""
+    """Empty where a paper prints `text` for this: the table named in brackets, else the DPDL paper's own of the setting."""
     value, _, source = text.partition(" (")
-    mean = float(value.partition("±")[0])
-    if source:
-        printed = numbers()
-        paper, table = source.rstrip(")").split(", Table ")
-        printed = printed[printed.source.str.startswith(paper) & (printed.table.astype(str) == table)]
-        printed = printed[(printed.method == wanted["method"]) & (printed.dataset == wanted["dataset"])]
-        printed = printed[
-            (printed.setting == wanted.get("setting", "general"))
-            & printed.shots.isin((0, int(wanted.get("shots", 10))))
-        ]
-    else:
-        printed = published(1 if wanted.get("setting", "general") == "general" else 2)
-        printed = printed[(printed.method == wanted["method"]) & (printed.dataset == wanted["dataset"])]
-        printed = printed[printed.shots == int(wanted.get("shots", 10))]
-        if wanted.get("setting") == "hard" and "known_kind" in printed:
-            printed = printed[printed.known_kind == "mean"]
-    means = sorted({f"{found:.3f}" for found in printed["mean"]})
-    return "" if f"{mean:.3f}" in means else f"{text} is printed, and the papers have {', '.join(means) or 'nothing'}"
+    setting = wanted.get("setting", "general")
+    paper, table = source.rstrip(")").split(", Table ") if source else ("DPDL", "1" if setting == "general" else "2")
+    found = numbers()
+    found = found[found.source.str.startswith(paper) & (found.table.astype(str) == table)]
+    found = found[
+        (found.method == wanted["method"]) & (found.dataset == wanted["dataset"]) & (found.setting == setting)
+    ]
+    found = found[found.shots.isin((0, int(wanted.get("shots", 10)))) & found.known_kind.fillna("").isin(("", "mean"))]
+    printed = {f"{one.mean:.3f}±{one.std:.3f}" for one in found[["mean", "std"]].itertuples(index=False)}
+    if value in printed | {one.partition("±")[0] for one in printed}:
+        return ""
+    return f"{text} is printed, and the papers have {', '.join(sorted(printed)) or 'nothing'}"
 
 
 def cells_of(line: str) -> list[str]:
@@ -223,9 +217,6 @@ def check_table(place: str, store: str, where: str, lines: list[str]) -> tuple[i
             try:
                 if column.startswith("published"):
                     label = f"{where},{row[0]},{head[number - 1]}"
-                    trouble = published_number(text, constraints(label, frame, axis))
-                elif "published" in row[0]:
-                    label = f"{where},{row[0].replace('published', '')},{column}"
                     trouble = published_number(text, constraints(label, frame, axis))
                 elif column == "mean":
                     sets = [name for name in head[1:] if name != "mean"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import runpy
 import shutil
 import signal
@@ -65,6 +66,11 @@ def cache() -> Path:
 def root() -> Path:
     """The checkout."""
     return ROOT
+
+
+def code_blocks(page: Path, language: str) -> list[str]:
+    """The fenced code blocks of a page in a language such as ``python``, in order."""
+    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text("utf-8"), re.MULTILINE | re.DOTALL)
 
 
 @pytest.fixture(scope="session")

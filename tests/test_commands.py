@@ -21,7 +21,7 @@ from PIL import Image
 from torchvision.models import resnet18
 
 from osad_bench.results.merge import merge
-from tests.conftest import Done
+from tests.conftest import Done, code_blocks
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -113,7 +113,7 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "small.toml").write_text('backbone = "efficientnet_lite0"\nfrozen = false\nimage_size = 96\n')
     torch.save(timm.create_model("vit_tiny_patch16_224").state_dict(), folder / "dinov2.pth")
     torch.save(resnet18().state_dict(), folder / "resnet18.pth")
-    (own,) = re.findall(r"^```python\n(.*?)^```", (ROOT / "docs" / "add-a-method.md").read_text("utf-8"), re.M | re.S)
+    (own,) = code_blocks(ROOT / "docs" / "add-a-method.md", "python")
     for name in ("pooled.py", "mine.py"):
         (folder / name).write_text(own)
     shutil.copytree(ROOT / "results" / "reference", folder / "results" / "reference")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import re
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -19,6 +18,7 @@ from osad_bench.benchmark.preset import load_preset
 from osad_bench.results import load
 from osad_bench.results.baseline import make_baseline, read_baseline
 from osad_bench.results.merge import merge
+from tests.conftest import code_blocks
 
 ROOT = Path(__file__).resolve().parents[1]
 PROGRAMS = sorted((ROOT / "docs").glob("*.py"))
@@ -116,9 +116,8 @@ def test_the_gates_baseline_comes_from_the_reference_records(tmp_path):
 
 
 def test_the_backbone_and_the_pseudo_anomaly_of_the_page_are_such(tmp_path):
-    page = (ROOT / "docs" / "backbones.md").read_text("utf-8")
     scope: dict[str, Any] = {}
-    for block in re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL):
+    for block in code_blocks(ROOT / "docs" / "backbones.md", "python"):
         exec(block, scope)
     torch.save(scope["Stages"]().state_dict(), tmp_path / "weights.pth")
     backbone = scope["tiny"](tmp_path / "weights.pth")

@@ -1,4 +1,4 @@
-"""What comes of comparing methods on a user's images: results of all splits, and the advice that is made of them."""
+"""Results of comparing methods on a user's images, and the advice that is made of them."""
 
 from __future__ import annotations
 
@@ -9,24 +9,26 @@ import numpy.typing as npt
 from scipy.stats import beta
 
 PROMISES = (0.01, 0.05)
-"""Shares of false alarms that recall is given at."""
+"""Shares of false alarms at which recall is given."""
 
 LISTED = 5
-"""Files named, at most, to look at."""
+"""Largest number of files named in one sentence or list."""
 
 Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Recall:
-    """Share of further anomalies of these kinds that would be found, with a 95 % interval; None if there are too few held-out normals.
+    """Share of further anomalies of these kinds that would be found, with a 95 % interval.
 
     Attributes
     ----------
     false_alarms
-        The promise.
+        The promised share.
     normals
-        Held-out normals that there are for it.
+        Number of held-out normals.
+    share, low, high
+        The recall and its interval, in [0, 1]; None if there are too few held-out normals for the promise.
     """
 
     false_alarms: float
@@ -38,7 +40,17 @@ class Recall:
 
 @dataclass(frozen=True)
 class Candidate:
-    """One method on the repeated splits: means over splits, not corrected for having been chosen."""
+    """One method on the repeated splits; nothing is corrected for its having been chosen.
+
+    Attributes
+    ----------
+    auroc, spread
+        Mean and standard deviation of the AUROC over the splits.
+    recall
+        Mean recall by promised share of false alarms; None if there are too few held-out normals for it.
+    seconds
+        Mean time of a cell (fit and scoring).
+    """
 
     method: str
     title: str
@@ -67,9 +79,9 @@ class Advice:
     remedies
         What would help, the most important first.
     look
-        Files to look at, by why.
+        Files to look at, by the reason for it.
     failures
-        Sentences about methods that failed.
+        One sentence per method that failed.
     """
 
     dataset: str
@@ -96,9 +108,9 @@ class Results:
     p_value
         The same shape: conformal p-values among the held-out normals.
     normals
-        Held-out normals of a split.
+        Number of held-out normals per split (the smallest).
     high
-        Per method, of each held-out normal the mean share of test anomalies that score lower.
+        Per method and held-out normal, the mean share of test anomalies that score lower.
     """
 
     methods: list[str]
@@ -110,7 +122,7 @@ class Results:
 
 
 def interval(share: float, count: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Clopper and Pearson's interval of a share of `count` images; the share need not be a multiple of 1 / count."""
+    """Clopper and Pearson's interval (low, high) of a share of `count` images; the share may be between two counts."""
     tail, hits = (1 - confidence) / 2, share * count
     low = float(beta.ppf(tail, hits, count - hits + 1)) if hits > 0 else 0.0
     high = float(beta.ppf(1 - tail, hits + 1, count - hits)) if hits < count else 1.0

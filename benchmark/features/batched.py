@@ -2,7 +2,7 @@
 
 Each function is the batched twin of a generator of `pseudo`, with one random generator per image: it makes the same draws
 and gives the same images, except for one grey level in the few pixels where single precision rounds differently. A
-generator without a twin, such as one of a plug-in, is called image by image.
+generator without a twin, such as a plug-in's, is called image by image.
 """
 
 from __future__ import annotations

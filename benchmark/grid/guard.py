@@ -32,10 +32,8 @@ def begin_worker(queue: Any, run: int, counter: Any, environment: dict[str, str]
     """
     global events, number
     events = queue
-    if (
-        queue is not None
-    ):  # a worker that was killed at the wrong moment keeps the queue's lock: no other waits for it at its end
-        queue.cancel_join_thread()
+    if queue is not None:
+        queue.cancel_join_thread()  # a killed worker may have kept the queue's lock: nobody waits for it at the end
     os.environ.clear()
     os.environ.update(environment)
     with counter.get_lock():

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from osad_bench.methods.checks import check_method
+from tests.conftest import code_blocks
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = ROOT / "examples" / "method-plugin"
@@ -41,7 +42,7 @@ def test_it_is_listed_shown_and_run_like_a_built_in_one(plugged_in, cli):
 def test_the_guide_is_short_and_its_method_meets_the_contract():
     guide = (ROOT / "docs" / "add-a-method.md").read_text("utf-8")
     assert len(guide.splitlines()) < 45
-    code = guide.split("```python\n")[1].split("```")[0]
+    (code,) = code_blocks(ROOT / "docs" / "add-a-method.md", "python")
     namespace: dict = {}
     exec(compile(code, "add-a-method.md", "exec"), namespace)
     check_method(namespace["Pooled"])

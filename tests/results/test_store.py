@@ -18,6 +18,7 @@ from osad_bench.results.merge import merge
 from osad_bench.results.record import SCHEMA_VERSION, Cell
 from osad_bench.results.store import NewerError, Store, StoreError
 from osad_bench.results.tables import tables
+from tests.conftest import code_blocks
 
 _spec = importlib.util.spec_from_file_location("results_conftest", Path(__file__).with_name("conftest.py"))
 factory = importlib.util.module_from_spec(_spec)
@@ -341,8 +342,7 @@ def test_the_python_of_the_guide_runs(records, monkeypatch, tmp_path):
         for method in ("dra", "dpdl"):
             for seed in range(2):
                 records.add(method, dataset=dataset, seed=seed)
-    guide = Path(__file__).parents[2] / "docs" / "results.md"
-    blocks = re.findall(r"```python\n(.*?)```", guide.read_text("utf-8"), flags=re.DOTALL)
+    blocks = code_blocks(Path(__file__).parents[2] / "docs" / "results.md", "python")
     assert len(blocks) == 2
     monkeypatch.chdir(tmp_path)
     exec("\n".join(blocks).replace('"DIR"', repr(str(records.store.root))), {})

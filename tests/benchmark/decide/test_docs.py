@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import csv
-import re
 import shlex
 import shutil
 from pathlib import Path
 
 import pytest
+
+from tests.conftest import code_blocks
 
 QUICK = ["--set", "image_size=64", "--set", "schedule.epochs=2", "--set", "schedule.steps=4"]
 """Appended, so that the test takes seconds; the page's commands take the usual image size."""
@@ -28,15 +29,11 @@ def photos(real_data: Path, tmp_path: Path) -> Path:
     return tmp_path
 
 
-def blocks(root: Path, language: str) -> list[str]:
-    text = (root / "docs" / "photos-to-a-decision.md").read_text("utf-8")
-    return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
-
-
 @pytest.mark.nightly
 def test_every_command_of_the_page_runs_on_real_photographs(cli, root, photos, monkeypatch):
     pytest.importorskip("onnxruntime")
-    commands = [shlex.split(line) for block in blocks(root, "sh") for line in block.splitlines()]
+    page = root / "docs" / "photos-to-a-decision.md"
+    commands = [shlex.split(line) for block in code_blocks(page, "sh") for line in block.splitlines()]
     assert len(commands) == 7
     for command in commands:
         into = command[command.index(">") + 1] if ">" in command else None
@@ -51,7 +48,7 @@ def test_every_command_of_the_page_runs_on_real_photographs(cli, root, photos, m
     assert (photos / "sheet.html").stat().st_size > 50_000
     assert (photos / "whitened.onnx").exists()
     monkeypatch.chdir(photos)
-    (program,) = blocks(root, "python")
+    (program,) = code_blocks(page, "python")
     small = program.replace('"folder:photos")', '"folder:photos", set={"image_size": [64]})')
     assert small != program
     scope: dict[str, object] = {}
