@@ -63,6 +63,12 @@ def report(
         list[str] | None,
         typer.Option(metavar="NAME", help="folder:PATH or csv:FILE to take the page's pictures from; may be repeated."),
     ] = None,
+    pictures: Annotated[
+        bool,
+        typer.Option(
+            help="Show test images on the page; not for a page to publish where the images may not be passed on."
+        ),
+    ] = True,
     data_root: Annotated[
         Path | None, typer.Option(envvar="OSAD_BENCH_DATA", help="Folder of the data sets' original downloads.")
     ] = None,
@@ -82,16 +88,18 @@ def report(
     from osad_bench.results.aggregate import Metric
     from osad_bench.results.registered import read_plan
     from osad_bench.results.render import print_tables
-    from osad_bench.results.report import BESIDE, alike, write_report
+    from osad_bench.results.report import BESIDE, alike, no_pictures, write_report
 
     if compare not in (None, "published"):
         raise InputError(f"--compare {compare}: expected published")
+    if images and not pictures:
+        raise InputError("--images names pictures that --no-pictures leaves out: give one of the two")
     made = write_report(
         directory, out=out, methods=methods, datasets=datasets, setting=setting, shots=shots, table=table,
         formats=[name.strip() for name in formats.split(",")], compare=bool(compare), html=html,
         metric=cast("Metric", metric), percent=percent, statistics=statistics, figures=figures,
-        plan=None if plan is None else read_plan(plan), pictures=partial(thumbnails, data_root=data_root, sources=images or []), steps=Steps(Console(stderr=True)),
-        say=o.tell,
+        plan=None if plan is None else read_plan(plan), steps=Steps(Console(stderr=True)), say=o.tell,
+        pictures=partial(thumbnails, data_root=data_root, sources=images or []) if pictures else no_pictures,
     )  # fmt: skip
     o.tell(f"wrote {', '.join(made.written) or 'nothing'} to {made.folder}")
     for sheet in made.sheets:

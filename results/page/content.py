@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -22,7 +23,6 @@ from osad_bench.results.titles import Titles, titles_of
 MOST_SCORED = 500
 """Most cells whose scores are part of the page."""
 
-
 KEY = 16
 """Digits of a key or fingerprint in the page: enough to find the record's file."""
 
@@ -34,6 +34,9 @@ VALUES = {
     "test anomalies": "test_anomaly", "test images with a copy in training": "crossing_duplicates",
 }  # fmt: skip
 """What a record's details list: title to column."""
+
+_DIGITS = re.compile(rb"(\.\d\d)\d+")
+_SPACE = re.compile(rb"\s*\n\s*")
 
 
 def boards(frame: pd.DataFrame, places: Mapping[str, int]) -> list[dict[str, Any]]:
@@ -109,11 +112,12 @@ def _boards(
 
 
 def as_svg(figure: Figure) -> str:
-    """The figure as an SVG in a ``data:`` address for ``<img>``."""
+    """The figure as an SVG in a ``data:`` address for ``<img>``; places are rounded to a hundredth of a point, for size."""
     stream = io.BytesIO()
     with rc_context({"svg.fonttype": "path", "svg.hashsalt": "osad-bench"}):
         finish(figure).savefig(stream, format="svg", metadata={"Date": None})
-    return "data:image/svg+xml;base64," + base64.b64encode(stream.getvalue()).decode()
+    text = _SPACE.sub(b" ", _DIGITS.sub(rb"\1", stream.getvalue()))
+    return "data:image/svg+xml;base64," + base64.b64encode(text).decode()
 
 
 def details(frame: pd.DataFrame, scores: pd.DataFrame, thumbnails: Mapping[tuple[str, str], str]) -> dict[str, Any]:

@@ -9,10 +9,13 @@ import shutil
 
 import html5lib
 import pytest
+from matplotlib import rc_context
 from PIL import Image
 
 from osad_bench.results.page import render_page, worst_mistakes
+from osad_bench.results.page.content import as_svg
 from osad_bench.results.plots import seed_points
+from osad_bench.results.plots.style import finish
 from osad_bench.results.record import TestScores
 from osad_bench.results.scores import load_scores
 
@@ -99,6 +102,20 @@ def test_the_html_is_sound_and_holds_no_markup_that_a_record_brought(page):
     assert not [e for e in tree.iter() if isinstance(e.tag, str) and "onmouseover" in e.attrib]
     assert EVIL in "".join(tree.find(".//h1").itertext())
     assert not re.search(r"(?:src|href)=.?https?:", text)
+
+
+def test_a_figure_in_the_page_is_the_same_drawing_to_a_hundredth_of_a_point(store):
+    figure = seed_points(store.frame())
+    stream = io.BytesIO()
+    with rc_context({"svg.fonttype": "path", "svg.hashsalt": "osad-bench"}):
+        finish(figure).savefig(stream, format="svg", metadata={"Date": None})
+    exact = stream.getvalue().decode()
+    shown = base64.b64decode(as_svg(figure).partition("base64,")[2]).decode()
+    words = [re.split(r"(-?\d+\.\d+)|\s+", text) for text in (exact, shown)]
+    exact, shown = ([word for word in found if word] for found in words)
+    assert len(exact) == len(shown) > 1000
+    for one, other in zip(exact, shown, strict=True):
+        assert one == other or abs(float(one) - float(other)) < 0.01, (one, other)
 
 
 def test_a_data_set_named_script_runs_nothing_and_shows_its_name(tab):

@@ -166,6 +166,7 @@ def test_a_store_with_many_cells_still_gets_its_ranks_in_words(report, records, 
         (["--metric", "f1"], "--metric f1: expected one of auroc"),
         (["--compare", "theirs"], "--compare theirs: expected published"),
         (["--table", "1", "--metric", "fpr95"], "--table 1 shows AUROC"),
+        (["--images", "folder:here", "--no-pictures"], "--images names pictures that --no-pictures leaves out"),
     ],
 )
 def test_wrong_options_are_one_line_with_what_is_possible(cli, records, arguments, message):
@@ -209,6 +210,9 @@ def test_the_page_has_pictures_of_the_mistakes_where_the_images_are_here(report,
     page = tmp_path / "page.html"
     report(records, "--html", page, "--images", source, "--no-figures", "--out", tmp_path / "report")
     assert page.read_text("utf-8").count("data:image/jpeg;base64,") == 10
+    published = report(records, "--html", page, "--no-pictures", "--no-figures", "--out", tmp_path / "report")
+    assert "data:image/jpeg" not in page.read_text("utf-8")
+    assert "no pictures of" not in published.stderr
     photos.rename(tmp_path / "elsewhere")
     without = report(records, "--html", page, "--no-figures", "--out", tmp_path / "report")
     assert "data:image/jpeg" not in page.read_text("utf-8")
