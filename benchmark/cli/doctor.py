@@ -183,7 +183,7 @@ def doctor(
     data_root: o.DataRoot = None,
     cache: o.Cache = None,
 ) -> int:
-    """Print the device, versions, weights and data found, and known faults of an installation (TRAP).
+    """Print the device, versions, weights and data found; known faults of an installation are marked TRAP.
 
     Exit code: 0 no fault, 1 a fault.
     """

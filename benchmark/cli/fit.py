@@ -32,7 +32,7 @@ def fit(
         int | None,
         typer.Option(
             min=0,
-            help="Normals to hold out; 0 for none. Default: a quarter, or the 99 that 1 % needs if more, at most half.",
+            help="Number of normals to hold out; 0 for none. Default: a quarter, or 99 (for a bound of 1 %) if that is more, but at most half.",
         ),
     ] = None,
     onnx: Annotated[

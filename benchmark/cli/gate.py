@@ -37,7 +37,10 @@ STORE = typer.Argument(metavar="DIR", help="Folder that `osad-bench run --out` w
 
 
 def baseline(directory: Annotated[Path, STORE]) -> None:
-    """Print what `check` needs of DIR as JSON: osad-bench baseline DIR > baseline.json, then commit the file."""
+    """Print what `check` needs of DIR as JSON: osad-bench baseline DIR > baseline.json, then commit the file.
+
+    Exit code: 0 printed, 2 wrong usage or input.
+    """
     from osad_bench.results.baseline import make_baseline
     from osad_bench.results.store import load
 

@@ -25,7 +25,9 @@ Shots = Annotated[
     str | None,
     typer.Option(help="M, the number of labelled anomalies in training; several separated by commas; default 10."),
 ]
-Seeds = Annotated[str | None, typer.Option(help="How many seeds (5), or a list with a comma (7,8 or 7,); default 5.")]
+Seeds = Annotated[
+    str | None, typer.Option(help="Number of seeds (5 means 0 to 4), or a list with a comma (7,8 or 7,); default 5.")
+]
 Preset = Annotated[str | None, typer.Option(help="quick (default), paper, or a TOML file.")]
 Changes = Annotated[
     list[str] | None,
@@ -42,11 +44,11 @@ SameTest = Annotated[
     bool,
     typer.Option(
         "--same-test",
-        help="Use one test part for all M and contaminations, without the anomalies that the largest trains on.",
+        help="Use one test part for all M and contaminations; the anomalies that the largest of them takes are left out of it.",
     ),
 ]
 Contamination = Annotated[
-    str | None, typer.Option(help="Shares of the training normals that are in fact anomalies, such as 0,0.1.")
+    str | None, typer.Option(help="Shares of the training normals that are in fact unnoticed anomalies, such as 0,0.1.")
 ]
 Mislabelled = Annotated[
     str | None, typer.Option(help="Shares of the labelled anomalies that are in fact normals, such as 0,0.2.")
@@ -75,7 +77,9 @@ Precision = Annotated[
 ]
 Backend = Annotated[str, typer.Option(help="local, or dask for several machines (docs/clusters.md).")]
 Scheduler = Annotated[str | None, typer.Option(help="Address of a dask scheduler; default: processes on this machine.")]
-Weights = Annotated[Path | None, typer.Option(help="File with the backbone's weights.")]
+Weights = Annotated[
+    Path | None, typer.Option(help="File with the backbone's weights, as torch.save writes a state dict.")
+]
 DataRoot = Annotated[
     Path | None, typer.Option(envvar="OSAD_BENCH_DATA", help="Folder of the data sets' original downloads.")
 ]
@@ -97,7 +101,9 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop
 Pixels = Annotated[
     bool, typer.Option("--pixels", help="Also compute pixel AUROC and AUPRO of the heat maps, where masks exist.")
 ]
-Oracle = Annotated[bool, typer.Option("--oracle", help="Also record the best test epoch's AUC, as a diagnostic only.")]
+Oracle = Annotated[
+    bool, typer.Option("--oracle", help="Also record the best test epoch's AUROC, as a diagnostic only.")
+]
 
 
 def tell(text: str) -> None:

@@ -18,7 +18,7 @@ EPILOG = """[bold]Examples[/bold]
 
   osad-bench report DIR --html page.html      one file to open, send or put on a server
 
-  osad-bench report DIR --compare published   beside the DPDL paper's numbers
+  osad-bench report DIR --compare published   beside the papers' numbers
 
   osad-bench report DIR --table all --format tex --out paper
 
@@ -41,7 +41,9 @@ def report(
     formats: Annotated[
         str, typer.Option("--format", help="md, tex, csv and html, separated by commas.")
     ] = "md,tex,csv",
-    compare: Annotated[str | None, typer.Option(help="published: our numbers beside the DPDL paper's.")] = None,
+    compare: Annotated[
+        str | None, typer.Option(help="published: your numbers beside those of the papers, each with its source.")
+    ] = None,
     plan: Annotated[
         Path | None,
         typer.Option(

@@ -52,7 +52,10 @@ def run(
         str | None, typer.Option(help="Reference method run beside the others; default mahalanobis, 'none' for none.")
     ] = None,
     validate: Annotated[
-        bool, typer.Option("--validate", help="Score a part cut from the training data, never the test part.")
+        bool,
+        typer.Option(
+            "--validate", help="Score a part cut from the training data, never the test part: choose settings by it."
+        ),
     ] = False,
     until: Annotated[
         str | None,
@@ -62,18 +65,25 @@ def run(
         ),
     ] = None,
     between: Annotated[
-        str | None, typer.Option(metavar="A,B", help="With --until: find out which of these two is better instead.")
+        str | None,
+        typer.Option(
+            metavar="A,B",
+            help="With --until: the question is which of these two is better, not which of all is the best.",
+        ),
     ] = None,
     max_seeds: Annotated[int, typer.Option(min=2, max=10_000, help="With --until: the largest number of seeds.")] = 50,
     freeze: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="With --dry-run: write the plan, as proof of what was planned before."),
+        typer.Option(
+            metavar="FILE",
+            help="With --dry-run: write the plan to FILE, as proof of what was planned before there were results.",
+        ),
     ] = None,
     json_: Annotated[
         bool, typer.Option("--json", help="Print the cells as JSON lines on stdout instead of the table.")
     ] = False,
 ) -> int:
-    """Run methods on data sets and print the table of their AUCs.
+    """Run methods on data sets and print the table of their AUROCs.
 
     Cells with a stored record are not computed again: after an interruption, the same command goes on from there.
     """

@@ -41,7 +41,10 @@ def submit(
     ] = None,
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="Default: DIR.osad.zip.")] = None,
 ) -> None:
-    """Write the records of DIR into one file that others can check."""
+    """Write the records of DIR into one file that others can check.
+
+    Exit code: 0 written, 2 wrong usage or input.
+    """
     from importlib.metadata import version
 
     from osad_bench.core.errors import InputError
@@ -67,7 +70,7 @@ def verify(
     rerun: Annotated[
         str | None,
         typer.Option(
-            help="Methods of which to compute one cell again, keys of cells, all, or none; default: methods without training."
+            help="Which cells to compute again: methods (one cell of each), keys of cells, all, or none; default: methods without training."
         ),
     ] = None,
     datasets: Annotated[
@@ -130,7 +133,10 @@ def board(
     out: Annotated[Path, typer.Option(metavar="FILE", help="The page.")] = Path("board.html"),
     title: Annotated[str, typer.Option(help="Heading of the page.")] = "osad-bench leaderboard",
 ) -> None:
-    """Make one static page of submissions, verified and unverified apart, and mark the differences that are noise."""
+    """Make one static page of submissions, verified and unverified apart, and mark the differences that are noise.
+
+    Exit code: 0 written, 2 wrong usage or input.
+    """
     from importlib.metadata import version
 
     from osad_bench.core.errors import InputError

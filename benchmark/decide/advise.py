@@ -5,12 +5,14 @@ the benchmark's own runs. An image is called an anomaly as `osad-bench score` wo
 the normals that were kept from the fit. So a recall "at 5 % false alarms" holds for that promise, and not for a threshold
 that was chosen on the test images. Where there are too few normals for a promise, no recall is given.
 
-The method with the best mean AUROC is recommended; if that one never sees an anomaly and its lead is within chance, the best
-of those that do, because a model is fitted to all anomalies, twice as many as here. Its recall, taken at face value, would be
-too good: it was chosen on the same images. It is corrected by the bootstrap of Tsamardinos, Greasidou and Borboudakis ("Bootstrapping the out-of-sample
-predictions for efficient and accurate cross-validation", Machine Learning 107, 2018): anomalies are drawn with
-replacement, the method is chosen on those drawn, and its recall is taken on those that were not. The interval around it is
-Clopper and Pearson's for the number of different anomalies that were tested: repeated splits do not add to that number.
+The method with the best mean AUROC is recommended. If that one never sees an anomaly and its lead is within chance, the best
+method that learns from anomalies is recommended instead: the model will be fitted to all anomalies, twice as many as here.
+
+The recall of the recommended method, taken at face value, would be too good: it was chosen on the same images. It is corrected by
+the bootstrap of Tsamardinos, Greasidou and Borboudakis ("Bootstrapping the out-of-sample predictions for efficient and accurate
+cross-validation", Machine Learning 107, 2018): anomalies are drawn with replacement, the method is chosen on those drawn, and its
+recall is taken on those that were not. The interval around it is Clopper and Pearson's for the number of different anomalies that
+were tested: repeated splits do not add to that number.
 """
 
 from __future__ import annotations

@@ -28,10 +28,14 @@ def sentences_of(
 
     Parameters
     ----------
+    candidates
+        The methods, the best mean AUROC first.
     chosen
-        Place of the recommended method among the candidates, of which the first has the best AUROC.
+        Index of the recommended method among the candidates.
+    ties
+        Names of the methods that the data cannot tell from it.
     known
-        Different anomalies that there are; by chance not all were tested.
+        Number of different anomalies; the random splits may not have tested all of them.
     """
     tested = len(results.anomalies)
     of_all = counted(known, "anomaly") if tested == known else f"{tested} of your {counted(known, 'anomaly')}"
@@ -50,7 +54,8 @@ def sentences_of(
     low, _ = interval(best.auroc, len(results.anomalies))
     if low < 0.5:
         sentences.append(
-            "Do not rely on it yet: with so few anomalies this could be chance, no method is better than a coin for certain"
+            "Do not rely on it yet: with so few anomalies this AUROC may be due to chance, and the method no better than a "
+            "coin toss"
         )
     for one in recall:
         if one.share is None or one.low is None or one.high is None:
@@ -61,28 +66,28 @@ def sentences_of(
         else:
             sentences.append(
                 f"At {percent(one.false_alarms)} false alarms it finds about {percent(round(one.share, 2))} of further anomalies like these; "
-                f"with {of_all} tested, all that is certain is between {percent(round(one.low, 2))} and "
+                f"with {of_all} tested, the 95 % interval is {percent(round(one.low, 2))} to "
                 f"{percent(round(one.high, 2))}"
             )
     if ties:
         sentences.append(f"The data cannot tell it from {', '.join(ties)}: the difference is within chance")
     blind = [name for name in (best.method, *ties) if name in BLIND]
     if blind and best is first:
-        sentences.append(f"{blind[0]} never sees an anomaly, so it is not shown that your labelled ones help")
+        sentences.append(f"{blind[0]} never sees an anomaly, so nothing shows that your labelled anomalies help")
     sentences.append(
-        "Nothing here says how it does on kinds of anomaly that you have no picture of, or under another camera or light"
+        "Nothing here says how well it does on kinds of anomaly that you have no picture of, or with another camera or light"
     )
     return sentences
 
 
 BLIND = ("mahalanobis", "patchcore")
-"""Floors that never see an anomaly."""
+"""Candidates that never see an anomaly."""
 
 WIDE = 0.2
 """Width of an interval of recall above which more anomalies are asked for."""
 
 FEW_OF_KIND = 5
-"""Anomalies of a kind below which little can be said of it."""
+"""Number of anomalies of a kind below which more are asked for."""
 
 
 def remedies_of(
@@ -94,7 +99,18 @@ def remedies_of(
     contradictory: set[str],
     tiles: int,
 ) -> list[str]:
-    """What would help, the most important first."""
+    """What would help, the most important first.
+
+    Parameters
+    ----------
+    missed
+        Per tested anomaly, the share of splits in which it was missed at the largest promised share of false alarms; if there are
+        too few normals for that, the mean share of normals that score higher.
+    copies, contradictory
+        Ids of the images that were left out.
+    tiles
+        Tiles per photograph in this comparison.
+    """
     remedies = []
     if contradictory:
         names = ", ".join(sorted(contradictory)[:LISTED])
@@ -105,8 +121,8 @@ def remedies_of(
     wanted_tiles = tiles_for(dataset) if isinstance(dataset, FileDataset) else 1
     if tiles == 1 and wanted_tiles > 1:
         remedies.append(
-            f"Ask again with --set tiles={wanted_tiles}: your photographs are long, and squeezed to a square they lose what is "
-            "small along their length; take what does better"
+            f"Ask again with --set tiles={wanted_tiles}: your photographs are long, and squeezed to a square they lose small "
+            "details along their length; use the setting with the higher AUROC"
         )
     normals = sum(one.label == 0 and one.id not in copies | contradictory for one in dataset.samples)
     held = to_hold_out(normals)
@@ -136,7 +152,7 @@ def remedies_of(
         rare = sorted(kind for kind, count in counts.items() if count < FEW_OF_KIND)
         if rare:
             listed = ", ".join(f"{kind} ({counts[kind]})" for kind in rare)
-            remedies.append(f"Label at least {FEW_OF_KIND} of each kind; fewer are there of {listed}")
+            remedies.append(f"Label at least {FEW_OF_KIND} of each kind; there are fewer of {listed}")
     told = [one for one in recall if one.share is not None and one.low is not None and one.high is not None]
     if told and (told[-1].high or 0) - (told[-1].low or 0) > WIDE:
         share = min(max(told[-1].share or 0, 0.1), 0.9)
@@ -151,7 +167,15 @@ def remedies_of(
 
 
 def to_look_at(results: Results, best: int, missed: Floats) -> dict[str, list[str]]:
-    """Images whose label may be wrong, or that show what the method does not see."""
+    """Files to look at, by the reason for it: their label may be wrong, or they show what the method does not see.
+
+    Parameters
+    ----------
+    best
+        Row of the recommended method in `results`.
+    missed
+        As for `remedies_of`.
+    """
     high = results.high[results.methods[best]]
     normals = sorted((name for name, share in high.items() if share >= 0.5), key=lambda name: -high[name])
     order = [int(index) for index in np.argsort(-missed, kind="stable") if missed[index] >= 0.5]

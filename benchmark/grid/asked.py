@@ -1,8 +1,8 @@
 """Which questions were asked of the records of a store, and with how many seeds: ``until.json`` beside them.
 
-The error rate of a question is spent by the rule that was fixed before its first look. Who may change the rule after a look
-gets a second rate, and a third, so the rule is kept, and another one is refused. Another question about the same records is
-allowed and told apart, as its asker has seen them.
+The error rate of a question is spent by a rule that is fixed before its first look. Every change of the rule after a look would
+add another error rate, so the rule is kept, and another one is refused. Another question about the same records is allowed and
+called exploratory, because whoever asks it has seen them.
 """
 
 from __future__ import annotations
@@ -57,12 +57,12 @@ class _Book(BaseModel):
 
 
 def read(root: Path) -> list[Asked]:
-    """The questions that were asked of a store, the first one first.
+    """The questions that were asked about a store, the first one first.
 
     Raises
     ------
     InputError
-        The file is damaged: what was looked at cannot be known.
+        The file is damaged, so which looks were taken is unknown.
     """
     path = root / NAME
     try:
@@ -75,12 +75,12 @@ def read(root: Path) -> list[Asked]:
 
 
 def check(root: Path, questions: Sequence[Asked]) -> list[Asked]:
-    """The questions asked before, where none of `questions` was asked with another rule.
+    """The questions asked before; checks that none of `questions` was asked with another rule.
 
     Raises
     ------
     InputError
-        One was.
+        One of them was asked with another rule, or the file is damaged.
     """
     before = read(root)
     rules = {one.what: one for one in before}
@@ -95,7 +95,7 @@ def check(root: Path, questions: Sequence[Asked]) -> list[Asked]:
 
 
 def earlier(question: Asked, before: Sequence[Asked]) -> str:
-    """The first other question that was asked of the same row before this one, in words; empty where there is none."""
+    """The first other question that was asked about the same row before this one, in words; empty if there is none."""
     for one in before:
         if one.what == question.what:
             break

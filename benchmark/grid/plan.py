@@ -59,7 +59,7 @@ class Grid(BaseModel):
     reserve: int = Field(0, ge=0, description="keep at least this many anomalies out of the test part, whatever M is")
     same_test: bool = Field(
         False,
-        description="one test part for all M and contaminations, without the anomalies that the largest trains on",
+        description="one test part for all M and contaminations; the anomalies that the largest of them takes are left out of it",
     )
     contamination: list[Annotated[float, Field(ge=0, le=0.5)]] = Field(
         default=[0.0], min_length=1, description="shares of the training normals that are in fact anomalies"

@@ -53,7 +53,7 @@ class Question:
     alpha: float = 0.05
 
     def level(self, methods: int) -> float:
-        """Two-sided error rate of one pair, where so many methods are compared; see the module."""
+        """Two-sided error rate of each pair when this number of methods is compared; see the module."""
         return self.alpha if self.between else min(1.0, 2 * self.alpha / max(2, methods))
 
 
@@ -72,11 +72,11 @@ class Answer:
     best
         The method that is better than the others, or leads so far; empty if nothing can be compared.
     rivals
-        Its comparison with each other method: the name to the verdict, `best` being the first of the two.
+        The comparison of `best` with each other method, by that method's name; `best` is the first of the two.
     missing
-        Methods that were asked about and have too few common seeds to be compared.
+        Methods of the question that share too few seeds with `best` to be compared.
     after
-        The question of the same row that was looked at before this one was asked; empty where there was none.
+        In words, an earlier question about the same row; empty if there was none.
     place
         Digest of the row (`results.row.Row`).
     """
@@ -104,12 +104,12 @@ class Answer:
                 "" if self.seeds >= question.most else f", and unlikely to be decided with {question.most}"
             )
             text += f"{end}: {self.best} leads"
-            text += f", and cannot be told from {_listed(unsure)}." if unsure else "."
+            text += f", but cannot be told from {_listed(unsure)}." if unsure else "."
             if self.missing:
                 text += f" Too few cells of {', '.join(self.missing)} have results to be compared."
             if sure:
                 rate = question.level(len(self.rivals) + 1 + len(self.missing))
-                text += f" By itself it is better than {_listed(sure)}; of such single pairs {rate:.1%} may be wrong."
+                text += f" Taken one by one, it is better than {_listed(sure)}; at most {rate:.1%} of such statements are wrong."
             needed = [verdict.needed for verdict in unsure.values() if not verdict.looks[-1].identical]
             most = max(map(int, filter(None, needed)), default=0)
             if None in needed:
@@ -122,7 +122,7 @@ class Answer:
             f"{question.alpha:.0%} of such questions get a wrong answer."
         )
         if self.after:
-            text += f" This was asked when another question ({self.after}) had been looked at on the same seeds: exploratory."
+            text += f" Exploratory: another question about the same seeds ({self.after}) had been answered before this one was asked."
         return text
 
 
@@ -164,8 +164,10 @@ def run_until(
     Raises
     ------
     InputError
-        The seeds are no number, the question names no two methods of the run, or it was asked with other seeds before,
-        besides whatever `run_grid` raises.
+        The seeds are not 0 to n-1 with n at least 2, or more than `question.most`; the run has fewer than two methods, scores the
+        validation part, or lacks a method of the question; or the question was asked before with another `step` or `most`.
+    others
+        See `osad_bench.benchmark.grid.run.run_grid`.
     """
     step = len(grid.seeds)
     if grid.seeds != list(range(step)) or step < 2:
@@ -202,12 +204,12 @@ def run_until(
 
 
 def _place(row: Row) -> str:
-    """What names a row of the table in ``until.json``."""
+    """The name of a row of the table in ``until.json``."""
     return digest([str(value) for value in row])
 
 
 def _check(question: Question, planned: Outcome) -> list[str]:
-    """The methods of the run, as tables name them."""
+    """The methods of the run, named as in tables; raises InputError if the question does not fit them."""
     names = sorted({printable(f"{cell.cell.method} {cell.variant}".strip()) for cell in planned.cells})
     if len(names) < 2:
         raise InputError(
@@ -224,7 +226,7 @@ def _check(question: Question, planned: Outcome) -> list[str]:
 def answer(
     store: Store, keys: set[str], question: Question, step: int, seeds: int | None = None, methods: Sequence[str] = ()
 ) -> list[Answer]:
-    """Where the question of each row stands, from the stored records alone.
+    """Answer the question of each row of the table from the stored records alone.
 
     Parameters
     ----------
@@ -233,9 +235,9 @@ def answer(
     step
         A look is taken after each `step` seeds, as the run took them.
     seeds
-        Seeds that were run; None for those that the records have.
+        Number of seeds that were run; None takes it from the records.
     methods
-        All that were asked about, those without results included; empty for those that the records have.
+        All methods of the question, those without results included; empty takes them from the records.
     """
     frame = store.frame()
     tests = comparable(frame[frame["key"].isin(keys) & (frame["status"] == "ok")])
@@ -252,7 +254,7 @@ def answer(
 def _answer_row(
     title: str, part: pd.DataFrame, store: Store, question: Question, ends: Sequence[int], methods: Sequence[str]
 ) -> Answer:
-    """The answer for the records of one row, which was looked at when the seeds below each of `ends` had been run."""
+    """The answer for the records of one row; a look was taken after each number of seeds in `ends`."""
     cells = {(line.method, line.seed, line.known_kind): line.key for line in part.sort_values("created").itertuples()}
     aucs = dict(zip(part["key"], part["auroc"]))
     scores = dict(iter(load_scores(store.root, part).groupby("key", sort=False)))

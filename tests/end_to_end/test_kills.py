@@ -1,6 +1,6 @@
 """Killed at any moment, a command loses nothing, and the same command goes on to the same result, bit for bit.
 
-20 kills in every run of the tests, of commands that take milliseconds; 200 nightly, of whole runs too
+22 kills in every run of the tests, of commands that take milliseconds; 245 nightly, of whole runs too
 (docs/reliability.md).
 """
 

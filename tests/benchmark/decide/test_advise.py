@@ -74,7 +74,7 @@ def test_advice_is_one_method_with_its_recall_and_what_cannot_be_told(cli, parts
     assert (
         "with 36, fit holds 18 out and can promise 5.26 % false alarms or more; 198 are enough for 1 %" in done.stdout
     )
-    assert "fewer are there of burr (3)" in done.stdout
+    assert "there are fewer of burr (3)" in done.stdout
     assert f"\nnext: osad-bench fit evidence folder:{parts} --set image_size=64 --out model\n" in done.stdout
     assert "0 to do" in cli(*arguments).stderr, "what was computed is kept"
     found = json.loads(cli(*arguments, "--json").stdout)

@@ -95,8 +95,11 @@ def test_a_method_without_results_keeps_the_question_open_and_is_named(tmp_path)
     (found,) = answer(store, keys, Question(), 5, 10, ["good", "poor", "gone"])
     assert (found.state, found.best, found.missing) == ("hopeless", "good", ("gone",))
     words = found.in_words(Question())
-    assert "good leads. Too few cells of gone have results to be compared. By itself it is better than poor" in words
-    assert "of such single pairs 3.3% may be wrong" in words
+    assert (
+        "good leads. Too few cells of gone have results to be compared. Taken one by one, it is better than poor"
+        in words
+    )
+    assert "at most 3.3% of such statements are wrong" in words
 
 
 def test_a_question_keeps_its_rule_and_a_second_question_is_called_exploratory(tmp_path):
@@ -134,7 +137,7 @@ def test_a_run_stops_when_it_is_decided_and_goes_on_from_what_is_stored(tmp_path
     with pytest.raises(InputError, match="was asked with --seeds 2 --max-seeds 4"):
         run_until(grid, options, Question(most=6))
     _, named = run_until(grid, options, Question(("devnet", "mahalanobis"), most=4))
-    assert named[0].in_words(Question(most=4)).endswith("had been looked at on the same seeds: exploratory.")
+    assert named[0].in_words(Question(most=4)).endswith("had been answered before this one was asked.")
 
 
 @pytest.mark.parametrize(
