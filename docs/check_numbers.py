@@ -118,7 +118,7 @@ def selected(frame: pd.DataFrame, wanted: dict[str, str]) -> pd.DataFrame:
 
 
 def by_seed(frame: pd.DataFrame, wanted: dict[str, str]) -> pd.Series[float]:
-    """One number per seed, the kinds of the hard setting averaged."""
+    """One number per seed, the kinds of the hard setting averaged; a seed that lacks one of them has none, as in a report."""
     cells = selected(frame, wanted)
     if cells.empty:
         raise Unknown(f"no record has {', '.join(f'{name} = {value}' for name, value in wanted.items())}")
@@ -144,8 +144,9 @@ def by_seed(frame: pd.DataFrame, wanted: dict[str, str]) -> pd.Series[float]:
     values = cells[column]
     for name in inside:
         values = values.map(lambda record, name=name: record[name])
-    series: pd.Series[float] = values.astype(float).groupby(cells.seed).mean()
-    return series
+    by: pd.Series[float] = values.astype(float).groupby(cells.seed).mean()
+    kinds = cells.groupby("seed")["known_kind"].nunique()
+    return by[kinds == kinds.max()]
 
 
 def series_of(where: str, frame: pd.DataFrame, axis: str = "") -> pd.Series[float]:

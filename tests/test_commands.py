@@ -42,6 +42,7 @@ STANDS_FOR = {
     "--device cuda": "--device cpu",
     "--rerun dpdl": "--rerun none",  # trains; tests/benchmark/grid does
     "verify results/reference/main.osad.zip": "verify results/reference/first.osad.zip --rerun none",
+    "merge results/reference/main.osad.zip": "merge results/reference/first.osad.zip",  # read whole in tests/test_docs.py
     "/shared/": "", "$WORK/": "", "mine,": "./mine.py,", ",mine": "",
     "vit_small_patch14_dinov2": "vit_tiny_patch16_224",  # the same, an eighth of its size
     "show NAME": "show dpdl", "verify NAME": "verify brainmri",
