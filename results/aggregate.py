@@ -98,7 +98,7 @@ def group_of(datasets: pd.Series) -> pd.Series:
     return result
 
 
-def _group_means(seeds: pd.DataFrame) -> pd.DataFrame:
+def with_group_means(seeds: pd.DataFrame) -> pd.DataFrame:
     """Add rows to those of `per_seed`: for data sets made of classes (``mvtec/carpet``) each seed's mean over the classes."""
     classes = seeds[group_of(seeds["dataset"]) != ""].copy()
     if classes.empty:
@@ -142,7 +142,7 @@ def summary(frame: pd.DataFrame, metric: Metric = "auroc") -> pd.DataFrame:
         the row, by the mean rounded to three digits; ties share a rank). Incomplete lines have no rank (NaN) but still
         count: a complete line with a lower mean than an incomplete one is never ranked best.
     """
-    seeds = _group_means(per_seed(frame, metric))
+    seeds = with_group_means(per_seed(frame, metric))
     expected = seeds.groupby(ROW)["seed"].nunique().rename("expected").reset_index()
     grouped = seeds.groupby([*ROW, "method"])
     result: pd.DataFrame = grouped.agg(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -22,3 +23,9 @@ def in_order(names: Iterable[Any], order: Iterable[str]) -> list[str]:
     """`names` without repeats, in the order of their first words in `order`; unknown ones last, by name."""
     places = {name: place for place, name in enumerate(order)}
     return sorted({str(name) for name in names}, key=lambda name: (places.get(name.split(" ")[0], len(places)), name))
+
+
+def by_number(name: str) -> list[tuple[str, float]]:
+    """Sorts texts with numbers as people do: ``C=8`` before ``C=16``, ``1e-4`` before ``0.01``."""
+    parts = re.split(r"(\d+(?:\.\d+)?(?:e[+-]?\d+)?)", name)
+    return [(text, float(number or 0)) for text, number in zip(parts[::2], [*parts[1::2], ""])]

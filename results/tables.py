@@ -13,7 +13,7 @@ from typing import Any, cast
 import pandas as pd
 
 from osad_bench.results.aggregate import ROW, Metric, summary
-from osad_bench.results.names import DATASETS, METHODS, in_order
+from osad_bench.results.names import DATASETS, METHODS, by_number, in_order
 from osad_bench.results.titles import Titles, titles_of
 
 METRIC_TITLES: dict[str, str] = {
@@ -207,7 +207,7 @@ def variant_table(
     result, titles = [], titles_of(mine)
     for board, part in _variant_lines(mine, method, metric, whole).groupby("board"):
         datasets = in_order(part["dataset"], DATASETS)
-        variants = sorted(part["variant"].unique(), key=lambda name: (name == whole, name))
+        variants = sorted(part["variant"].unique(), key=lambda name: (name == whole, by_number(name)))
         blocks = []
         order = part[["setting", "shots"]].drop_duplicates().sort_values(["setting", "shots"], ascending=[True, False])
         for setting, shots in order.itertuples(index=False):

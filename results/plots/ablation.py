@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter, NullLocator
 
-from osad_bench.results.aggregate import summary
+from osad_bench.results.aggregate import ROW, per_seed, summary, with_group_means
 from osad_bench.results.names import DATASETS
 from osad_bench.results.plots.letters import drawable
 from osad_bench.results.plots.style import SMALL, labels_of, legend_below, name_boards, panels, styles, wrapped
@@ -70,7 +70,11 @@ def swept(frame: pd.DataFrame, method: str) -> dict[str, pd.DataFrame]:
 
 
 def sensitivity(frame: pd.DataFrame, method: str = "dpdl") -> Figure:
-    """AUROC against each setting that was swept alone (Fig. 3), one line per data set; band: one std; star: default."""
+    """AUROC against each setting that was swept alone (Fig. 3), one line per data set; star: default.
+
+    The band is one standard deviation, over seeds, of the paired difference to the default: what is the seed's alone is in
+    neither. A band that holds the default's mean is no difference that could be seen.
+    """
     curves = swept(frame, method)
     panel = [
         (name, key, part) for name, chosen in curves.items()
@@ -85,7 +89,7 @@ def sensitivity(frame: pd.DataFrame, method: str = "dpdl") -> Figure:
         values = sorted(part["value"].unique())
         for dataset, line in part.groupby("dataset"):
             look, line = style[str(dataset)], line.sort_values("value")
-            std = line["std"].fillna(0)
+            std = line["paired"].fillna(0)
             one.plot(
                 line["value"], line["mean"], color=look.colour, marker=look.marker, linestyle=look.line, markersize=4,
                 linewidth=1.2, label=labels.dataset(str(dataset)),
@@ -118,10 +122,20 @@ def sensitivity(frame: pd.DataFrame, method: str = "dpdl") -> Figure:
 
 
 def _sweep_lines(chosen: pd.DataFrame) -> pd.DataFrame:
-    """`aggregate.summary` of the records at each ``value``; ``default`` says whether it is that of the default settings."""
-    parts = []
+    """`aggregate.summary` of the records at each ``value``.
+
+    ``default`` says whether it is that of the default settings, ``paired`` is the standard deviation over seeds of the
+    difference to them.
+    """
+
+    def by_seed(part: pd.DataFrame) -> pd.Series[float]:
+        return with_group_means(per_seed(part)).set_index([*ROW, "seed"])["value"]
+
+    parts, usual = [], by_seed(chosen[chosen["variant"] == ""])
     for value, part in chosen.groupby("value"):
-        lines = summary(part)
+        apart = by_seed(part) - usual
+        paired = apart.groupby(ROW).std().rename("paired").reset_index()
+        lines = summary(part).merge(paired, on=ROW, how="left")
         parts.append(lines.assign(value=value, default=bool((part["variant"] == "").any())))
     lines = pd.concat(parts, ignore_index=True).dropna(subset=["mean"])
     result: pd.DataFrame = lines[lines.groupby(["board", "dataset", "setting", "shots"])["value"].transform("size") > 1]

@@ -189,6 +189,22 @@ def test_sensitivity_draws_the_swept_setting_with_its_default_and_nothing_else(s
     assert list(star.get_xdata()) == [32]
 
 
+def test_the_band_of_a_sweep_is_the_paired_difference_to_the_default(records):
+    for seed, separation in enumerate((0.5, 1.5, 2.5)):
+        for value, shift in ((5, 0.4), (10, 0.0)):
+            records.add("devnet", seed=seed, separation=separation + shift, config={"margin": value},
+                        variant=f"margin={value}" * (value != 10))  # fmt: skip
+    frame = records.frame()
+    (axes,) = plots.sensitivity(frame, "devnet").axes
+    by = frame.pivot_table(index="seed", columns="variant", values="auroc")
+    (band,) = axes.collections
+    edge = band.get_paths()[0].vertices
+    heights = {x: np.ptp(edge[edge[:, 0] == x, 1]) for x in (5, 10)}
+    assert heights[5] == pytest.approx(2 * (by["margin=5"] - by[""]).std())
+    assert heights[10] == pytest.approx(0, abs=1e-12)
+    assert by[""].std() > 2 * (by["margin=5"] - by[""]).std()
+
+
 def test_the_mean_roc_encloses_the_mean_auc(several):
     frame = several.frame()
     cells = frame[(frame["method"] == "dra") & (frame["dataset"] == "aitex") & (frame["status"] == "ok")]

@@ -109,6 +109,15 @@ def test_variants_that_nobody_named_are_rows_by_their_settings(records):
     assert [name for name, _ in table.blocks[0].rows] == ["references=3", "complete"]
 
 
+def test_variants_stand_in_the_order_of_their_numbers(records):
+    for value in ("64", "8", "16", "1e-05", "0.001"):
+        records.add("dpdl", variant=f"prototypes={value}", config={"prototypes": value})
+    records.add("dpdl")
+    (table,) = ablation_table(records.frame(), "dpdl")
+    found = [name for name, _ in table.blocks[0].rows]
+    assert found == [*(f"prototypes={value}" for value in ("1e-05", "0.001", "8", "16", "64")), "complete"]
+
+
 def test_a_table_number_that_the_paper_lacks_is_refused(records):
     records.add()
     with pytest.raises(ValueError, match="tables 1, 2 and 3, not 4"):
