@@ -115,6 +115,11 @@ def sensitivity(frame: pd.DataFrame, method: str = "dpdl") -> Figure:
         one.set_title(
             wrapped(f"{plain} of {labels.method(method)}, {setting}, M = {shots}", 2.6) + boards[board], fontsize=SMALL
         )
+    for row in {row for _, row, _ in panel}:  # one scale, so that what hardly matters looks so
+        alike = [one for one, (_, other, _) in zip(axes, panel) if other == row]
+        lows, highs = zip(*(one.get_ylim() for one in alike))
+        for one in alike:
+            one.set_ylim(min(lows), max(highs))
     if axes:
         found = dict(pair for one in axes for pair in zip(*one.get_legend_handles_labels()[::-1]))
         legend_below(figure, list(found.values()), list(found))

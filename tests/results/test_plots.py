@@ -205,6 +205,16 @@ def test_the_band_of_a_sweep_is_the_paired_difference_to_the_default(records):
     assert by[""].std() > 2 * (by["margin=5"] - by[""]).std()
 
 
+def test_the_panels_of_a_sweep_have_one_scale(records):
+    usual = {"margin": 10, "topk": 0.1}
+    for separation, config, variant in (
+        (1.5, usual, ""), (0.2, usual | {"margin": 5}, "margin=5"), (1.4, usual | {"topk": 0.2}, "topk=0.2"),
+    ):  # fmt: skip
+        records.add("devnet", separation=separation, config=config, variant=variant)
+    one, other = plots.sensitivity(records.frame(), "devnet").axes
+    assert one.get_ylim() == other.get_ylim()
+
+
 def test_the_mean_roc_encloses_the_mean_auc(several):
     frame = several.frame()
     cells = frame[(frame["method"] == "dra") & (frame["dataset"] == "aitex") & (frame["status"] == "ok")]
