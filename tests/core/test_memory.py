@@ -23,7 +23,9 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc is told to keep memory")
 def test_large_blocks_are_made_of_pages_that_were_freed_before():
     def faults(how: str) -> int:
-        done = subprocess.run([sys.executable, "-c", FAULTS, how, str(2**26)], capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            [sys.executable, "-c", FAULTS, how, str(2**26)], capture_output=True, text=True, check=True
+        )
         return int(done.stdout)
 
     assert 4 * faults("kept") < faults("plain")
