@@ -20,7 +20,9 @@ def printable(text: object) -> str:
 
     Composed accents (e + U+0301) become single letters where there is one.
     """
-    shown = unicodedata.normalize("NFC", str(text))
+    shown = str(text)
+    if not shown.isascii():
+        shown = unicodedata.normalize("NFC", shown)
     if shown.isprintable():
         return shown
     return "".join(map(_seen, shown))

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta, timezone
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -39,10 +38,6 @@ FLAT = tuple(name for name in COLUMNS if name != "ablation")
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
-_shown = lru_cache(maxsize=4096)(printable)
-"""`printable`, remembered, as the same few names stand in every record."""
-
-
 _text = json.JSONEncoder(separators=(",", ":")).encode
 
 
@@ -60,18 +55,18 @@ def row(record: Record) -> dict[str, Any]:
         "dataset": place.dataset,
         "setting": place.setting,
         "shots": place.shots,
-        "known_kind": None if protocol.known_kind is None else _shown(protocol.known_kind),
+        "known_kind": None if protocol.known_kind is None else printable(protocol.known_kind),
         "seed": protocol.seed,
-        "method": _shown(cell.method),
-        "variant": _shown(record.variant),
+        "method": printable(cell.method),
+        "variant": printable(record.variant),
         "preset": place.preset,
         "part": protocol.part,
         "reserve": protocol.reserve,
         "dedup": protocol.dedup,
         "contamination": protocol.contamination,
         "mislabelled": protocol.mislabelled,
-        "train_group": None if protocol.train_group is None else _shown(protocol.train_group),
-        "test_group": None if protocol.test_group is None else _shown(protocol.test_group),
+        "train_group": None if protocol.train_group is None else printable(protocol.train_group),
+        "test_group": None if protocol.test_group is None else printable(protocol.test_group),
         "options": place.options,
         "settings": place.settings,
         "auroc": metrics.auroc if metrics else np.nan,
@@ -79,7 +74,7 @@ def row(record: Record) -> dict[str, Any]:
         "fpr95": metrics.fpr95 if metrics else np.nan,
         "pixel_auroc": np.nan if metrics is None or metrics.pixel_auroc is None else metrics.pixel_auroc,
         "aupro": np.nan if metrics is None or metrics.aupro is None else metrics.aupro,
-        "per_kind": _text({_shown(kind): value for kind, value in metrics.per_kind.items()} if metrics else {}),
+        "per_kind": _text({printable(kind): value for kind, value in metrics.per_kind.items()} if metrics else {}),
         "error": printable(f"{record.error.type}: {record.error.message}") if record.error else None,
         "split_digest": split.digest if split else None,
         "train_normal": split.train_normal if split else 0,
@@ -91,7 +86,7 @@ def row(record: Record) -> dict[str, Any]:
         "score_seconds": record.timings.score,
         "total_seconds": record.timings.total,
         "peak_memory_mb": record.peak_memory_mb,
-        "device": _shown(record.provenance.device),
+        "device": printable(record.provenance.device),
         "project_version": record.provenance.project_version,
         "commit": record.provenance.commit,
         "fingerprint": cell.fingerprint,
@@ -99,14 +94,14 @@ def row(record: Record) -> dict[str, Any]:
         "config": _text(cell.config),
         "preset_config": _text(cell.preset),
         "diagnostics": _text(record.diagnostics),
-        "curve": _text({_shown(name): values for name, values in record.curve.items()}),
+        "curve": _text({printable(name): values for name, values in record.curve.items()}),
         "created": (record.created - EPOCH) // timedelta(microseconds=1),
         "known": _text(split.known if split else ()),
         "provenance": record.provenance.model_dump_json(),
-        "method_title": _shown(record.method_title),
-        "method_kind": _shown(record.method_kind),
-        "citation": _shown(record.citation),
-        "dataset_title": _shown(record.dataset_title),
+        "method_title": printable(record.method_title),
+        "method_kind": printable(record.method_kind),
+        "citation": printable(record.citation),
+        "dataset_title": printable(record.dataset_title),
     }
 
 

@@ -21,10 +21,13 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    GetCoreSchemaHandler,
     SerializerFunctionWrapHandler,
     model_serializer,
     model_validator,
 )
+from pydantic_core import CoreSchema, to_jsonable_python
+from pydantic_core.core_schema import json_or_python_schema, no_info_before_validator_function
 
 SCHEMA_VERSION = 2
 """Version of the records written here; older ones can be read. New in 2: titles, citation, source and package of the method."""
@@ -48,8 +51,16 @@ def finite(value: Any) -> Any:
     return None if isinstance(value, (float, np.floating)) and not math.isfinite(value) else value
 
 
+def _is_finite(value: Any) -> bool:
+    if isinstance(value, dict):
+        return all(map(_is_finite, value.values()))
+    if isinstance(value, (list, tuple)):
+        return all(map(_is_finite, value))
+    return not isinstance(value, (float, np.floating)) or math.isfinite(value)
+
+
 def _all_finite(value: Any) -> Any:
-    if finite(value) != (list(value) if isinstance(value, tuple) else value):
+    if not _is_finite(value):
         raise ValueError("a number is infinite or not a number, expected finite ones")
     return value
 
@@ -67,7 +78,15 @@ def _in_utc(value: datetime) -> datetime:
     return value.replace(tzinfo=timezone.utc) if value.tzinfo is None else value.astimezone(timezone.utc)
 
 
-Text = Annotated[str, BeforeValidator(_text)]
+class _Storable:
+    """Annotation of a text: `storable` where it comes from Python; JSON cannot hold a lone surrogate, so its texts stay in Rust."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        text = handler(source)
+        return json_or_python_schema(text, no_info_before_validator_function(_text, text))
+
+
+Text = Annotated[str, _Storable()]
 Count = Annotated[int, Field(ge=0, le=2**53)]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -129,6 +148,9 @@ STRESS = ("contamination", "mislabelled", "train_group", "test_group")
 they had before these options existed."""
 
 
+_canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"), default=to_jsonable_python).encode
+
+
 class Cell(BaseModel):
     """One unit of work, independent of how and where it is carried out."""
 
@@ -147,7 +169,8 @@ class Cell(BaseModel):
     @property
     def key(self) -> str:
         """Hexadecimal sha256 of the canonical JSON (sorted keys, no white space)."""
-        text = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+        protocol = {name: value for name, value in vars(self.protocol).items() if name not in STRESS or value}
+        text = _canonical(vars(self) | {"protocol": protocol})
         return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -18,6 +18,8 @@ from osad_bench.results.record import Cell, Protocol
 COUNTED = frozenset({"setting", "shots", "known_kind", "seed", "part"})
 """Fields of a protocol that are not part of a row's `options`."""
 
+_TOLD = [(name, field.default) for name, field in Protocol.model_fields.items() if name not in COUNTED]
+
 WORDS = {"dedup": "without duplicates"}
 """Option to how it is called where it is on; the others are given by name and value."""
 
@@ -51,7 +53,7 @@ class Row(NamedTuple):
         protocol = cell.protocol
         return cls(
             printable(preset), digest(cell.preset), printable(cell.dataset), cell.fingerprint,
-            protocol.setting, protocol.shots, options(dict(protocol)),
+            protocol.setting, protocol.shots, options(vars(protocol)),
         )  # fmt: skip
 
     @property
@@ -77,9 +79,9 @@ def options(protocol: Mapping[str, Any], without: Collection[str] = ()) -> str:
         Fields that are not told, as a figure has them on its axis.
     """
     words = []
-    for name, field in Protocol.model_fields.items():
+    for name, default in _TOLD:
         value = protocol.get(name)
-        if name in COUNTED or name in without or value in (field.default, None):
+        if value is None or value == default or name in without:
             continue
         plain = WORDS.get(name, name.replace("_", " "))
         words.append(plain if value is True else f"{plain} {printable(value)}")

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import re
 import tempfile
 import time
@@ -205,20 +206,17 @@ class Store:
         stamps = {path.stem: Stamp.of(path.stat()) for path in self._files() if _is_record(path)}
         index = Index.read(self.root) if trust else None
         fresh = set() if index is None else {key for key, stamp in stamps.items() if index.fresh(key, stamp)}
-        rows = []
+        columns: dict[str, list[Any]] = {name: [] for name in FLAT}
         shared: dict[str, str] = {}  # every text once in memory, not once per record
-        for key in stamps:
-            if key not in fresh:
-                flat = row(self.get(key))
-                rows.append(
-                    [shared.setdefault(one, one) if isinstance(one, str) else one for one in map(flat.get, FLAT)]
-                )
-                tell(len(fresh) + len(rows), len(stamps))
-        columns: dict[str, list[Any]] = {name: [one[place] for one in rows] for place, name in enumerate(FLAT)}
+        stale = [key for key in stamps if key not in fresh]
+        for done, key in enumerate(stale, len(fresh) + 1):
+            for name, value in row(self.get(key)).items():
+                columns[name].append(shared.setdefault(value, value) if type(value) is str else value)
+            tell(done, len(stamps))
         if index is not None and fresh:
             columns = index.joined(list(stamps), fresh, columns)
             tell(len(stamps), len(stamps))
-        return columns, len(rows), partial(write_index, self.root, columns, stamps, started)
+        return columns, len(stale), partial(write_index, self.root, columns, stamps, started)
 
     def compact(self, tell: Tell = nobody) -> tuple[Path, int]:
         """Write the index anew, from the records alone; return its path and the number of its rows.
@@ -334,7 +332,8 @@ def _text_of(path: Path) -> bytes:
     """
     try:
         with open_regular(path) as stream:
-            text = stream.read(MOST_TEXT + 1)
+            # Not `MOST_TEXT`: so much memory would be set aside for each of many small files.
+            text = stream.read(min(os.fstat(stream.fileno()).st_size, MOST_TEXT) + 1)
     except FileNotFoundError:
         raise
     except OSError as error:

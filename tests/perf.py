@@ -148,12 +148,6 @@ def input_pair(folder: Path) -> tuple[Work, Work]:
     return lambda: [files[index] for index in batch], lambda: train.draw((16, 16, 16), ("cutmix",), 5)
 
 
-def cell_pair(folder: Path) -> tuple[Work, Work]:
-    """One DRA cell at 128 pixels, two steps and 26 test images: as published code trains it, against ours in `paper`."""
-    paper = paper_of(folder, 128)
-    return lambda: loops.as_published(paper, 2, 0), lambda: loops.as_ours(paper, 2)
-
-
 def bridge_pair() -> tuple[Work, Work]:
     """DPDL at 448 pixels, 4 images: the backbone's passes against the bridge's (d = 100,352 and 25,088, C = 32)."""
     backbone = load_random().train()
@@ -198,7 +192,6 @@ def main() -> None:
             "cutpaste: 16 images together against one by one": lambda: twin_pair("cutpaste"),
             "texture: 16 images together against one by one": lambda: twin_pair("texture"),
             "input: a paper batch against published code's": lambda: input_pair(folder),
-            "cell: DRA in paper against published code's": lambda: cell_pair(folder),
             "bridge: its passes against the backbone's": bridge_pair,
             "plan: 1,000 cells against their keys alone": lambda: key_pair(folder),
             "store: 1,500 records by the index against one by one": lambda: harness.index_pairs(folder)[0],

@@ -36,6 +36,7 @@ from osad_bench.benchmark.cli import (
     submit,
 )
 from osad_bench.benchmark.cli.ending import INTERRUPTED, ended_by_signals, leave, said_interrupted
+from osad_bench.core.memory import keep_freed
 from osad_bench.core.text import forgive, printable
 
 app = typer.Typer(
@@ -122,6 +123,7 @@ BROKEN_PIPE = 141
 
 def main() -> None:
     """Run the command line and exit with its code."""
+    keep_freed()  # before threads have heaps of their own
     forgive()
     try:
         with ended_by_signals():

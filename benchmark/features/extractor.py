@@ -16,6 +16,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from osad_bench.benchmark.features.backbones import Backbone
 from osad_bench.benchmark.preset import Preset
 from osad_bench.core.errors import InputError
+from osad_bench.core.memory import keep_freed
 
 
 def _fold(module: nn.Module) -> None:
@@ -60,6 +61,7 @@ class PyramidExtractor(nn.Module):
 
     def __init__(self, backbone: nn.Module, mean: Sequence[float], std: Sequence[float], preset: Preset) -> None:
         super().__init__()
+        keep_freed()
         self.backbone = backbone
         self.scales, self.stages = preset.scales, preset.stages
         self.memory_format = torch.channels_last

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import json
 import os
@@ -15,7 +16,7 @@ import pytest
 
 from osad_bench.results import load
 from osad_bench.results.merge import merge
-from osad_bench.results.record import SCHEMA_VERSION, Cell
+from osad_bench.results.record import SCHEMA_VERSION, Cell, Protocol
 from osad_bench.results.store import NewerError, Store, StoreError
 from osad_bench.results.tables import tables
 from tests.conftest import code_blocks
@@ -41,6 +42,19 @@ def test_merging_is_copying_and_copying_by_hand_gives_the_same_frame(make_record
     assert Store(tmp_path / "merged").ablations() == {("dpdl", "residual=False"): "without M_r"}
     for key in one["key"]:
         assert len(Store(tmp_path / "merged").scores(key).scores) == 100
+
+
+@pytest.mark.parametrize(
+    "stress", [{}, {"contamination": 0.1, "train_group": "grün"}, {"mislabelled": 0.0, "dedup": True}]
+)
+def test_a_cells_key_is_the_digest_of_its_written_form_in_sorted_order(stress):
+    protocol = Protocol(setting="hard", known_kind="Kratzer ü", shots=3, **stress)
+    config = {"rate": 1e-05, "stages": (-2, -1), "nested": {"b": None, "a": [1.0, True]}}
+    cell = Cell(
+        dataset="d", fingerprint="f", protocol=protocol, method="m", version=1, config=config, preset={"size": 320}
+    )
+    written = json.dumps(json.loads(cell.model_dump_json()), sort_keys=True, separators=(",", ":"))
+    assert cell.key == hashlib.sha256(written.encode()).hexdigest()
 
 
 def test_the_same_cell_with_another_result_is_a_conflict_and_the_first_stays(make_records, tmp_path):
