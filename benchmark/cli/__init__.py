@@ -36,7 +36,7 @@ from osad_bench.benchmark.cli import (
     submit,
 )
 from osad_bench.benchmark.cli.ending import INTERRUPTED, ended_by_signals, leave, said_interrupted
-from osad_bench.core.text import forgive, printable
+from osad_bench.core.text import forgive, open_closed, printable
 
 app = typer.Typer(
     name="osad-bench",
@@ -122,6 +122,7 @@ BROKEN_PIPE = 141
 
 def main() -> None:
     """Run the command line and exit with its code."""
+    open_closed()
     forgive()
     try:
         with ended_by_signals():

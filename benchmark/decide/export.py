@@ -22,6 +22,7 @@ from osad_bench.benchmark.cell.state import as_cells_run
 from osad_bench.benchmark.decide.model import Below, Fitted
 from osad_bench.benchmark.features.extractor import PyramidExtractor
 from osad_bench.core.errors import InputError
+from osad_bench.core.files import write_named
 from osad_bench.methods.parts import coreset
 
 EXPORTED = ("devnet", "evidence", "mahalanobis", "patchcore", "whitened")
@@ -126,5 +127,4 @@ def export(model: Fitted, path: Path) -> None:
             "decision": "p = (1 + number of held-out scores >= score) / (held-out scores + 1); anomaly where p <= false alarms",
         }
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    program.save(path, external_data=False)
+    write_named(path, program.model_proto.SerializeToString())

@@ -44,7 +44,7 @@ from osad_bench.benchmark.decide.about import (
 from osad_bench.benchmark.decide.score import COLUMNS, Rows, find, verdicts
 from osad_bench.benchmark.features.backbones import load_backbone
 from osad_bench.benchmark.features.cache import features_of
-from osad_bench.benchmark.features.extractor import PyramidExtractor, as_tensor, for_inference
+from osad_bench.benchmark.features.extractor import PyramidExtractor, as_tensor, for_inference, pyramid_shapes
 from osad_bench.benchmark.preset import Preset
 from osad_bench.core.border import foreign, said
 from osad_bench.core.errors import InputError
@@ -90,7 +90,7 @@ class Fitted:
         Raises
         ------
         InputError
-            The backbone's weights here are not those that the model was fitted on.
+            The backbone's weights here are not those that the model was fitted on, or it has no such stages.
         """
         if isinstance(self.below, PyramidExtractor):
             return self.below
@@ -101,6 +101,7 @@ class Fitted:
                     f"the model was fitted on weights of {self.about.backbone} with sha256 {self.about.weights[:12]}…, but "
                     f"those here have {backbone.weights[:12]}…: give the file it was fitted on with --weights"
                 )
+            pyramid_shapes(self.about.preset, backbone)
             module = for_inference(backbone.module)
             extractor = PyramidExtractor(module, backbone.mean, backbone.std, self.about.preset)
             self._extractor = extractor.eval().to(self.machine.device)
@@ -318,6 +319,9 @@ def load_model(
         raise InputError(
             f"{folder} cannot be restored ({' '.join(said(outcome.error).split())}): fit it anew"
         ) from outcome.error
-    if len(scores) != about.fitted_to.calibration:
-        raise InputError(f"{folder} is damaged: {CALIBRATION} has {len(scores)} scores. Fit it anew")
+    if scores.shape != (about.fitted_to.calibration,) or not np.isfinite(scores).all():
+        raise InputError(
+            f"{folder} is damaged: {CALIBRATION} holds {scores.size} scores, expected {about.fitted_to.calibration} finite "
+            "ones. Fit it anew"
+        )
     return Fitted(about, method, below, scores, machine)
