@@ -136,8 +136,11 @@ def main() -> None:
     except SystemExit as end:  # of a plug-in; typer's own ends come as a code, but for the shell's completion
         if "_OSAD_BENCH_COMPLETE" in os.environ:
             raise
-        print(f"error: the code of a plug-in ended the command (SystemExit: {printable(end.code)})", file=sys.stderr)
-        code = 1
+        if isinstance(end.__context__, BrokenPipeError):  # rich's way to say so
+            code = BROKEN_PIPE
+        else:
+            print(f"error: the code of a plug-in ended the command (SystemExit: {printable(end.code)})", file=sys.stderr)
+            code = 1
     except Exception as error:
         code = _explain(error)
         if code is None:

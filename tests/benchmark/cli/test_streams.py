@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -58,3 +59,12 @@ def test_a_file_that_has_the_number_of_a_closed_stream_already_keeps_it(tmp_path
     done = shell('"$@" >&-', sys.executable, "-c", OPENED, folder=tmp_path)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "kept").read_text() == "mine"
+
+
+@pytest.mark.parametrize("asked", [("methods", "list"), ("--help",)])  # printed by rich, and by typer
+def test_a_reader_that_is_gone_is_no_error(asked):
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "wb") as gone:
+        done = subprocess.run([COMMAND, *asked], stdout=gone, stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stderr) == (141, "")
