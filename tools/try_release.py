@@ -32,7 +32,9 @@ def main(dist: Path, folder: Path, python: str, constraint: Path | None) -> None
     versions = [] if constraint is None else ["--constraint", constraint]
     for archive in built:
         empty = folder / archive.suffix.strip(".")
-        subprocess.run([sys.executable, "-m", "virtualenv", "--clear", "--quiet", "--python", python, empty], check=True)
+        subprocess.run(
+            [sys.executable, "-m", "virtualenv", "--clear", "--quiet", "--python", python, empty], check=True
+        )
         subprocess.run([empty / "bin" / "pip", "install", "--quiet", *versions, archive], check=True)
         subprocess.run([empty / "bin" / "osad-bench", "--version"], check=True, cwd=folder)
         subprocess.run([empty / "bin" / "osad-bench", *TRAIN, "--out", empty / "store"], check=True, cwd=folder)

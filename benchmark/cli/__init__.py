@@ -139,7 +139,9 @@ def main() -> None:
         if isinstance(end.__context__, BrokenPipeError):  # rich's way to say so
             code = BROKEN_PIPE
         else:
-            print(f"error: the code of a plug-in ended the command (SystemExit: {printable(end.code)})", file=sys.stderr)
+            print(
+                f"error: the code of a plug-in ended the command (SystemExit: {printable(end.code)})", file=sys.stderr
+            )
             code = 1
     except Exception as error:
         code = _explain(error)

@@ -256,7 +256,13 @@ class Below(nn.Module):
 
     @classmethod
     def restored(cls, state: State, preset: Preset) -> Below:
-        """Build it from its `state_dict`."""
+        """Build it from its `state_dict`.
+
+        Raises
+        ------
+        InputError
+            There are not the normalisers and adapters that the preset asks for.
+        """
         normalisers = nn.ModuleList(
             Normaliser(preset.normalise, part["mean"], part["matrix"])
             for _, part in sorted(_parts(state, "normalisers"), key=lambda one: int(one[0]))
@@ -265,6 +271,12 @@ class Below(nn.Module):
         for channels, part in _parts(state, "adapters"):
             adapters[channels] = Adapter(int(channels), preset.adapter, preset.adapter_width)
             adapters[channels].load_state_dict(part)
+        maps = len(preset.scales) * len(preset.stages) if preset.normalise != "none" else 0
+        if len(normalisers) != maps or bool(len(adapters)) != (preset.adapter != "none"):
+            raise InputError(
+                f"the model is damaged: {BELOW} holds {len(normalisers)} normalisers and {len(adapters)} adapters, which are not "
+                "those of its preset. Fit it anew"
+            )
         return cls(normalisers, adapters)
 
 

@@ -189,6 +189,7 @@ def test_the_root_of_the_file_system_is_no_place_for_a_model(cli):
         (lambda folder: replaced(folder / METHOD, os.mkfifo), "no regular file"),
         (lambda folder: replaced(folder / BELOW, lambda path: path.symlink_to("/dev/zero")), "no regular file"),
         (lambda folder: os.truncate(folder / METHOD, 2**31), "is damaged"),
+        (lambda folder: rewritten(folder, BELOW, {}), "holds 0 normalisers"),
         (lambda folder: refilled(folder, METHOD, float("nan")), "no numbers"),
         (lambda folder: refilled(folder, BELOW, float("nan")), "no numbers"),
         (lambda folder: refilled(folder, CALIBRATION, float("inf")), "finite"),
@@ -217,11 +218,15 @@ def replaced(path: Path, make: Callable[[Path], object]) -> None:
     make(path)
 
 
-def refilled(folder: Path, name: str, value: float) -> None:
-    """As if the model had been made with this value everywhere in one of its files: the digests fit."""
-    (folder / name).write_bytes(save({one: torch.full_like(x, value) for one, x in load_file(folder / name).items()}))
+def rewritten(folder: Path, name: str, tensors: dict[str, torch.Tensor]) -> None:
+    """As if the model had been made with these tensors in one of its files: the digests fit."""
+    (folder / name).write_bytes(save(tensors))
     files = json.loads((folder / ABOUT).read_text("utf-8"))["files"]
     changed(folder, "files", files | {name: hashlib.sha256((folder / name).read_bytes()).hexdigest()})
+
+
+def refilled(folder: Path, name: str, value: float) -> None:
+    rewritten(folder, name, {one: torch.full_like(x, value) for one, x in load_file(folder / name).items()})
 
 
 def edited(folder: Path, before: str, after: str) -> None:
