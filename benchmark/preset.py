@@ -29,7 +29,7 @@ else:
 class Preset(BaseModel):
     """Everything that the cells of a table share besides the data and the protocol. A TOML file holds the same names."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     backbone: str = Field(description="a registered backbone, or any timm model name")
     frozen: bool = Field(description="true: features computed once and cached; false: fine-tuned end to end")

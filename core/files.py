@@ -68,14 +68,30 @@ def check_writable(path: Path, option: str) -> None:
     Raises
     ------
     InputError
-        No file can be made in the nearest folder above it that exists.
+        No file can be made in the nearest folder above it that exists, or none of this name.
     """
-    above = next(folder for folder in path.absolute().parents if folder.exists())
+    place = path.absolute()
+    above = next((folder for folder in place.parents if folder.exists()), place)
     try:
         with tempfile.TemporaryFile(dir=above):
             pass
+        with suppress(FileNotFoundError):
+            place.lstat()  # fails for a name that is too long
     except OSError as error:
         raise InputError(f"{option} {path} cannot be written: {above}: {error.strerror}") from None
+
+
+def check_file_writable(path: Path, option: str) -> None:
+    """Refuse what `check_writable` refuses, and a folder: for a place where a file is to be made.
+
+    Raises
+    ------
+    InputError
+        See `check_writable`.
+    """
+    check_writable(path, option)
+    if path.is_dir():
+        raise InputError(f"{option} {path} is a folder: give the name of a file")
 
 
 PATIENCE = 10

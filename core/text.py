@@ -7,6 +7,7 @@ clear a screen, line breaks that start a line of their own in a CI log, marks th
 from __future__ import annotations
 
 import codecs
+import os
 import sys
 import unicodedata
 from typing import TextIO
@@ -75,6 +76,18 @@ def forgive(*streams: TextIO) -> None:
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:  # a stream that a test or a notebook put there may have none
             reconfigure(errors="osad_bench.plainer")
+
+
+def open_closed() -> None:
+    """Give a process that was started without standard input, output or error (``>&-``) one that goes nowhere.
+
+    Otherwise the next file that is opened takes the free number, and gets what is meant for the terminal.
+    """
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:
+            nowhere = os.open(os.devnull, os.O_RDWR)  # gets the lowest free number: the stream's, if no file has it yet
+            os.set_inheritable(nowhere, True)
+            setattr(sys, name, os.fdopen(nowhere, "r" if name == "stdin" else "w", encoding="utf-8"))
 
 
 _MOST = 80

@@ -58,7 +58,7 @@ Pyramid = list[Tensor]
 class MethodConfig(BaseModel):
     """Base of a method's validated hyper-parameters; defaults are the published ones, each description names its source."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Schedule(BaseModel):
@@ -78,7 +78,7 @@ class Schedule(BaseModel):
         Images per batch.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     optimizer: Literal["adam", "adamw", "sgd"] = "adam"
     lr: float = Field(2e-4, ge=0)  # 0: the weights stay as they were initialised

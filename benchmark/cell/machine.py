@@ -88,6 +88,8 @@ def pick_device(device: str) -> str:
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
+        if torch.device(device).type not in ("cpu", "cuda"):
+            raise RuntimeError("expected cpu, cuda or cuda:N")
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:
         raise InputError(

@@ -37,7 +37,7 @@ from osad_bench.benchmark.cli import (
 )
 from osad_bench.benchmark.cli.ending import INTERRUPTED, ended_by_signals, leave, said_interrupted
 from osad_bench.core.memory import keep_freed
-from osad_bench.core.text import forgive, printable
+from osad_bench.core.text import forgive, open_closed, printable
 
 app = typer.Typer(
     name="osad-bench",
@@ -124,6 +124,7 @@ BROKEN_PIPE = 141
 def main() -> None:
     """Run the command line and exit with its code."""
     keep_freed()  # before threads have heaps of their own
+    open_closed()
     forgive()
     try:
         with ended_by_signals():
@@ -137,8 +138,13 @@ def main() -> None:
     except SystemExit as end:  # of a plug-in; typer's own ends come as a code, but for the shell's completion
         if "_OSAD_BENCH_COMPLETE" in os.environ:
             raise
-        print(f"error: the code of a plug-in ended the command (SystemExit: {printable(end.code)})", file=sys.stderr)
-        code = 1
+        if isinstance(end.__context__, BrokenPipeError):  # rich's way to say so
+            code = BROKEN_PIPE
+        else:
+            print(
+                f"error: the code of a plug-in ended the command (SystemExit: {printable(end.code)})", file=sys.stderr
+            )
+            code = 1
     except Exception as error:
         code = _explain(error)
         if code is None:

@@ -39,7 +39,9 @@ def fit(
         Path | None, typer.Option(help="Also write the model as an ONNX file (DevNet and methods in closed form).")
     ] = None,
     replace: Annotated[bool, typer.Option("--replace", help="Replace a model that is there already.")] = False,
-    seed: Annotated[int, typer.Option(min=0, help="Decides which normals are held out, and seeds the fit.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, max=2**63 - 1, help="Decides which normals are held out, and seeds the fit.")
+    ] = 0,
     preset: o.Preset = None,
     changes: o.Changes = None,
     device: o.Device = "auto",
@@ -60,12 +62,12 @@ def fit(
     from osad_bench.benchmark.decide.fit import FitError, fit
     from osad_bench.benchmark.decide.model import check_place
     from osad_bench.benchmark.decide.words import said_of_fit, usual_promise
-    from osad_bench.core.files import check_writable
+    from osad_bench.core.files import check_file_writable
 
     check_place(out, replace)
     if onnx is not None:
         check_export(method)
-        check_writable(onnx, "--onnx")
+        check_file_writable(onnx, "--onnx")
     reporter = ProgressReporter(Console(stderr=True))
     request = o.request(changes=changes, preset=preset)
     try:

@@ -93,6 +93,7 @@ TimeLimit = Annotated[
     float | None,
     typer.Option(
         min=0.001,
+        max=1e8,  # three years; timers of the system take no infinite time
         metavar="SECONDS",
         help="A cell that takes longer is stopped and recorded as failed; the others go on.",
     ),

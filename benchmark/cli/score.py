@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -76,21 +78,30 @@ def score(
         raise InputError(f"there is no photograph in {', '.join(map(str, photos))}{found.said('; passed over: ')}")
     if promise is not None:
         check(promise, len(fitted.calibration))
+    fitted.extractor  # noqa: B018  # loaded before anything is printed, so that its errors stand alone
     console = Console(stderr=True)
 
     def say(text: str) -> None:
         console.print(shown(text), highlight=False, soft_wrap=True)
 
+    def put(text: str) -> None:
+        try:
+            print(text, end="", flush=True)
+        except BrokenPipeError:
+            if sheet is None:
+                raise
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the sheet is still asked for
+
     rows: list[Verdict] = []
     steps = Steps(console)
     if not json_:
-        print(header(), end="", flush=True)
+        put(header())
     try:
         with steps.step("scoring") as tell:
             source = watching(fitted, photos, promise) if watch else verdicts(fitted, found.files.items(), promise)
             for verdict in source:
                 rows.append(verdict)
-                print(row(verdict, json_), end="", flush=True)
+                put(row(verdict, json_))
                 if not watch:
                     tell(len(rows), len(found.files))
     except KeyboardInterrupt:

@@ -16,7 +16,7 @@ from torch import Tensor
 from osad_bench.benchmark.cell.execute import register_file
 from osad_bench.benchmark.preset import Preset, first_problem
 from osad_bench.core.errors import InputError
-from osad_bench.core.files import read_bounded
+from osad_bench.core.files import open_regular, read_bounded
 from osad_bench.core.registry import UnknownNameError, methods
 from osad_bench.methods.base import Method
 from osad_bench.methods.saving import State
@@ -132,20 +132,29 @@ def read_state(folder: Path, name: Any, about: About) -> State:
     Raises
     ------
     InputError
-        It is not there, or not the file that ``model.json`` names.
+        It is not there, not the file that ``model.json`` names, or holds NaN.
     """
+    path = folder / name
     try:
-        data = (folder / name).read_bytes()
+        with open_regular(path) as stream:
+            sha = hashlib.sha256()
+            while block := stream.read(2**20):  # in blocks: another file may be of any size
+                sha.update(block)
+            if sha.hexdigest() != about.files.get(name):
+                raise InputError(
+                    f"{path} is damaged: it is not the file that {ABOUT} names. Copy the folder again, or fit it anew"
+                )
+            stream.seek(0)
+            data = stream.read()
     except OSError as error:
-        raise InputError(f"{folder / name} cannot be read: {error.strerror}. Copy the whole folder") from None
-    if hashlib.sha256(data).hexdigest() != about.files.get(name):
-        raise InputError(
-            f"{folder / name} is damaged: it is not the file that {ABOUT} names. Copy the folder again, or fit it anew"
-        )
+        raise InputError(f"{path} cannot be read: {error.strerror}. Copy the whole folder") from None
     try:
         state: dict[str, Tensor] = load(data)
     except (SafetensorError, ValueError) as error:
-        raise InputError(f"{folder / name} is no safetensors file ({error}). Fit it anew") from None
+        raise InputError(f"{path} is no safetensors file ({error}). Fit it anew") from None
+    for tensor, value in state.items():
+        if value.is_floating_point() and value.isnan().any():
+            raise InputError(f"{path} is damaged: {tensor} holds values that are no numbers (NaN). Fit it anew")
     return state
 
 

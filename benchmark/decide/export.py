@@ -21,7 +21,10 @@ from torch import Tensor, nn
 from osad_bench.benchmark.cell.state import as_cells_run
 from osad_bench.benchmark.decide.model import Below, Fitted
 from osad_bench.benchmark.features.extractor import PyramidExtractor
+from osad_bench.core.border import said
 from osad_bench.core.errors import InputError
+from osad_bench.core.files import write_named
+from osad_bench.core.text import printable
 from osad_bench.methods.parts import coreset
 
 EXPORTED = ("devnet", "evidence", "mahalanobis", "patchcore", "whitened")
@@ -104,7 +107,7 @@ def export(model: Fitted, path: Path) -> None:
     Raises
     ------
     InputError
-        See `check_export`.
+        See `check_export`; or this torch cannot export the method.
     OSError
         The file cannot be written.
     """
@@ -114,9 +117,15 @@ def export(model: Fitted, path: Path) -> None:
     example = torch.zeros(1, 3, *preset.shape, dtype=torch.uint8)
     with as_cells_run(model.about.preset, model.machine), torch.no_grad(), warnings.catch_warnings(), _with_distances():
         warnings.simplefilter("ignore")
-        program: Any = torch.onnx.export(
-            graph, (example,), input_names=["image"], output_names=["score"], dynamo=True, verbose=False
-        )
+        try:
+            program: Any = torch.onnx.export(
+                graph, (example,), input_names=["image"], output_names=["score"], dynamo=True, verbose=False
+            )
+        except Exception as error:  # torch 2.4, for one, raises Unsupported
+            raise InputError(
+                f"--onnx: torch {torch.__version__} cannot export {model.about.method} ({printable(said(error))[:200]}). The model "
+                "itself is kept; for the export, update torch"
+            ) from error
     program.model.metadata_props["osad_bench"] = json.dumps(
         {
             "method": model.about.method,
@@ -126,5 +135,4 @@ def export(model: Fitted, path: Path) -> None:
             "decision": "p = (1 + number of held-out scores >= score) / (held-out scores + 1); anomaly where p <= false alarms",
         }
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    program.save(path, external_data=False)
+    write_named(path, program.model_proto.SerializeToString())

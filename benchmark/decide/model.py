@@ -44,7 +44,7 @@ from osad_bench.benchmark.decide.about import (
 from osad_bench.benchmark.decide.score import COLUMNS, Rows, find, verdicts
 from osad_bench.benchmark.features.backbones import load_backbone
 from osad_bench.benchmark.features.cache import features_of
-from osad_bench.benchmark.features.extractor import PyramidExtractor, as_tensor, for_inference
+from osad_bench.benchmark.features.extractor import PyramidExtractor, as_tensor, for_inference, pyramid_shapes
 from osad_bench.benchmark.preset import Preset
 from osad_bench.core.border import foreign, said
 from osad_bench.core.errors import InputError
@@ -90,7 +90,7 @@ class Fitted:
         Raises
         ------
         InputError
-            The backbone's weights here are not those that the model was fitted on.
+            The backbone's weights here are not those that the model was fitted on, or it has no such stages.
         """
         if isinstance(self.below, PyramidExtractor):
             return self.below
@@ -101,6 +101,7 @@ class Fitted:
                     f"the model was fitted on weights of {self.about.backbone} with sha256 {self.about.weights[:12]}…, but "
                     f"those here have {backbone.weights[:12]}…: give the file it was fitted on with --weights"
                 )
+            pyramid_shapes(self.about.preset, backbone)
             module = for_inference(backbone.module)
             extractor = PyramidExtractor(module, backbone.mean, backbone.std, self.about.preset)
             self._extractor = extractor.eval().to(self.machine.device)
@@ -255,7 +256,13 @@ class Below(nn.Module):
 
     @classmethod
     def restored(cls, state: State, preset: Preset) -> Below:
-        """Build it from its `state_dict`."""
+        """Build it from its `state_dict`.
+
+        Raises
+        ------
+        InputError
+            There are not the normalisers and adapters that the preset asks for.
+        """
         normalisers = nn.ModuleList(
             Normaliser(preset.normalise, part["mean"], part["matrix"])
             for _, part in sorted(_parts(state, "normalisers"), key=lambda one: int(one[0]))
@@ -264,6 +271,12 @@ class Below(nn.Module):
         for channels, part in _parts(state, "adapters"):
             adapters[channels] = Adapter(int(channels), preset.adapter, preset.adapter_width)
             adapters[channels].load_state_dict(part)
+        maps = len(preset.scales) * len(preset.stages) if preset.normalise != "none" else 0
+        if len(normalisers) != maps or bool(len(adapters)) != (preset.adapter != "none"):
+            raise InputError(
+                f"the model is damaged: {BELOW} holds {len(normalisers)} normalisers and {len(adapters)} adapters, which are not "
+                "those of its preset. Fit it anew"
+            )
         return cls(normalisers, adapters)
 
 
@@ -318,6 +331,9 @@ def load_model(
         raise InputError(
             f"{folder} cannot be restored ({' '.join(said(outcome.error).split())}): fit it anew"
         ) from outcome.error
-    if len(scores) != about.fitted_to.calibration:
-        raise InputError(f"{folder} is damaged: {CALIBRATION} has {len(scores)} scores. Fit it anew")
+    if scores.shape != (about.fitted_to.calibration,) or not np.isfinite(scores).all():
+        raise InputError(
+            f"{folder} is damaged: {CALIBRATION} holds {scores.size} scores, expected {about.fitted_to.calibration} finite "
+            "ones. Fit it anew"
+        )
     return Fitted(about, method, below, scores, machine)

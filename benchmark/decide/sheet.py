@@ -24,7 +24,7 @@ from osad_bench.benchmark.decide.score import Rows, Verdict, read_image
 from osad_bench.benchmark.decide.words import said_of_scores
 from osad_bench.benchmark.features.cache import BATCH
 from osad_bench.core.errors import InputError
-from osad_bench.core.files import check_writable, write_named
+from osad_bench.core.files import check_file_writable, write_named
 from osad_bench.core.text import printable
 from osad_bench.datasets.base import DatasetError
 from osad_bench.datasets.reading.tiles import put_back, squared
@@ -60,7 +60,7 @@ def check_sheet(path: Path) -> None:
     """
     if path.suffix.lower() not in ENDINGS:
         raise InputError(f"--sheet {path}: expected a name that ends in {', '.join(ENDINGS)}")
-    check_writable(path, "--sheet")
+    check_file_writable(path, "--sheet")
 
 
 def write_sheet(
@@ -82,7 +82,7 @@ def write_sheet(
     Raises
     ------
     InputError
-        See `check_sheet`.
+        See `check_sheet`; or a JPEG cannot hold so many photographs.
     OSError
         The file cannot be written.
     """
@@ -93,7 +93,7 @@ def write_sheet(
     if path.suffix.lower() == ".html":
         write_named(path, _page(model, verdicts, tiles, false_alarms))
     else:
-        picture(tiles).save(path)
+        write_named(path, encoded(picture(tiles), path))
 
 
 def draw_tiles(model: Fitted, verdicts: Sequence[Verdict]) -> list[Tile]:
@@ -177,6 +177,23 @@ def picture(tiles: Sequence[Tile]) -> Image.Image:
         if tile.heat is not None:
             sheet.paste(tile.heat, (left + tile.photograph.width + 2, top + 2 * LINE + 2))
     return sheet
+
+
+MOST_JPEG = 65_500
+"""Longest side of a JPEG that Pillow writes, in pixels."""
+
+
+def encoded(sheet: Image.Image, path: Path) -> bytes:
+    """A sheet as the bytes of a PNG or JPEG file, as the ending of `path` says."""
+    png = path.suffix.lower() == ".png"
+    if not png and max(sheet.size) > MOST_JPEG:
+        raise InputError(
+            f"--sheet {path}: the sheet is {max(sheet.size)} pixels long, and a JPEG holds {MOST_JPEG}: show fewer "
+            "photographs (--most), or name a file that ends in .html or .png"
+        )
+    stream = io.BytesIO()
+    sheet.save(stream, "PNG" if png else "JPEG")
+    return stream.getvalue()
 
 
 def _address(image: Image.Image) -> str:

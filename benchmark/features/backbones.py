@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from osad_bench.core.border import plugged
 from osad_bench.core.errors import InputError
+from osad_bench.core.files import open_regular
 from osad_bench.core.registry import UnknownNameError, backbones
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -61,11 +62,12 @@ class Backbone:
 def _load_file(path: Path) -> dict[str, Tensor]:
     """Read a state dict without running any code that the file may hold."""
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        with open_regular(path) as stream:
+            state = torch.load(stream, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise InputError(f"no weights file {path}") from None
-    except IsADirectoryError:
-        raise InputError(f"{path} is a folder; --weights takes a file") from None
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}; --weights takes a file") from None
     except Exception:  # torch raises UnpicklingError, RuntimeError, EOFError and others, and advises to run its code
         raise InputError(
             f"{path} is not a file of weights: expected a state dict of tensors as torch.save writes it "

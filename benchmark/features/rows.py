@@ -35,6 +35,9 @@ Layout = Sequence[tuple[str, Sequence[int]]]
 Computed = Iterator[tuple[Rows, Sequence[npt.NDArray[Any]]]]
 """Row numbers, and the rows to write to each array."""
 
+MOST_TRIES = 10
+"""How often a folder is made anew that another process removes."""
+
 
 def kept_rows(
     folder: Path,
@@ -64,7 +67,9 @@ def kept_rows(
     OSError
         The disk is full, or rows are missing and the folder cannot be written.
     """
+    tries = 0
     while True:
+        tries += 1
         try:
             meta = _layout_of(folder, identity, total)
             if meta is None or len(_missing(folder, wanted)):
@@ -82,7 +87,7 @@ def kept_rows(
                 for file, shape in zip(meta["files"], meta["shapes"])
             ]
         except FileNotFoundError:
-            if folder.exists():
+            if folder.exists() or tries == MOST_TRIES:  # /proc says so of a folder that nobody can make
                 raise
             # `osad-bench cache` removed the folder meanwhile: make it anew
 

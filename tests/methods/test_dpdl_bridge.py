@@ -105,8 +105,9 @@ def test_draws_and_the_sde_have_the_plans_distribution():
     ends = bridge.run_sde(many, 200, torch.Generator().manual_seed(1)).detach()
     spread = covariance.diagonal().sqrt().max().item()
     for found, bias in ((draws, 0.0), (ends, 0.01)):  # Euler's error is of order 1 / steps
+        # Four standard errors, of a mean and of a variance: how torch draws differs between its versions.
         torch.testing.assert_close(found.mean(0), mean, atol=4 * spread / math.sqrt(count) + bias, rtol=0)
-        torch.testing.assert_close(found.T.cov(), covariance, atol=0.03 * spread**2 + bias, rtol=0)
+        torch.testing.assert_close(found.T.cov(), covariance, atol=4 * spread**2 * math.sqrt(2 / count) + bias, rtol=0)
 
 
 def test_precise_at_the_size_and_regularisation_of_the_paper():

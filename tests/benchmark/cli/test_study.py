@@ -56,6 +56,11 @@ def test_a_dry_run_prints_the_cells_and_writes_nothing(cli, photos, tmp_path):
         (["ablate", "drat"], "unknown method 'drat'; did you mean dra"),
         (["sweep", "devnet", "--over", "legs=1,2"], "settings of devnet:"),
         (["sweep", "devnet", "--over", "margin"], "expected NAME=VALUE"),
+        (["sweep", "devnet", "--over", "margin=inf"], "margin: Input should be a finite number"),
+        (
+            ["sweep", "devnet", "--over", "margin=1", "--set", "schedule.lr=1e999"],
+            "lr: Input should be a finite number",
+        ),
     ],
 )
 def test_wrong_input_is_one_line_with_the_remedy(cli, photos, arguments, message):

@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+import torch
 
 from osad_bench.benchmark.decide.export import EXPORTED, check_export, export
 from osad_bench.benchmark.decide.score import read_image
@@ -46,3 +47,14 @@ def test_a_method_that_cannot_be_exported_is_refused_before_the_fit(cli, parts):
     assert "--onnx: dpdl cannot be exported; these can: devnet, evidence" in done.stderr
     with pytest.raises(InputError):
         check_export("saoe")
+
+
+def test_a_torch_that_cannot_export_costs_one_sentence_and_no_model(cli, parts, tmp_path, monkeypatch):
+    def unsupported(*_, **__):
+        raise RuntimeError("call_method eval")
+
+    monkeypatch.setattr(torch.onnx, "export", unsupported)  # as torch 2.4 does
+    done = cli("fit", "whitened", f"folder:{parts}", "--out", "model", "--onnx", "model.onnx", "--set", "image_size=64")
+    assert done.returncode == 2
+    assert f"--onnx: torch {torch.__version__} cannot export whitened (RuntimeError: call_method eval)" in done.stderr
+    assert (tmp_path / "model" / "model.json").is_file()

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,11 +14,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save
 
 from osad_bench.benchmark.cell.execute import execute, register_file
 from osad_bench.benchmark.cell.machine import Machine
 from osad_bench.benchmark.cell.split import Split
-from osad_bench.benchmark.decide.about import ABOUT, CALIBRATION, METHOD, digest_of
+from osad_bench.benchmark.decide.about import ABOUT, BELOW, CALIBRATION, METHOD, digest_of
 from osad_bench.benchmark.decide.fit import division, fit, fit_cell, to_hold_out
 from osad_bench.benchmark.decide.model import load_model
 from osad_bench.benchmark.grid.plan import plan, read_grid
@@ -147,11 +151,27 @@ def test_what_lies_at_the_place_of_a_model_is_never_lost(fitted, tmp_path):
     ],
 )
 def test_a_place_that_cannot_be_written_is_refused_before_the_work(cli, tmp_path, command, option):
+    if option == "--onnx":
+        pytest.importorskip("onnxscript", reason="pip install 'osad-bench[onnx]'")
     (tmp_path / "file").write_text("mine")
     place = tmp_path / "file" / "below" / "it.html"
     done = cli(*(part.format(place=place) for part in command))
     assert done.returncode == 2
     assert done.stderr.startswith(f"error: {option} {place} cannot be written: {tmp_path / 'file'}: Not a directory")
+
+
+@pytest.mark.parametrize("name", ["a folder.html", "x" * 300 + ".html"], ids=["a folder", "too long"])
+def test_a_sheet_that_cannot_be_a_file_of_that_name_is_refused_before_the_work(cli, tmp_path, name):
+    (tmp_path / "a folder.html").mkdir()
+    done = cli("score", "nothing", "nothing", "--sheet", name)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"error: --sheet {name} ")
+
+
+def test_the_root_of_the_file_system_is_no_place_for_a_model(cli):
+    done = cli("fit", "mahalanobis", "folder:nothing", "--out", "/")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: --out / ")
 
 
 @pytest.mark.parametrize(
@@ -166,6 +186,13 @@ def test_a_place_that_cannot_be_written_is_refused_before_the_work(cli, tmp_path
         (lambda folder: (folder / METHOD).unlink(), "cannot be read"),
         (lambda folder: (folder / METHOD).write_bytes(b"\x80\x04."), "is damaged"),
         (lambda folder: (folder / CALIBRATION).write_bytes(b""), "is damaged"),
+        (lambda folder: replaced(folder / METHOD, os.mkfifo), "no regular file"),
+        (lambda folder: replaced(folder / BELOW, lambda path: path.symlink_to("/dev/zero")), "no regular file"),
+        (lambda folder: os.truncate(folder / METHOD, 2**31), "is damaged"),
+        (lambda folder: rewritten(folder, BELOW, {}), "holds 0 normalisers"),
+        (lambda folder: refilled(folder, METHOD, float("nan")), "no numbers"),
+        (lambda folder: refilled(folder, BELOW, float("nan")), "no numbers"),
+        (lambda folder: refilled(folder, CALIBRATION, float("inf")), "finite"),
         (lambda folder: changed(folder, "method", "gone"), "needs the method 'gone' of osad-bench"),
         (lambda folder: changed(folder, "method_version", 99), "fitted by version 99 of devnet"),
         (lambda folder: changed(folder, "method_config", {"legs": 4}), "another version of devnet"),
@@ -184,6 +211,22 @@ def changed(folder: Path, name: str, value: object) -> None:
     """As if the model had been made so: its digest fits."""
     about = json.loads((folder / ABOUT).read_text("utf-8")) | {name: value}
     (folder / ABOUT).write_text(json.dumps(about | {"digest": digest_of(about)}), "utf-8")
+
+
+def replaced(path: Path, make: Callable[[Path], object]) -> None:
+    path.unlink()
+    make(path)
+
+
+def rewritten(folder: Path, name: str, tensors: dict[str, torch.Tensor]) -> None:
+    """As if the model had been made with these tensors in one of its files: the digests fit."""
+    (folder / name).write_bytes(save(tensors))
+    files = json.loads((folder / ABOUT).read_text("utf-8"))["files"]
+    changed(folder, "files", files | {name: hashlib.sha256((folder / name).read_bytes()).hexdigest()})
+
+
+def refilled(folder: Path, name: str, value: float) -> None:
+    rewritten(folder, name, {one: torch.full_like(x, value) for one, x in load_file(folder / name).items()})
 
 
 def edited(folder: Path, before: str, after: str) -> None:

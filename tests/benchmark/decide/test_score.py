@@ -20,7 +20,7 @@ from PIL import Image
 from osad_bench.benchmark.decide.fit import fit
 from osad_bench.benchmark.decide.model import Fitted
 from osad_bench.benchmark.decide.score import Verdict, find, watching
-from osad_bench.benchmark.decide.sheet import draw_tiles, on_one_scale, overlay
+from osad_bench.benchmark.decide.sheet import MOST_JPEG, draw_tiles, encoded, on_one_scale, overlay
 from osad_bench.benchmark.decide.tables import row
 from osad_bench.core.errors import InputError
 
@@ -271,3 +271,33 @@ def test_fit_says_what_was_fitted_to_what_and_what_can_be_promised(cli, parts, t
     assert again.returncode == 2
     assert "add --replace" in again.stderr
     assert cli("fit", "mahalanobis", f"folder:{parts}", "--out", "model", "--replace", *small).returncode == 0
+
+
+def test_a_reader_that_goes_away_costs_no_sheet(model, photos, tmp_path):
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [Path(sys.executable).with_name("osad-bench"), "score", model, photos, "--false-alarms", "0.1"]
+    with os.fdopen(writing, "wb") as gone:
+        done = subprocess.run(
+            [*command, "--sheet", tmp_path / "s.html"], stdout=gone, stderr=subprocess.PIPE, text=True
+        )
+    assert done.returncode == 0, done.stderr
+    assert "</html>" in (tmp_path / "s.html").read_text("utf-8")
+
+
+@pytest.mark.parametrize(("option", "message"), [("--weights", "no regular file"), ("--device", "expected cpu, cuda")])
+def test_what_is_wrong_with_the_model_s_machine_is_said_before_the_first_line(
+    cli, model, photos, tmp_path, option, message
+):
+    os.mkfifo(tmp_path / "meta")
+    done = cli("score", model, photos, "--false-alarms", "0.1", option, "meta")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert message in done.stderr
+
+
+def test_a_sheet_longer_than_a_jpeg_can_be_is_refused_in_one_sentence(tmp_path):
+    long = Image.new("RGB", (8, MOST_JPEG + 1))
+    with pytest.raises(InputError, match=r"--sheet s\.jpg.*show fewer photographs \(--most\)"):
+        encoded(long, Path("s.jpg"))
+    with Image.open(io.BytesIO(encoded(long, Path("s.png")))) as image:
+        assert image.size == long.size

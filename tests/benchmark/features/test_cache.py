@@ -174,3 +174,9 @@ def test_stopping_in_the_middle_does_not_wait_for_parts_that_have_begun():
     values.close()
     assert not finished.is_set()
     go_on.set()
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="no /proc here")
+def test_a_folder_that_nobody_can_make_is_an_error_and_not_tried_for_ever(textures, lite0):
+    with pytest.raises(FileNotFoundError):
+        rows(Path("/proc/osad-bench"), textures, lite0, [textures.samples[0].id])
