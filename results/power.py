@@ -51,6 +51,8 @@ def power(
     """
     tail = level / 2 / pairs
     own = spread**2 / seeds
+    if not own and not image_variance:  # all seeds and images agree, as where every AUROC is 1
+        return float(difference != 0)
     estimated = own * stats.chi2.ppf(_GRID, seeds - 1) / (seeds - 1)  # possible estimates of the variance over seeds
     total = np.maximum(image_variance + estimated, 1e-30)
     critical = (

@@ -36,6 +36,12 @@ def test_the_smallest_difference_is_found_with_the_power_asked_for():
     assert power(value, 7, 0.012, 2e-5, pairs=3) == pytest.approx(0.8, abs=1e-3)
 
 
+def test_where_nothing_varies_any_difference_is_found_and_none_where_there_is_none():
+    assert power(0.0, 5, 0.0, 0.0, pairs=3) == 0
+    assert power(1e-4, 5, 0.0, 0.0, pairs=3) == 1
+    assert smallest_difference(5, 0.0, 0.0, pairs=3) == pytest.approx(0, abs=1e-4)
+
+
 def test_the_spread_is_that_of_the_paired_differences(records):
     aucs = {}
     for seed in range(4):
