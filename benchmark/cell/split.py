@@ -331,6 +331,9 @@ def _too_few(dataset: Dataset, protocol: Protocol, found: int, polluting: int, r
     # In the general setting at least one anomaly has to be left to test.
     most = found - polluting - (protocol.setting == "general")
     remedy = f"use --shots {most} or fewer" if most > 0 else "the data set needs more anomalies"
+    half = (found - polluting) // 2
+    if protocol.setting == "general" and 0 < half < most:
+        remedy += f" (--shots {half} leaves {found - polluting - half} to test on)"
     if polluting:
         remedy += ", or a smaller --contamination"
     asked = f"{protocol.shots} shots" + (f" and {polluting} contaminants" if polluting else "")

@@ -178,7 +178,7 @@ def test_a_split_that_is_not_disjoint_cannot_be_made():
 @pytest.mark.parametrize(
     ("dataset", "protocol", "message"),
     [
-        (build(40, {"a": 3, "b": 2}), Protocol(shots=10), "5 anomalies.*use --shots 4 or fewer"),
+        (build(40, {"a": 3, "b": 2}), Protocol(shots=10), r"5 anomalies.*use --shots 4 or fewer \(--shots 2 leaves 3 to test on\)"),
         (build(40, {"a": 3, "b": 2}), Protocol(shots=5), "none is left to test.*use --shots 4 or fewer"),
         (build(3, {"a": 30}), Protocol(shots=1), "3 normal images; at least 4"),
         (build(40, {"a": 30}), Protocol(setting="hard", known_kind="a", shots=1), "at least two kinds.*--setting general"),
