@@ -128,9 +128,15 @@ def remedies_of(
     held = to_hold_out(normals)
     target = 2 * needed(PROMISES[0])
     if held < needed(PROMISES[0]):
+        enough = needed(PROMISES[0])
+        itself = (
+            f"; these are too, with fit --calibrate {enough}, which leaves {normals - enough} to fit to"
+            if normals >= 1.5 * enough
+            else ""
+        )
         remedies.append(
             f"Photograph {counted(target - normals, 'more normal')}: with {normals}, fit holds {held} out and can promise "
-            f"{percent(smallest(held))} false alarms or more; {target} are enough for {percent(PROMISES[0])}"
+            f"{percent(smallest(held))} false alarms or more; {target} are enough for {percent(PROMISES[0])}{itself}"
         )
     elif (lacking := needed(PROMISES[0]) - results.normals) > 0:
         if any(one.partition == "train" for one in dataset.samples):

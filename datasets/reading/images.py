@@ -89,14 +89,14 @@ def open_image(path: Path) -> Image.Image:
             _read_heic()
             image = Image.open(path)
     except FileNotFoundError:
-        raise DatasetError(f"image {path} is missing: restore it from the original download") from None
+        raise DatasetError(f"image {path} is missing: restore it from its original") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise DatasetError(f"image {path} is refused as a decompression bomb: {error}") from None
     except UnidentifiedImageError:
         if _is_heic(path):
             raise DatasetError(f"image {path} is HEIC; to read it: pip install 'osad-bench[heic]'") from None
         what = "is empty (0 bytes)" if path.stat().st_size == 0 else "is not an image in a known format"
-        raise DatasetError(f"image {path} {what}: restore it from the original download, or remove it") from None
+        raise DatasetError(f"image {path} {what}: restore it from its original, or remove it") from None
     except DatasetError:
         raise
     except Exception as error:
@@ -115,7 +115,7 @@ def _broken(path: Path, error: Exception) -> DatasetError:
     if isinstance(error, OSError) and error.filename is not None and error.strerror:  # the system's, not a decoder's
         return DatasetError(f"image {path} cannot be read: {error.strerror}")
     said = str(error) or type(error).__name__
-    return DatasetError(f"image {path} is broken ({said}): restore it from the original download, or remove it")
+    return DatasetError(f"image {path} is broken ({said}): restore it from its original, or remove it")
 
 
 def read_rgb(path: Path, box: Box | None = None, *, upright: bool = False) -> npt.NDArray[np.uint8]:
@@ -233,12 +233,12 @@ def read_bands(path: Path) -> npt.NDArray[np.uint8]:
         # Mapped, so that a header that promises terabytes costs nothing; pickled objects would run a stranger's code.
         stored = np.load(path, mmap_mode="r", allow_pickle=False)
     except FileNotFoundError:
-        raise DatasetError(f"image {path} is missing: restore it from the original download") from None
+        raise DatasetError(f"image {path} is missing: restore it from its original") from None
     except DatasetError:
         raise
     except Exception as error:  # NumPy raises ValueError, EOFError, OSError, SyntaxError and others
         what = "is empty (0 bytes)" if path.stat().st_size == 0 else f"is broken ({error})"
-        raise DatasetError(f"image {path} {what}: restore it from the original download, or remove it") from error
+        raise DatasetError(f"image {path} {what}: restore it from its original, or remove it") from error
     shape: tuple[int, ...] = getattr(stored, "shape", ())
     if len(shape) != 3 or shape[2] < 3 or not np.issubdtype(stored.dtype, np.number) or 0 in shape:
         raise DatasetError(
@@ -250,7 +250,5 @@ def read_bands(path: Path) -> npt.NDArray[np.uint8]:
         )
     bands = np.asarray(stored[:, :, :3])
     if np.iscomplexobj(bands) or not np.isfinite(bands).all():
-        raise DatasetError(
-            f"image {path} holds values that are no finite numbers: restore it from the original download"
-        )
+        raise DatasetError(f"image {path} holds values that are no finite numbers: restore it from its original")
     return np.ascontiguousarray(np.clip(bands, 0, 255).astype(np.uint8))

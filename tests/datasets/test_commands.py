@@ -51,7 +51,7 @@ def test_verify_gives_exit_code_0_for_a_sound_folder_and_1_for_a_broken_file(cli
     assert code == 1
     assert "error test/cut/000.png: image " in out
     assert "is broken" in out
-    assert "restore it from the original download, or remove it" in out
+    assert "restore it from its original, or remove it" in out
 
 
 def test_verify_json_lists_zero_byte_files_and_duplicates(cli, mvtec):

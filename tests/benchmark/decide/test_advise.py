@@ -141,6 +141,18 @@ def test_enough_normals_in_the_wrong_place_are_to_be_moved(parts):
     )
 
 
+def test_normals_that_are_enough_if_most_are_held_out_need_no_more_photographs(parts):
+    dataset = open_dataset(f"folder:{parts}")
+    own = sum(one.label == 0 for one in dataset.samples)
+    dataset.__dict__["samples"] = (*dataset.samples, *(Sample(f"good/new{n}.png", 0) for n in range(196 - own)))
+    results = Results(["evidence"], [], np.zeros((1, 1, 0)), np.zeros((1, 1, 0)), 30, {})
+    (first, *_) = remedies_of(dataset, results, [], np.zeros(0), set(), set(), 1)
+    assert first == (
+        "Photograph 2 more normals: with 196, fit holds 98 out and can promise 1.01 % false alarms or more; 198 are enough for 1 %; "
+        "these are too, with fit --calibrate 99, which leaves 97 to fit to"
+    )
+
+
 def test_one_anomaly_is_too_few_to_compare_on(cli, parts, tmp_path):
     folder = tmp_path / "one"
     shutil.copytree(parts, folder)

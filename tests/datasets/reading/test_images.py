@@ -65,7 +65,7 @@ def test_a_file_that_is_no_image_is_named_with_the_remedy(tmp_path, content, mes
     path = tmp_path / "x.png"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(DatasetError, match=f"x.png {message}.*restore it from the original download"):
+    with pytest.raises(DatasetError, match=f"x.png {message}.*restore it from its original"):
         read_rgb(path)
 
 
