@@ -140,24 +140,38 @@ RUN = [
 """Six cells of a third of a second."""
 
 
-def group(command, start) -> None:
-    command.kill()
+def group(command, start) -> bool:
+    """Like each kill below, return whether the process that was to be killed was running."""
+    return command.kill() is None
 
 
-def parent_alone(command, start) -> None:
-    workers = tuple(start.descendants(command.pid))
+def killed(pid: int) -> bool:
+    """Kill one process; return whether it was running."""
     with suppress(ProcessLookupError):
-        os.kill(command.pid, signal.SIGKILL)
+        was_alive = is_alive(pid)
+        os.kill(pid, signal.SIGKILL)
+        return was_alive
+    return False
+
+
+def parent_alone(command, start) -> bool:
+    workers = tuple(start.descendants(command.pid))
+    struck = killed(command.pid)
     command.wait(workers, seconds=60)  # they end by themselves
+    return struck
 
 
-def worker_alone(command, start) -> None:
-    """The run itself goes on: it is not killed."""
-    workers = [pid for child in start.descendants(command.pid) for pid in start.descendants(child)]
-    if workers:
-        with suppress(ProcessLookupError):
-            os.kill(random.choice(workers), signal.SIGKILL)
+def worker_alone(command, start) -> bool:
+    """The run itself goes on: it is not killed. Where it has no worker yet, its first one is killed as it begins."""
+
+    def workers() -> list[int]:
+        return [pid for child in start.descendants(command.pid) for pid in start.descendants(child)]
+
+    command.until(lambda: bool(workers()))
+    found = workers()
+    struck = bool(found) and killed(random.choice(found))
     assert command.wait() == 0, command.told.read_text()
+    return struck
 
 
 @pytest.mark.nightly
@@ -184,9 +198,7 @@ def test_a_run_killed_at_any_moment_goes_on_to_the_same_scores(commands, tmp_pat
             most = min(5, here + more)
             command.until(lambda most=most: len(Store(out).keys()) >= most)
             time.sleep(moments.uniform(0, 0.3 if more else 3))
-            was_alive = is_alive(command.pid)
-            kill(command, start)
-            struck += was_alive
+            struck += kill(command, start)
             partly = contents(Store(out))
             assert {key: wanted[key] for key in partly} == partly
             if number == kills - 1:
@@ -197,6 +209,7 @@ def test_a_run_killed_at_any_moment_goes_on_to_the_same_scores(commands, tmp_pat
                 shutil.rmtree(out)
                 shutil.rmtree(cache)
         assert not out.exists(), "the last one was run to its end"
+    print(f"{struck} of {kills} were running when they were killed")
     assert done
     assert struck > kills / 4, "most were over before they were killed"
 
