@@ -15,6 +15,7 @@ from PIL import Image
 
 from osad_bench.benchmark.features.extractor import PyramidExtractor
 from osad_bench.benchmark.preset import load_preset
+from osad_bench.core.tolerance import ACROSS_MACHINES, TRAINED_CELL
 from osad_bench.results import load
 from osad_bench.results.baseline import make_baseline, read_baseline
 from osad_bench.results.merge import merge
@@ -107,6 +108,20 @@ def test_a_number_that_the_records_do_not_give_is_found(check_numbers, tmp_path,
     (tmp_path / "README.md").write_text(text, "utf-8")
     problems = [str(found) for found in check_numbers.check(tmp_path / "README.md")[1]]
     assert any(problem in line for line in problems) if problem else problems == []
+
+
+@pytest.mark.parametrize(
+    ("method", "one", "other"),
+    [("dpdl", "first", "sweeps"), ("dpdl", "main", "first"), ("dra", "main", "first"), ("devnet", "main", "oracle")],
+)
+def test_cells_computed_on_several_machines_are_within_the_tolerance(check_numbers, method, one, other):
+    wanted = {"method": method, "dataset": "elpv", "shots": "10", "preset": "quick"}
+    frames = [check_numbers.selected(check_numbers.records(name), wanted).set_index("key") for name in (one, other)]
+    assert set(frames[0].device).isdisjoint(frames[1].device)
+    apart = (frames[0].auroc - frames[1].auroc).dropna()
+    assert len(apart) == 5
+    assert apart.abs().max() < TRAINED_CELL
+    assert abs(apart.mean()) < ACROSS_MACHINES
 
 
 def test_the_gates_baseline_comes_from_the_reference_records(tmp_path):
