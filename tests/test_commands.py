@@ -40,6 +40,7 @@ APPENDED: dict[str, tuple[str, ...]] = {
 STANDS_FOR = {
     " --scheduler tcp://HOST:8786": "",
     "--device cuda": "--device cpu",
+    "power reference --methods devnet,flos,saoe,mlep,dra,dpdl": "power DIR --methods dra,dpdl",  # of what is in DIR here
     "--rerun dpdl": "--rerun none",  # trains; tests/benchmark/grid does
     "verify results/reference/main.osad.zip": "verify results/reference/first.osad.zip --rerun none",
     "merge results/reference/main.osad.zip": "merge results/reference/first.osad.zip",  # read whole in tests/test_docs.py
