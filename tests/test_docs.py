@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -122,6 +123,17 @@ def test_cells_computed_on_several_machines_are_within_the_tolerance(check_numbe
     assert len(apart) == 5
     assert apart.abs().max() < TRAINED_CELL
     assert abs(apart.mean()) < ACROSS_MACHINES
+
+
+@pytest.mark.parametrize(
+    "page", [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))], ids=lambda path: path.stem
+)
+def test_no_formula_is_taken_for_a_tag(page: Path):
+    """Markdown swallows ``<x, y>`` outside code as an unknown tag."""
+    text = page.read_text("utf-8")
+    for hidden in (r"<!--.*?-->", r"```.*?```", r"`[^`]*`"):
+        text = re.sub(hidden, "", text, flags=re.DOTALL)
+    assert re.findall(r"<(?!img |/?a\b|br\b|https?:)[A-Za-z_/][^>]*>?", text) == []
 
 
 def test_the_gates_baseline_comes_from_the_reference_records(tmp_path):
