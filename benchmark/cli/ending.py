@@ -7,7 +7,8 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, NoReturn
 
@@ -102,13 +103,21 @@ def leave(code: int) -> NoReturn:
         if util is not None:
             util._run_finalizers()  # semaphores and sockets of workers, which would else be warned about or left behind
         os._exit(code)
-    if state is not None:  # what is registered last is called first
+    if state is not None:
+        begun = threading.Event()  # Python 3.12 starts no thread at the end of the process, so it waits from now on
+        threading.Thread(target=_end_after, args=(begun, os._exit, code), daemon=True).start()
         atexit.unregister(_bound_the_end)
-        atexit.register(_bound_the_end, code)
+        atexit.register(_bound_the_end, code, begun)  # what is registered last is called first
     sys.exit(code)
 
 
-def _bound_the_end(code: int) -> None:
+def _end_after(begun: threading.Event, end: Callable[[int], NoReturn], code: int) -> None:
+    begun.wait()
+    time.sleep(GRACE)
+    end(code)
+
+
+def _bound_the_end(code: int, begun: threading.Event) -> None:
     """Let what is called at the end of the process change neither its code nor how long it takes, and fail in one line."""
     real = os._exit
 
@@ -122,6 +131,4 @@ def _bound_the_end(code: int) -> None:
         real(code)
 
     sys.unraisablehook, os._exit = complain, leave_so
-    end = threading.Timer(GRACE, real, [code])
-    end.daemon = True
-    end.start()
+    begun.set()
