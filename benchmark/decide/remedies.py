@@ -126,9 +126,9 @@ def remedies_of(
         )
     normals = sum(one.label == 0 and one.id not in copies | contradictory for one in dataset.samples)
     held = to_hold_out(normals)
-    target = 2 * needed(PROMISES[0])
-    if held < needed(PROMISES[0]):
-        enough = needed(PROMISES[0])
+    enough = needed(PROMISES[0])
+    target = 2 * enough
+    if held < enough:
         itself = (
             f"; these are too, with fit --calibrate {enough}, which leaves {normals - enough} to fit to"
             if normals >= 1.5 * enough
@@ -138,11 +138,13 @@ def remedies_of(
             f"Photograph {counted(target - normals, 'more normal')}: with {normals}, fit holds {held} out and can promise "
             f"{percent(smallest(held))} false alarms or more; {target} are enough for {percent(PROMISES[0])}{itself}"
         )
-    elif (lacking := needed(PROMISES[0]) - results.normals) > 0:
+    elif (lacking := enough - results.normals) > 0:
         if any(one.partition == "train" for one in dataset.samples):
             help_ = f"Move {counted(lacking, 'normal')} from train/good to test/good and ask again"
         else:
-            help_ = f"Photograph {counted(4 * needed(PROMISES[0]) - normals, 'more normal')}, of which a quarter is kept from the fit"
+            help_ = (
+                f"Photograph {counted(4 * enough - normals, 'more normal')}, of which a quarter is kept from the fit"
+            )
         remedies.append(f"{help_}: then the recall at {percent(PROMISES[0])} false alarms can be told")
     by_kind: dict[str, list[float]] = {}
     for name, share in zip(results.anomalies, missed):

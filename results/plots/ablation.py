@@ -143,5 +143,5 @@ def _sweep_lines(chosen: pd.DataFrame) -> pd.DataFrame:
         lines = summary(part).merge(paired, on=ROW, how="left")
         parts.append(lines.assign(value=value, default=bool((part["variant"] == "").any())))
     lines = pd.concat(parts, ignore_index=True).dropna(subset=["mean"])
-    result: pd.DataFrame = lines[lines.groupby(["board", "dataset", "setting", "shots"])["value"].transform("size") > 1]
+    result: pd.DataFrame = lines[lines.groupby(ROW)["value"].transform("size") > 1]
     return result
