@@ -9,7 +9,7 @@ import time
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -178,6 +178,7 @@ def _open_training(
         torch.device(machine.device),
         shelf,
         precision_of(machine),
+        machine.spare,
     )
 
 
@@ -227,11 +228,23 @@ def execute(
 ) -> tuple[Record, TestScores | None]:
     """Compute a cell. Any error inside it becomes a failed record, and none of its state reaches the next cell.
 
+    A cell whose fine-tuning fills a GPU's memory is computed once more with less of it (`Machine.spare`).
+
     Returns
     -------
     record, scores
         The scores are None for a failed cell.
     """
+    record, scores = _attempt(planned, machine, progress)
+    full = record.error is not None and record.error.message.startswith(FULL)
+    if full and not planned.preset.frozen and not machine.spare:
+        return _attempt(planned, replace(machine, spare=True), progress)
+    return record, scores
+
+
+def _attempt(
+    planned: PlannedCell, machine: Machine, progress: EpochProgress | None
+) -> tuple[Record, TestScores | None]:
     started = time.perf_counter()
     labels: dict[str, Any] = {
         "key": planned.key,
@@ -365,6 +378,7 @@ def _run(
     scores = fitting.score()
     fitting.timings.score = time.perf_counter() - clock
     pixels, about = pixels_of(fitting) if machine.pixels else ({}, None)
+    spared = {"spared_gpu_memory": True} if machine.spare else {}
     summary = SplitSummary(
         digest=planned.division.digest,
         crossing_duplicates=crossing(planned.division, duplicate_groups(fitting.dataset)),
@@ -376,7 +390,7 @@ def _run(
             "split": summary,
             "timings": fitting.timings,
             "curve": fitting.curve,
-            "diagnostics": fitting.oracle | ({} if about is None else {"pixels": about}),
+            "diagnostics": fitting.oracle | ({} if about is None else {"pixels": about}) | spared,
             "peak_memory_mb": _peak_memory_mb(),
             "dataset_title": fitting.dataset.title,
         },

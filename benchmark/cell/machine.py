@@ -36,6 +36,9 @@ class Machine:
         Also compute pixel metrics of the test part's heat maps, if there are maps and masks.
     time_limit
         Seconds after which a cell is stopped and fails; None for no limit. Needs a system with SIGALRM.
+    spare
+        Fine-tune with little of a GPU's memory: images, and what the backbone's backward pass needs, wait in main memory.
+        Slower, with the same scores; a cell that ran out of memory is tried again in this way.
     """
 
     cache: Path
@@ -47,6 +50,7 @@ class Machine:
     oracle: bool = False
     pixels: bool = False
     time_limit: float | None = None
+    spare: bool = False
 
 
 def precision_of(machine: Machine) -> torch.dtype:

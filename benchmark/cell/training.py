@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
@@ -18,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from osad_bench.benchmark.cell.below import Adapter, Normaliser, through
+from osad_bench.benchmark.cell.offload import KeptInMainMemory
 from osad_bench.benchmark.cell.shared import Shelf
 from osad_bench.benchmark.cell.split import Split
 from osad_bench.benchmark.features.augment import rotate
@@ -207,6 +209,7 @@ class CachedFeatures(_Parts):
         device: torch.device,
         shelf: Shelf | None = None,
         precision: torch.dtype = torch.float32,  # noqa: ARG002 (frozen features are kept in half precision)
+        spare: bool = False,  # noqa: ARG002 (no backward pass through a backbone)
     ) -> None:
         super().__init__(dataset, split, seed, device)
         self.shelf = shelf or Shelf(None, {})
@@ -300,12 +303,13 @@ class FineTuned(_Parts):
         device: torch.device,
         shelf: Shelf | None = None,  # noqa: ARG002 (features change in training: nothing is kept)
         precision: torch.dtype = torch.float32,
+        spare: bool = False,
     ) -> None:
         super().__init__(dataset, split, seed, device)
         rows = np.concatenate([self.normal_rows, self.seen_rows, self.test_rows])
         images = cache.images(dataset, preset, [self.ids[row] for row in rows])
-        self.images = HeldImages(images, rows, device)
-        self.augment, self.precision = preset.augment, precision
+        self.images = HeldImages(images, rows, device, spare)
+        self.augment, self.precision, self.spare = preset.augment, precision, spare
         self.generators = {name: pseudo_anomalies.get(name) for name in generators}
         self.trunk = PyramidExtractor(copy.deepcopy(backbone.module), backbone.mean, backbone.std, preset)
         self.trunk = self.trunk.to(device).to(memory_format=torch.channels_last)
@@ -315,7 +319,10 @@ class FineTuned(_Parts):
 
     def _through(self, images: Tensor) -> Pyramid:
         """Run the backbone, which alone computes in `precision`; the maps are float32."""
-        with torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32):
+        with (
+            KeptInMainMemory() if self.spare else nullcontext(),
+            torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32),
+        ):
             pyramid: Pyramid = self.trunk(images)
         return [scale.float() for scale in pyramid]
 

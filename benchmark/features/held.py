@@ -42,11 +42,15 @@ class HeldImages:
         Row numbers that will be asked for.
     device
         Device of the tensors.
+    spare
+        Hold none on the device, not even those of an earlier cell.
     """
 
-    def __init__(self, images: npt.NDArray[np.uint8], rows: Rows, device: torch.device) -> None:
+    def __init__(self, images: npt.NDArray[np.uint8], rows: Rows, device: torch.device, spare: bool = False) -> None:
         self.images, self.device = images, device
-        self.held = _hold(images, rows, device) if device.type == "cuda" else None
+        if spare:
+            _kept.clear()
+        self.held = _hold(images, rows, device) if device.type == "cuda" and not spare else None
 
     def __call__(self, rows: Rows) -> Tensor:
         """Images (B, 3, height, width), uint8, channels last; a copy."""
