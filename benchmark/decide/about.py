@@ -57,6 +57,9 @@ class FittedTo(BaseModel):
     upright: bool = Field(
         False, description="photographs are turned as their EXIF orientation says before they are read"
     )
+    aspects: tuple[float, float] | None = Field(
+        None, description="smallest and largest width / height of the images; None for a model that is older than this"
+    )
 
 
 class About(BaseModel):

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -48,6 +48,10 @@ USUAL = 0.01
 """Share of false alarms that enough normals are held out for by default, if the data allow it."""
 
 
+MOST_MEASURED = 300
+"""Number of images whose shapes are looked at."""
+
+
 class FitError(RuntimeError):
     """The method failed on these images; the message says how."""
 
@@ -67,6 +71,14 @@ def left_out(dataset: Dataset) -> tuple[set[str], set[str]]:
     """
     contradictory = {name for group in contradictions(dataset) for name in group}
     return set(surplus_copies(dataset)) - contradictory, contradictory
+
+
+def aspects(dataset: Dataset, names: Sequence[str]) -> tuple[float, float]:
+    """Smallest and largest width / height of images; of more than `MOST_MEASURED`, every so many are looked at."""
+    step = -(-len(names) // MOST_MEASURED)
+    shapes = [dataset.read(dataset.by_id[name]).shape for name in names[::step]]
+    found = [width / height for height, width, *_ in shapes]
+    return min(found), max(found)
 
 
 def division(dataset: Dataset, calibrate: int | None, seed: int) -> Split:
@@ -184,6 +196,7 @@ def fit_cell(planned: PlannedCell, machine: Machine, progress: EpochProgress | N
             anomalies=dict(Counter(dataset.by_id[name].kind or "" for name in parts.train_anomaly)),
             copies=len(copies), contradictory=len(contradictory), split=parts.digest,
             upright=bool(getattr(dataset, "upright", False)),
+            aspects=aspects(dataset, [*parts.train_normal, *parts.test_normal, *parts.train_anomaly]),
         ),
         provenance=provenance(machine.device, {backbone.name: backbone.weights}, deterministic, cls),
     )  # fmt: skip

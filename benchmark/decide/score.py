@@ -52,7 +52,7 @@ class Verdict:
         ``anomaly`` where the p-value is at most the promised share of false alarms, else ``normal``; ``broken`` for a file
         that cannot be read; empty where nothing was promised.
     problem
-        What is wrong with a broken file, or that the method gave it no finite score.
+        What is wrong with a broken file; or that a photograph has another shape than those that the model was fitted to.
     """
 
     file: str
@@ -67,6 +67,9 @@ FAIL_ON: dict[str, tuple[Decision, ...]] = {
     "anomaly": ("anomaly",), "broken": ("broken",), "any": ("anomaly", "broken"),
 }  # fmt: skip
 """The values of ``--fail-on``, and the decisions that each stands for."""
+
+SAME_SHAPE = 1.05
+"""A photograph's width / height may be so many times that of those fitted to, or they so many times its own."""
 
 COLUMNS = ("file", "score", "p_value", "decision", "problem")
 
@@ -133,11 +136,15 @@ def find(places: Sequence[Path | str]) -> Photographs:
 
 @dataclass(frozen=True)
 class _Read:
-    """A batch of files: rows and names of those that could be read, problems of the others by name."""
+    """A batch of files: rows and names of those that could be read, problems of the others by name.
+
+    `shapes` says of those with another shape than the images fitted to that they have it.
+    """
 
     rows: Rows
     good: list[str]
     problems: dict[str, str]
+    shapes: dict[str, str]
 
 
 def read_image(path: Path, upright: bool) -> Image.Image:
@@ -160,15 +167,32 @@ def read_image(path: Path, upright: bool) -> Image.Image:
 
 
 def _read(model: Fitted, part: Sequence[tuple[str, Path]]) -> _Read:
-    images, good, problems = [], [], {}
+    images, good, problems, shapes = [], [], {}, {}
     for name, path in part:
         try:
             image = read_image(path, model.about.fitted_to.upright)
             images.append(squared(image, model.about.preset.image_size, model.about.preset.tiles))
             good.append(name)
+            if other := other_shape(image, model.about.fitted_to.aspects):
+                shapes[name] = other
         except DatasetError as error:
             problems[name] = str(error)
-    return _Read(model.rows(np.stack(images)) if images else [], good, problems)
+    return _Read(model.rows(np.stack(images)) if images else [], good, problems, shapes)
+
+
+def other_shape(image: Image.Image, aspects: tuple[float, float] | None) -> str:
+    """What is said of a photograph with another shape than the images fitted to; empty if it has theirs.
+
+    A part that lies across, or a cut-out, is squeezed to another picture of itself, whose scores nothing is known of.
+    """
+    if aspects is None or aspects[0] / SAME_SHAPE <= image.width / image.height <= aspects[1] * SAME_SHAPE:
+        return ""
+    low, high = (f"{one:.2f}" for one in aspects)
+    fitted = low if low == high else f"{low} to {high}"
+    return (
+        f"{image.width} x {image.height} pixels, width / height {image.width / image.height:.2f}, and the model was fitted to "
+        f"{fitted}: nothing is promised for it"
+    )
 
 
 def verdicts(model: Fitted, files: Iterable[tuple[str, Path]], false_alarms: float | None) -> Iterator[Verdict]:
@@ -213,6 +237,7 @@ def _judged(
     scores = model.score_rows([np.concatenate(one) for one in zip(*rows)]) if rows else np.zeros(0)
     found = dict(zip((name for _, read in waiting for name in read.good), scores))
     problems = {name: problem for _, read in waiting for name, problem in read.problems.items()}
+    shapes = {name: shape for _, read in waiting for name, shape in read.shapes.items()}
     for name, path in (one for part, _ in waiting for one in part):
         if name in problems:
             yield Verdict(name, path, None, None, "broken", problems[name])
@@ -225,7 +250,7 @@ def _judged(
         decision: Decision = ""
         if false_alarms is not None and p_value is not None:
             decision = "anomaly" if p_value <= false_alarms else "normal"
-        yield Verdict(name, path, score, p_value, decision)
+        yield Verdict(name, path, score, p_value, decision, shapes.get(name, ""))
 
 
 def _there(places: Sequence[Path | str]) -> list[tuple[str, Path]]:

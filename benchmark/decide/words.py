@@ -62,6 +62,11 @@ def said_of_scores(model: Fitted, verdicts: Sequence[Verdict], false_alarms: flo
         f"{counted(len(verdicts), 'photograph')}: {counted(counts['anomaly'], 'anomaly')}, {counts['normal']} normal, "
         f"{counts['broken']} broken"
     )
+    if others := [one for one in verdicts if one.problem and one.decision != "broken"]:
+        sentences.append(
+            f"{counted(len(others), 'photograph')} of another shape than those the model was fitted to, first "
+            f"{others[0].file}: the promise does not hold for {'it' if len(others) == 1 else 'them'} (column problem)"
+        )
     sentences.append(
         f"promised: a normal like those that the model was made from is called an anomaly with a probability of at most "
         f"{percent(false_alarms)} ({counted(held, 'held-out normal')}); the share of this one model in the long run "

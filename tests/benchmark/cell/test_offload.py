@@ -17,7 +17,7 @@ from osad_bench.benchmark.cell.offload import KeptInMainMemory
 from osad_bench.benchmark.grid.plan import plan, read_grid
 from osad_bench.methods.dra import DRA
 
-TINY = {"image_size": [64], "schedule.epochs": [1], "schedule.steps": [2], "schedule.batch": [6]}
+TINY = {"image_size": [64], "schedule.epochs": [1], "schedule.steps": [1], "schedule.batch": [5]}
 
 
 class OnSmallGPU(DRA):

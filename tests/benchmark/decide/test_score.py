@@ -19,7 +19,7 @@ from PIL import Image
 
 from osad_bench.benchmark.decide.fit import fit
 from osad_bench.benchmark.decide.model import Fitted
-from osad_bench.benchmark.decide.score import Verdict, find, watching
+from osad_bench.benchmark.decide.score import Verdict, find, other_shape, watching
 from osad_bench.benchmark.decide.sheet import MOST_JPEG, draw_tiles, encoded, on_one_scale, overlay
 from osad_bench.benchmark.decide.tables import row
 from osad_bench.core.errors import InputError
@@ -59,6 +59,26 @@ def test_every_photograph_is_a_row_of_csv_and_a_broken_one_stops_nothing(cli, mo
             assert (float(one["p_value"]) <= 0.1) == (one["decision"] == "anomaly")
     assert "1 .txt" in done.stderr
     assert "at most 10 %" in done.stderr
+
+
+def test_a_photograph_of_another_shape_is_scored_and_said_to_be_outside_the_promise(cli, model, photos, part):
+    part(900).rotate(90, expand=True).save(photos / "across.png")
+    part(901).resize((58, 80)).save(photos / "nearly.png")
+    done = cli("score", model, photos, "--false-alarms", "0.1")
+    rows = {one["file"]: one for one in csv.DictReader(io.StringIO(done.stdout))}
+    told = [name for name, one in rows.items() if one["problem"] and one["decision"] != "broken"]
+    assert told == ["across.png"], "not the photograph that its EXIF orientation turns upright"
+    assert rows["across.png"]["score"]
+    assert "80 x 56 pixels, width / height 1.43" in rows["across.png"]["problem"]
+    assert "0.70" in rows["across.png"]["problem"]
+    (said,) = [line for line in done.stderr.splitlines() if "another shape" in line]
+    assert said.startswith("1 photograph of another shape than those the model was fitted to, first across.png")
+
+
+def test_nothing_is_said_of_shapes_by_a_model_that_does_not_know_them(part):
+    assert not other_shape(part(1), None)
+    assert not other_shape(part(1), (0.5, 0.9))
+    assert "0.90 to 1.10" in other_shape(part(1), (0.9, 1.1))
 
 
 def test_json_lines_hold_the_same_as_the_csv_and_as_python(cli, model, photos):
