@@ -167,17 +167,18 @@ def _open_training(
     preset = preset_for(type(method), planned.preset)
     torch.manual_seed(seed_of(planned.cell, "adapter"))
     kind = CachedFeatures if preset.frozen else FineTuned
+    backbone = load_backbone(preset.backbone, machine.weights)
     return kind(
         dataset,
         planned.division,
         preset,
-        load_backbone(preset.backbone, machine.weights),
+        backbone,
         FeatureCache(machine.cache),
         method.pseudo_anomalies,
         seed_of(planned.cell, "batches"),
         torch.device(machine.device),
         shelf,
-        precision_of(machine),
+        torch.float32 if preset.frozen else precision_of(machine, backbone.module),
         machine.spare,
     )
 
@@ -255,14 +256,11 @@ def _attempt(
     facts: dict[str, Any] = {}
     parts: dict[str, Any] = {}
     with foreign() as outcome, as_cells_run(planned.preset, machine) as deterministic, time_limited(machine.time_limit):
-        precision = torch.float32 if planned.preset.frozen else precision_of(machine)
-        facts = {
-            "device": machine.device,
-            "deterministic": deterministic,
-            "precision": str(precision).removeprefix("torch."),
-        }
+        facts = {"device": machine.device, "deterministic": deterministic}
         backbone = load_backbone(planned.cell.preset["backbone"], machine.weights)
         facts["weights"] = {backbone.name: backbone.weights}
+        if not planned.preset.frozen:
+            facts["precision"] = str(precision_of(machine, backbone.module)).removeprefix("torch.")
         cls = method_class(planned)
         facts["method"] = cls
         labels |= {"method_title": cls.title, "method_kind": cls.kind, "citation": cls.citation}

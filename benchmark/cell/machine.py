@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from osad_bench.core.errors import InputError
 
@@ -27,7 +30,7 @@ class Machine:
     device
         ``cpu``, ``cuda`` or ``cuda:N``.
     precision
-        Number format of fine-tuning: ``float32``, ``bfloat16``, or ``auto`` for bfloat16 on GPUs built for it.
+        Number format of fine-tuning: ``float32``, ``bfloat16``, or ``auto`` for bfloat16 where it gains (`precision_of`).
     threads
         CPU threads of a process that fine-tunes; None leaves torch's choice. With cached features it is always one.
     oracle
@@ -53,19 +56,37 @@ class Machine:
     spare: bool = False
 
 
-def precision_of(machine: Machine) -> torch.dtype:
-    """Number format of fine-tuning on this machine; ``auto`` is settled.
+def precision_of(machine: Machine, network: nn.Module) -> torch.dtype:
+    """Number format in which a network is fine-tuned on this machine; ``auto`` is settled.
+
+    bfloat16 gains on GPUs built for it, and on CPUs that multiply matrices of it (AMX), there with two to four times the speed.
+    Not on a CPU with grouped convolutions, however (EfficientNet): their gradients take oneDNN several times as long in
+    bfloat16 (docs/performance.md).
 
     Raises
     ------
     InputError
         No such precision.
     """
-    if known_precision(machine.precision) == "auto":
-        device = torch.device(machine.device)
-        fast = device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
-        return torch.bfloat16 if fast else torch.float32
-    return PRECISIONS[machine.precision]
+    if known_precision(machine.precision) != "auto":
+        return PRECISIONS[machine.precision]
+    device = torch.device(machine.device)
+    if device.type == "cuda":
+        fast = torch.cuda.get_device_capability(device) >= (8, 0)
+    else:
+        grouped = any(isinstance(layer, nn.Conv2d) and layer.groups > 1 for layer in network.modules())
+        fast = not grouped and multiplies_bfloat16()
+    return torch.bfloat16 if fast else torch.float32
+
+
+@cache
+def multiplies_bfloat16(about: Path = Path("/proc/cpuinfo")) -> bool:
+    """Whether this CPU has instructions for products of bfloat16 matrices (Intel's AMX), as Linux tells."""
+    try:
+        flags = re.search(r"^flags\s*:(.*)$", about.read_text(), re.MULTILINE)
+    except OSError:
+        return False
+    return flags is not None and "amx_bf16" in flags[1].split()
 
 
 def known_precision(name: str) -> str:

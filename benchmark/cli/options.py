@@ -73,7 +73,10 @@ Jobs = Annotated[
 ]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:N or auto (cuda if there is a GPU).")]
 Precision = Annotated[
-    str, typer.Option(help="Number format of fine-tuning: float32, bfloat16, or auto (bfloat16 on GPUs built for it).")
+    str,
+    typer.Option(
+        help="Number format of fine-tuning: float32, bfloat16, or auto (bfloat16 on GPUs and CPUs where it is faster)."
+    ),
 ]
 Backend = Annotated[str, typer.Option(help="local, or dask for several machines (docs/clusters.md).")]
 Scheduler = Annotated[str | None, typer.Option(help="Address of a dask scheduler; default: processes on this machine.")]

@@ -160,7 +160,8 @@ def plan_fit(
 def fit_cell(planned: PlannedCell, machine: Machine, progress: EpochProgress | None = None) -> Fitted:
     """Fit a cell's method to its training part, and score the normals of its test part for the p-values.
 
-    On the same machine, the model's scores are those of the cell's record to the last bit.
+    On the same machine, the model's scores are those of the cell's record to the last bit. Fine-tuning is in float32, as the
+    model's scores must be those of the held-out normals' wherever it runs.
 
     Raises
     ------
@@ -169,7 +170,7 @@ def fit_cell(planned: PlannedCell, machine: Machine, progress: EpochProgress | N
     InputError
         The fitted method cannot be saved without pickle.
     """
-    cls = method_class(planned)
+    cls, machine = method_class(planned), replace(machine, precision="float32")
     with foreign() as outcome, as_cells_run(planned.preset, machine) as deterministic:
         fitting = fit_method(planned, cls, machine, progress)
         fitting.method.state()

@@ -52,7 +52,7 @@ class Options:
     device
         ``cpu``, ``cuda``, ``cuda:N``, or ``auto`` for cuda if there is a GPU.
     precision
-        Number format of fine-tuning: ``float32``, ``bfloat16``, or ``auto`` for bfloat16 on GPUs built for it.
+        Number format of fine-tuning: ``float32``, ``bfloat16``, or ``auto`` for bfloat16 on GPUs and CPUs where it is faster.
     backend, scheduler
         ``local``, or ``dask`` with the scheduler's address (None: a cluster of processes on this machine); see
         docs/clusters.md.

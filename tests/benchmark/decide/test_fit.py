@@ -20,7 +20,7 @@ from osad_bench.benchmark.cell.execute import execute, register_file
 from osad_bench.benchmark.cell.machine import Machine
 from osad_bench.benchmark.cell.split import Split
 from osad_bench.benchmark.decide.about import ABOUT, BELOW, CALIBRATION, METHOD, digest_of
-from osad_bench.benchmark.decide.fit import division, fit, fit_cell, to_hold_out
+from osad_bench.benchmark.decide.fit import division, fit, fit_cell, plan_fit, to_hold_out
 from osad_bench.benchmark.decide.model import load_model
 from osad_bench.benchmark.grid.plan import plan, read_grid
 from osad_bench.core.errors import InputError
@@ -69,20 +69,19 @@ def test_scores_are_those_of_the_benchmark_to_the_last_bit_whatever_is_scored_wi
     assert few["score"].tolist() == [benchmark[path.relative_to(parts).as_posix()] for path in files[:2]]
 
 
-def test_a_fine_tuned_backbone_is_kept_as_well(parts, tmp_path):
+def test_a_fine_tuned_backbone_is_kept_and_its_held_out_scores_are_those_it_gives(parts, tmp_path, cache):
     weights = tmp_path / "resnet18.pth"
     from torchvision.models import resnet18
 
     torch.manual_seed(0)
     torch.save(resnet18(weights=None).state_dict(), weights)
-    model = fit(
-        "devnet",
-        f"folder:{parts}",
-        calibrate=10,
-        preset="paper",
-        weights=weights,
-        set=SMALL | {"schedule.batch": [8], "tiles": [2]},
-    )
+    machine = Machine(cache, weights=weights, precision="bfloat16")
+    changes = SMALL | {"schedule.batch": [8], "tiles": [2]}
+    planned = plan_fit("devnet", f"folder:{parts}", machine, calibrate=10, preset="paper", set=changes)
+    model = fit_cell(planned, machine)
+    held = model.score([parts / name for name in planned.division.test_normal], None)
+    assert held["score"].tolist() == model.calibration.tolist(), "in one number format, whatever the machine prefers"
+    assert model.about.provenance.precision == "float32"
     model.save(tmp_path / "model")
     again = load_model(tmp_path / "model", device="cpu", weights=weights)
     assert again.score(parts / "test", None)["score"].tolist() == model.score(parts / "test", None)["score"].tolist()
