@@ -236,17 +236,18 @@ def execute(
     record, scores
         The scores are None for a failed cell.
     """
-    record, scores = _attempt(planned, machine, progress)
+    started = time.perf_counter()
+    record, scores = _attempt(planned, machine, progress, started)
     full = record.error is not None and record.error.message.startswith(FULL)
     if full and not planned.preset.frozen and not machine.spare:
-        return _attempt(planned, replace(machine, spare=True), progress)
+        spared, scores = _attempt(planned, replace(machine, spare=True), progress, started)
+        return (spared, scores) if spared.error is None else (record, None)
     return record, scores
 
 
 def _attempt(
-    planned: PlannedCell, machine: Machine, progress: EpochProgress | None
+    planned: PlannedCell, machine: Machine, progress: EpochProgress | None, started: float
 ) -> tuple[Record, TestScores | None]:
-    started = time.perf_counter()
     labels: dict[str, Any] = {
         "key": planned.key,
         "cell": planned.cell,
@@ -255,15 +256,19 @@ def _attempt(
     }
     facts: dict[str, Any] = {}
     parts: dict[str, Any] = {}
-    with foreign() as outcome, as_cells_run(planned.preset, machine) as deterministic, time_limited(machine.time_limit):
+    with (
+        foreign() as outcome,
+        as_cells_run(planned.preset, machine) as deterministic,
+        time_limited(machine.time_limit, time.perf_counter() - started),
+    ):
         facts = {"device": machine.device, "deterministic": deterministic}
         backbone = load_backbone(planned.cell.preset["backbone"], machine.weights)
         facts["weights"] = {backbone.name: backbone.weights}
-        if not planned.preset.frozen:
-            facts["precision"] = str(precision_of(machine, backbone.module)).removeprefix("torch.")
         cls = method_class(planned)
         facts["method"] = cls
         labels |= {"method_title": cls.title, "method_kind": cls.kind, "citation": cls.citation}
+        if not planned.preset.frozen:
+            facts["precision"] = str(precision_of(machine, backbone.module)).removeprefix("torch.")
         parts, scores, pixels = _run(planned, cls, machine, progress)
         parts["metrics"] = compute(scores).model_copy(update=pixels)
         parts["timings"].total = time.perf_counter() - started

@@ -14,6 +14,8 @@ from osad_bench.core.errors import InputError
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
+CPUINFO = Path("/proc/cpuinfo")
+
 
 @dataclass(frozen=True)
 class Machine:
@@ -56,12 +58,11 @@ class Machine:
     spare: bool = False
 
 
-def precision_of(machine: Machine, network: nn.Module) -> torch.dtype:
+def precision_of(machine: Machine, network: nn.Module, about: Path = CPUINFO) -> torch.dtype:
     """Number format in which a network is fine-tuned on this machine; ``auto`` is settled.
 
-    bfloat16 gains on GPUs built for it, and on CPUs that multiply matrices of it (AMX), there with two to four times the speed.
-    Not on a CPU with grouped convolutions, however (EfficientNet): their gradients take oneDNN several times as long in
-    bfloat16 (docs/performance.md).
+    bfloat16 is faster on GPUs built for it, and on CPUs that multiply matrices of it (AMX) except for networks with grouped
+    convolutions (EfficientNet), whose gradients oneDNN computes more slowly in bfloat16 (docs/performance.md).
 
     Raises
     ------
@@ -75,13 +76,13 @@ def precision_of(machine: Machine, network: nn.Module) -> torch.dtype:
         fast = torch.cuda.get_device_capability(device) >= (8, 0)
     else:
         grouped = any(isinstance(layer, nn.Conv2d) and layer.groups > 1 for layer in network.modules())
-        fast = not grouped and multiplies_bfloat16()
+        fast = not grouped and multiplies_bfloat16(about)
     return torch.bfloat16 if fast else torch.float32
 
 
 @cache
-def multiplies_bfloat16(about: Path = Path("/proc/cpuinfo")) -> bool:
-    """Whether this CPU has instructions for products of bfloat16 matrices (Intel's AMX), as Linux tells."""
+def multiplies_bfloat16(about: Path = CPUINFO) -> bool:
+    """Whether this CPU has instructions for products of bfloat16 matrices (Intel's AMX), as Linux says of it in `about`."""
     try:
         flags = re.search(r"^flags\s*:(.*)$", about.read_text(), re.MULTILINE)
     except OSError:

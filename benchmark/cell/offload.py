@@ -1,4 +1,4 @@
-"""What a backward pass needs, kept in main memory until it is asked for, so that it takes nothing of a GPU's memory."""
+"""Keeps the tensors that autograd saves for the backward pass in main memory instead of a GPU's."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from torch import Tensor
 
 
 class KeptInMainMemory(torch.autograd.graph.saved_tensors_hooks):
-    """Context for a forward pass: each tensor that autograd keeps in it waits in main memory.
+    """Context for a forward pass, whose saved tensors wait in main memory for the backward pass.
 
-    The gradients are the same to the last bit: the tensors come back as they were, in the same order in memory.
-    `torch.autograd.graph.save_on_cpu` loses that order (channels last), and other kernels would compute the gradients.
+    They come back with the same values and, where they are dense, the same strides, so that the same kernels compute the
+    gradients. `torch.autograd.graph.save_on_cpu` loses the strides of channels last.
     """
 
     def __init__(self) -> None:

@@ -125,8 +125,11 @@ class TimeLimitError(BaseException):
 
 
 @contextmanager
-def time_limited(seconds: float | None) -> Iterator[None]:
-    """Raise `TimeLimitError` in this thread after so many seconds, and again where the method goes on all the same."""
+def time_limited(seconds: float | None, spent: float = 0.0) -> Iterator[None]:
+    """Raise `TimeLimitError` in this thread after so many seconds, and again where the method goes on all the same.
+
+    `spent` seconds of the limit have passed already.
+    """
     if seconds is None or not hasattr(signal, "SIGALRM") or threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -135,7 +138,7 @@ def time_limited(seconds: float | None) -> Iterator[None]:
         raise TimeLimitError(f"took longer than --time-limit {seconds:g} s")
 
     before = signal.signal(signal.SIGALRM, over)
-    signal.setitimer(signal.ITIMER_REAL, seconds, AGAIN)
+    signal.setitimer(signal.ITIMER_REAL, max(seconds - spent, 0.001), AGAIN)  # 0 would be no limit
     try:
         yield
     finally:

@@ -22,7 +22,8 @@ EPILOG = """[bold]Examples[/bold]
   osad-bench score model incoming --watch       one row per file as it arrives, until Ctrl-C
 
 Columns: file, score (higher = more anomalous), p_value (a normal scores as high with at most this probability), decision
-(anomaly, normal, broken), problem. A file that cannot be read has a row too.
+(anomaly, normal, broken), problem (why it is broken, or that it has another shape than the normals fitted to). A file that cannot be
+read has a row too.
 
 Exit code: 0 scored, 1 a file is what --fail-on names, 2 wrong usage or input."""
 

@@ -6,7 +6,7 @@ import hashlib
 import json
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError
@@ -26,6 +26,9 @@ FORMAT: Literal[1] = 1
 ABOUT, METHOD, BELOW, CALIBRATION = "model.json", "method.safetensors", "below.safetensors", "calibration.safetensors"
 MOST_ABOUT = 2**26
 """Bytes of a model's JSON file: the names of 300,000 images take 20 MB."""
+
+
+Aspect = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class FittedTo(BaseModel):
@@ -57,8 +60,8 @@ class FittedTo(BaseModel):
     upright: bool = Field(
         False, description="photographs are turned as their EXIF orientation says before they are read"
     )
-    aspects: tuple[float, float] | None = Field(
-        None, description="smallest and largest width / height of the images; None for a model that is older than this"
+    aspects: tuple[Aspect, Aspect] | None = Field(
+        None, description="smallest and largest width / height of the normals; None in a model that does not know them"
     )
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +20,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from osad_bench.benchmark.cell.execute import EpochProgress, PlannedCell, fit_method, method_class
+from osad_bench.benchmark.cell.execute import EpochProgress, PlannedCell, dataset_of, fit_method, method_class
 from osad_bench.benchmark.cell.machine import Machine
 from osad_bench.benchmark.cell.provenance import provenance
 from osad_bench.benchmark.cell.split import Split
@@ -48,10 +49,6 @@ USUAL = 0.01
 """Share of false alarms that enough normals are held out for by default, if the data allow it."""
 
 
-MOST_MEASURED = 300
-"""Number of images whose shapes are looked at."""
-
-
 class FitError(RuntimeError):
     """The method failed on these images; the message says how."""
 
@@ -74,10 +71,20 @@ def left_out(dataset: Dataset) -> tuple[set[str], set[str]]:
 
 
 def aspects(dataset: Dataset, names: Sequence[str]) -> tuple[float, float]:
-    """Smallest and largest width / height of images; of more than `MOST_MEASURED`, every so many are looked at."""
-    step = -(-len(names) // MOST_MEASURED)
-    shapes = [dataset.read(dataset.by_id[name]).shape for name in names[::step]]
-    found = [width / height for height, width, *_ in shapes]
+    """Smallest and largest width / height of images.
+
+    Raises
+    ------
+    DatasetError
+        An image cannot be read.
+    """
+
+    def of(name: str) -> float:
+        height, width, *_ = dataset.read(dataset.by_id[name]).shape
+        return float(width / height)
+
+    with ThreadPoolExecutor() as pool:
+        found = list(pool.map(of, names))
     return min(found), max(found)
 
 
@@ -160,8 +167,8 @@ def plan_fit(
 def fit_cell(planned: PlannedCell, machine: Machine, progress: EpochProgress | None = None) -> Fitted:
     """Fit a cell's method to its training part, and score the normals of its test part for the p-values.
 
-    On the same machine, the model's scores are those of the cell's record to the last bit. Fine-tuning is in float32, as the
-    model's scores must be those of the held-out normals' wherever it runs.
+    Fine-tuning is in float32, because `score` computes in float32 and its scores are compared with those of the held-out normals.
+    On the same machine the scores are those of a cell that is run with ``--precision float32``, to the last bit.
 
     Raises
     ------
@@ -169,8 +176,11 @@ def fit_cell(planned: PlannedCell, machine: Machine, progress: EpochProgress | N
         The method failed on these images, or its scores are not finite.
     InputError
         The fitted method cannot be saved without pickle.
+    DatasetError
+        An image cannot be read.
     """
-    cls, machine = method_class(planned), replace(machine, precision="float32")
+    cls, machine, parts = method_class(planned), replace(machine, precision="float32"), planned.division
+    shapes = aspects(dataset_of(planned.source, machine.data_root), [*parts.train_normal, *parts.test_normal])
     with foreign() as outcome, as_cells_run(planned.preset, machine) as deterministic:
         fitting = fit_method(planned, cls, machine, progress)
         fitting.method.state()
@@ -182,7 +192,7 @@ def fit_cell(planned: PlannedCell, machine: Machine, progress: EpochProgress | N
         raise InputError(f"{planned.cell.method} cannot be kept as a model: {outcome.error}") from outcome.error
     if outcome.error is not None:
         raise FitError(f"{planned.title}: {said(outcome.error)}") from outcome.error
-    dataset, train, parts = fitting.dataset, fitting.train, planned.division
+    dataset, train = fitting.dataset, fitting.train
     preset = preset_for(cls, planned.preset)
     backbone = load_backbone(preset.backbone, machine.weights)
     below: nn.Module = Below(train.normalisers, train.adapters) if isinstance(train, CachedFeatures) else train.trunk
@@ -197,9 +207,9 @@ def fit_cell(planned: PlannedCell, machine: Machine, progress: EpochProgress | N
             anomalies=dict(Counter(dataset.by_id[name].kind or "" for name in parts.train_anomaly)),
             copies=len(copies), contradictory=len(contradictory), split=parts.digest,
             upright=bool(getattr(dataset, "upright", False)),
-            aspects=aspects(dataset, [*parts.train_normal, *parts.test_normal, *parts.train_anomaly]),
+            aspects=shapes,
         ),
-        provenance=provenance(machine.device, {backbone.name: backbone.weights}, deterministic, cls),
+        provenance=provenance(machine.device, {backbone.name: backbone.weights}, deterministic, cls, machine.precision),
     )  # fmt: skip
     return Fitted(about, fitting.method, below.eval(), calibration, machine)
 

@@ -52,7 +52,7 @@ class Verdict:
         ``anomaly`` where the p-value is at most the promised share of false alarms, else ``normal``; ``broken`` for a file
         that cannot be read; empty where nothing was promised.
     problem
-        What is wrong with a broken file; or that a photograph has another shape than those that the model was fitted to.
+        What is wrong with a broken file; or that a photograph has another shape than the normals fitted to.
     """
 
     file: str
@@ -69,7 +69,7 @@ FAIL_ON: dict[str, tuple[Decision, ...]] = {
 """The values of ``--fail-on``, and the decisions that each stands for."""
 
 SAME_SHAPE = 1.05
-"""A photograph's width / height may be so many times that of those fitted to, or they so many times its own."""
+"""Largest factor by which a photograph's width / height may lie above the largest or below the smallest of the normals."""
 
 COLUMNS = ("file", "score", "p_value", "decision", "problem")
 
@@ -138,7 +138,7 @@ def find(places: Sequence[Path | str]) -> Photographs:
 class _Read:
     """A batch of files: rows and names of those that could be read, problems of the others by name.
 
-    `shapes` says of those with another shape than the images fitted to that they have it.
+    `shapes` holds a message for each photograph of another shape than the normals fitted to, by name.
     """
 
     rows: Rows
@@ -181,17 +181,17 @@ def _read(model: Fitted, part: Sequence[tuple[str, Path]]) -> _Read:
 
 
 def other_shape(image: Image.Image, aspects: tuple[float, float] | None) -> str:
-    """What is said of a photograph with another shape than the images fitted to; empty if it has theirs.
+    """What is said of a photograph of another shape than the normals fitted to; empty if it has theirs.
 
-    A part that lies across, or a cut-out, is squeezed to another picture of itself, whose scores nothing is known of.
+    Resized to a square, a part that lies across or a cut-out looks unlike them, so that its p-value means nothing.
     """
     if aspects is None or aspects[0] / SAME_SHAPE <= image.width / image.height <= aspects[1] * SAME_SHAPE:
         return ""
     low, high = (f"{one:.2f}" for one in aspects)
     fitted = low if low == high else f"{low} to {high}"
     return (
-        f"{image.width} x {image.height} pixels, width / height {image.width / image.height:.2f}, and the model was fitted to "
-        f"{fitted}: nothing is promised for it"
+        f"{image.width} x {image.height} pixels, width / height {image.width / image.height:.2f}, and that of the normals fitted "
+        f"to is {fitted}"
     )
 
 

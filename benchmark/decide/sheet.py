@@ -150,12 +150,16 @@ RED, BLACK = (190, 0, 0), (30, 30, 30)
 
 
 def caption(verdict: Verdict, width: int = 60) -> list[str]:
-    """Two lines: the file name (its end, if longer than `width`), and the decision with score and p-value."""
+    """Two lines: the file name (its end, if longer than `width`), and the decision with score and p-value.
+
+    The second also says of a photograph that it has another shape than the normals fitted to.
+    """
     name = printable(verdict.file)
     name = name if len(name) <= width else "…" + name[1 - width :]
     p_value = "" if verdict.p_value is None else f", p = {verdict.p_value:.3g}"
     decision = f"{verdict.decision}, " if verdict.decision else ""
-    return [name, f"{decision}score {verdict.score:.4g}{p_value}"]
+    shape = ", another shape" if verdict.problem else ""
+    return [name, f"{decision}score {verdict.score:.4g}{p_value}{shape}"]
 
 
 def picture(tiles: Sequence[Tile]) -> Image.Image:

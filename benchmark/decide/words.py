@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from osad_bench.benchmark.decide.conformal import long_run, needed, smallest
 from osad_bench.benchmark.decide.model import Fitted
 from osad_bench.benchmark.decide.score import Verdict
+from osad_bench.core.text import printable
 
 
 def counted(count: int, noun: str) -> str:
@@ -54,6 +55,11 @@ def said_of_scores(model: Fitted, verdicts: Sequence[Verdict], false_alarms: flo
     """How many photographs got each decision, and what was promised; no promise where `false_alarms` is None."""
     counts = {name: sum(one.decision == name for one in verdicts) for name in ("anomaly", "normal", "broken")}
     sentences = []
+    if others := [one for one in verdicts if one.problem and one.decision != "broken"]:
+        sentences.append(
+            f"{counted(len(others), 'photograph')} of another shape than the normals fitted to, first {printable(others[0].file)}: "
+            f"nothing is promised for {'it' if len(others) == 1 else 'them'}"
+        )
     if false_alarms is None:
         sentences.append(f"{counted(len(verdicts) - counts['broken'], 'photograph')} scored, {counts['broken']} broken")
         return sentences
@@ -62,11 +68,6 @@ def said_of_scores(model: Fitted, verdicts: Sequence[Verdict], false_alarms: flo
         f"{counted(len(verdicts), 'photograph')}: {counted(counts['anomaly'], 'anomaly')}, {counts['normal']} normal, "
         f"{counts['broken']} broken"
     )
-    if others := [one for one in verdicts if one.problem and one.decision != "broken"]:
-        sentences.append(
-            f"{counted(len(others), 'photograph')} of another shape than those the model was fitted to, first "
-            f"{others[0].file}: the promise does not hold for {'it' if len(others) == 1 else 'them'} (column problem)"
-        )
     sentences.append(
         f"promised: a normal like those that the model was made from is called an anomaly with a probability of at most "
         f"{percent(false_alarms)} ({counted(held, 'held-out normal')}); the share of this one model in the long run "

@@ -6,6 +6,7 @@ import random
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from functools import cache, lru_cache
 
 import numpy as np
@@ -248,7 +249,7 @@ def _again(record: Record, scores: TestScores, own: Sequence[str], machine: Mach
     if weights != record.cell.preset.get("weights"):
         return check("unchecked", "the backbone's weights here are others")
     planned = PlannedCell(record.cell, record.key, record.preset, record.variant, dataset.spec, preset, division)
-    again, now = execute(planned, machine)
+    again, now = execute(planned, replace(machine, precision=record.provenance.precision))
     if now is None or again.metrics is None or record.metrics is None:
         why = f"{again.error.type}: {again.error.message}" if again.error else ""
         return check("unchecked", f"it failed here ({why})")

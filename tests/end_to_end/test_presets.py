@@ -42,7 +42,7 @@ def test_fine_tuning_changes_the_backbone_that_scores(tmp_path: Path, resnet_wei
     changes = {"image_size": [32], "schedule.steps": [4], "schedule.batch": [8]}
     frames = [
         run(["devnet"], ["textures"], preset="paper", seeds=1, floor=None, out=tmp_path / name, weights=resnet_weights,
-            set=changes | {"schedule.epochs": [epochs]})
+            precision="float32", set=changes | {"schedule.epochs": [epochs]})
         for name, epochs in (("one", 1), ("two", 2))
     ]  # fmt: skip
     assert frames[0]["auroc"].iloc[0] != frames[1]["auroc"].iloc[0]

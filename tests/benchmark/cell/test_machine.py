@@ -10,7 +10,6 @@ import pytest
 import torch
 from torchvision.models import resnet18
 
-from osad_bench.benchmark.cell import machine as machines
 from osad_bench.benchmark.cell.execute import execute
 from osad_bench.benchmark.cell.machine import Machine, multiplies_bfloat16, precision_of
 from osad_bench.benchmark.features.backbones import load_backbone
@@ -31,15 +30,17 @@ def test_what_linux_tells_of_a_processor_decides(tmp_path: Path, text: str, foun
     assert not multiplies_bfloat16(tmp_path / "no such file")
 
 
-def test_a_cpu_fine_tunes_in_bfloat16_where_it_gains(monkeypatch: pytest.MonkeyPatch):
+def test_a_cpu_fine_tunes_in_bfloat16_where_it_is_faster(tmp_path: Path):
     plain, grouped = resnet18(weights=None), load_backbone("efficientnet_lite0").module
     machine = Machine(Path("cache"))
-    for has in (True, False):
-        monkeypatch.setattr(machines, "multiplies_bfloat16", lambda has=has: has)
-        assert precision_of(machine, plain) == (torch.bfloat16 if has else torch.float32)
-        assert precision_of(machine, grouped) == torch.float32, "grouped convolutions are slow in it"
+    about = tmp_path / "cpuinfo"
+    for flags, expected in (("amx_bf16", torch.bfloat16), ("avx2", torch.float32)):
+        about.write_text(f"flags\t\t: fpu {flags}\n")
+        multiplies_bfloat16.cache_clear()
+        assert precision_of(machine, plain, about) == expected
+        assert precision_of(machine, grouped, about) == torch.float32, "grouped convolutions are slow in it"
         for name in ("float32", "bfloat16"):
-            assert precision_of(Machine(Path("cache"), precision=name), grouped) == getattr(torch, name)
+            assert precision_of(Machine(Path("cache"), precision=name), grouped, about) == getattr(torch, name)
 
 
 def test_a_cell_in_bfloat16_says_so_and_gives_the_same_scores_again(tmp_path: Path):

@@ -81,7 +81,6 @@ def test_a_fine_tuned_backbone_is_kept_and_its_held_out_scores_are_those_it_give
     model = fit_cell(planned, machine)
     held = model.score([parts / name for name in planned.division.test_normal], None)
     assert held["score"].tolist() == model.calibration.tolist(), "in one number format, whatever the machine prefers"
-    assert model.about.provenance.precision == "float32"
     model.save(tmp_path / "model")
     again = load_model(tmp_path / "model", device="cpu", weights=weights)
     assert again.score(parts / "test", None)["score"].tolist() == model.score(parts / "test", None)["score"].tolist()

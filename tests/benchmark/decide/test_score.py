@@ -16,11 +16,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from pydantic import ValidationError
 
+from osad_bench.benchmark.decide.about import FittedTo
 from osad_bench.benchmark.decide.fit import fit
 from osad_bench.benchmark.decide.model import Fitted
-from osad_bench.benchmark.decide.score import Verdict, find, other_shape, watching
-from osad_bench.benchmark.decide.sheet import MOST_JPEG, draw_tiles, encoded, on_one_scale, overlay
+from osad_bench.benchmark.decide.score import Verdict, find, other_shape, verdicts, watching
+from osad_bench.benchmark.decide.sheet import MOST_JPEG, caption, draw_tiles, encoded, on_one_scale, overlay
 from osad_bench.benchmark.decide.tables import row
 from osad_bench.core.errors import InputError
 
@@ -72,13 +74,44 @@ def test_a_photograph_of_another_shape_is_scored_and_said_to_be_outside_the_prom
     assert "80 x 56 pixels, width / height 1.43" in rows["across.png"]["problem"]
     assert "0.70" in rows["across.png"]["problem"]
     (said,) = [line for line in done.stderr.splitlines() if "another shape" in line]
-    assert said.startswith("1 photograph of another shape than those the model was fitted to, first across.png")
+    assert (
+        said == "1 photograph of another shape than the normals fitted to, first across.png: nothing is promised for it"
+    )
+    assert "another shape" in cli("score", model, photos, "--false-alarms", "0").stderr
+    (verdict,) = verdicts(Fitted.load(model), [("across.png", photos / "across.png")], 0.1)
+    assert caption(verdict)[1].endswith(", another shape")
 
 
-def test_nothing_is_said_of_shapes_by_a_model_that_does_not_know_them(part):
+def test_a_shape_is_another_beyond_five_percent_and_where_the_model_knows_its_own(part):
+    assert part(1).width / part(1).height == 0.7
     assert not other_shape(part(1), None)
-    assert not other_shape(part(1), (0.5, 0.9))
-    assert "0.90 to 1.10" in other_shape(part(1), (0.9, 1.1))
+    for low, high, found in (
+        (0.5, 0.9, ""),
+        (0.73, 0.9, ""),
+        (0.5, 0.67, ""),
+        (0.74, 0.9, "0.74 to 0.90"),
+        (0.66, 0.66, "0.66"),
+    ):
+        assert found in other_shape(part(1), (low, high))
+        assert bool(found) == bool(other_shape(part(1), (low, high)))
+
+
+def test_the_shapes_of_all_normals_count_and_none_of_an_anomaly(tmp_path, part):
+    folder = tmp_path / "mixed"
+    sizes = {"train/good": [(56, 80)] * 7, "test/good": [(80, 56)] + [(56, 80)] * 4, "test/hole": [(160, 40)] * 3}
+    for kind, shapes in sizes.items():
+        (folder / kind).mkdir(parents=True)
+        for number, shape in enumerate(shapes):
+            part(len(kind) * 100 + number, "hole" in kind).resize(shape).save(folder / kind / f"{number}.png")
+    model = fit("mahalanobis", f"folder:{folder}", calibrate=4, set={"image_size": [64]})
+    assert model.about.fitted_to.aspects == (56 / 80, 80 / 56)
+
+
+@pytest.mark.parametrize("aspects", [[float("nan"), 1.0], [0.0, 1.0], [-1.0, 1.0], [1.0, float("inf")]])
+def test_a_shape_that_none_can_have_is_a_damaged_model(fitted, aspects):
+    told = fitted("evidence").about.fitted_to.model_dump() | {"aspects": aspects}
+    with pytest.raises(ValidationError):
+        FittedTo.model_validate(told)
 
 
 def test_json_lines_hold_the_same_as_the_csv_and_as_python(cli, model, photos):
