@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 import torch
@@ -80,7 +79,6 @@ def precision_of(machine: Machine, network: nn.Module, about: Path = CPUINFO) ->
     return torch.bfloat16 if fast else torch.float32
 
 
-@cache
 def multiplies_bfloat16(about: Path = CPUINFO) -> bool:
     """Whether this CPU has instructions for products of bfloat16 matrices (Intel's AMX), as Linux says of it in `about`."""
     try:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -31,6 +30,7 @@ from osad_bench.benchmark.decide.conformal import needed
 from osad_bench.benchmark.decide.model import Below, Fitted
 from osad_bench.benchmark.decide.words import counted
 from osad_bench.benchmark.features.backbones import load_backbone
+from osad_bench.benchmark.features.cache import in_threads
 from osad_bench.benchmark.grid.plan import Grid, plan, read_grid
 from osad_bench.benchmark.grid.run import Options, fill_cache
 from osad_bench.benchmark.grid.workers import Reporter
@@ -83,8 +83,7 @@ def aspects(dataset: Dataset, names: Sequence[str]) -> tuple[float, float]:
         height, width, *_ = dataset.read(dataset.by_id[name]).shape
         return float(width / height)
 
-    with ThreadPoolExecutor() as pool:
-        found = list(pool.map(of, names))
+    found = [one for _, one in in_threads(names, of)]
     return min(found), max(found)
 
 

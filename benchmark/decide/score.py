@@ -52,7 +52,8 @@ class Verdict:
         ``anomaly`` where the p-value is at most the promised share of false alarms, else ``normal``; ``broken`` for a file
         that cannot be read; empty where nothing was promised.
     problem
-        What is wrong with a broken file; or that a photograph has another shape than the normals fitted to.
+        What is wrong with a broken file, that the method gave it no finite score, or that the photograph has another shape than
+        the normals fitted to.
     """
 
     file: str
@@ -136,15 +137,11 @@ def find(places: Sequence[Path | str]) -> Photographs:
 
 @dataclass(frozen=True)
 class _Read:
-    """A batch of files: rows and names of those that could be read, problems of the others by name.
-
-    `shapes` holds a message for each photograph of another shape than the normals fitted to, by name.
-    """
+    """A batch of files: rows and names of those that could be read; by name, what is wrong with the others or with a shape."""
 
     rows: Rows
     good: list[str]
     problems: dict[str, str]
-    shapes: dict[str, str]
 
 
 def read_image(path: Path, upright: bool) -> Image.Image:
@@ -167,17 +164,17 @@ def read_image(path: Path, upright: bool) -> Image.Image:
 
 
 def _read(model: Fitted, part: Sequence[tuple[str, Path]]) -> _Read:
-    images, good, problems, shapes = [], [], {}, {}
+    images, good, problems = [], [], {}
     for name, path in part:
         try:
             image = read_image(path, model.about.fitted_to.upright)
             images.append(squared(image, model.about.preset.image_size, model.about.preset.tiles))
             good.append(name)
             if other := other_shape(image, model.about.fitted_to.aspects):
-                shapes[name] = other
+                problems[name] = other
         except DatasetError as error:
             problems[name] = str(error)
-    return _Read(model.rows(np.stack(images)) if images else [], good, problems, shapes)
+    return _Read(model.rows(np.stack(images)) if images else [], good, problems)
 
 
 def other_shape(image: Image.Image, aspects: tuple[float, float] | None) -> str:
@@ -237,9 +234,8 @@ def _judged(
     scores = model.score_rows([np.concatenate(one) for one in zip(*rows)]) if rows else np.zeros(0)
     found = dict(zip((name for _, read in waiting for name in read.good), scores))
     problems = {name: problem for _, read in waiting for name, problem in read.problems.items()}
-    shapes = {name: shape for _, read in waiting for name, shape in read.shapes.items()}
     for name, path in (one for part, _ in waiting for one in part):
-        if name in problems:
+        if name not in found:
             yield Verdict(name, path, None, None, "broken", problems[name])
             continue
         score = float(found[name])
@@ -250,7 +246,7 @@ def _judged(
         decision: Decision = ""
         if false_alarms is not None and p_value is not None:
             decision = "anomaly" if p_value <= false_alarms else "normal"
-        yield Verdict(name, path, score, p_value, decision, shapes.get(name, ""))
+        yield Verdict(name, path, score, p_value, decision, problems.get(name, ""))
 
 
 def _there(places: Sequence[Path | str]) -> list[tuple[str, Path]]:

@@ -36,7 +36,6 @@ def test_a_cpu_fine_tunes_in_bfloat16_where_it_is_faster(tmp_path: Path):
     about = tmp_path / "cpuinfo"
     for flags, expected in (("amx_bf16", torch.bfloat16), ("avx2", torch.float32)):
         about.write_text(f"flags\t\t: fpu {flags}\n")
-        multiplies_bfloat16.cache_clear()
         assert precision_of(machine, plain, about) == expected
         assert precision_of(machine, grouped, about) == torch.float32, "grouped convolutions are slow in it"
         for name in ("float32", "bfloat16"):
